@@ -1,0 +1,63 @@
+//! The `kiln` program: what this machine can train on, training, and trained models at work.
+
+mod curves;
+mod devices;
+mod digits;
+mod draw;
+mod failure;
+mod predict;
+mod svg;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Trains neural networks on any GPU through compute shaders.
+#[derive(Parser)]
+#[command(version, after_help = AFTER, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the adapters of this machine, what they can do, and which one Kiln uses.
+    Devices,
+    /// Train a model.
+    Train {
+        #[command(subcommand)]
+        task: Task,
+    },
+    /// Show what a saved model says to images that it has not learned from.
+    Predict(predict::Args),
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Learn to read handwritten digits (1,797 images of 8×8 pixels, which come with the program).
+    Digits(train::Args),
+}
+
+const AFTER: &str = "\
+KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12|gl choose the adapter; RUST_LOG=info shows more.
+Exit status: 0 done, 1 failed, 2 wrong arguments, 3 no adapter, 130 stopped with Ctrl-C.";
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=error"))
+        .format_timestamp(None)
+        .init();
+    let done = match Cli::parse().command {
+        Command::Devices => devices::run(),
+        Command::Train { task: Task::Digits(args) } => train::run(&args),
+        Command::Predict(args) => predict::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            anstream::eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}

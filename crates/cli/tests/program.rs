@@ -1,0 +1,140 @@
+//! The program from outside: what it prints, writes and returns.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn kiln(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Exit status, standard output, standard error.
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+fn run(args: &[&str]) -> (i32, String, String) {
+    told(&kiln(args).output().unwrap())
+}
+
+/// An empty folder of this test's own.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    folder
+}
+
+#[test]
+fn devices_lists_the_one_that_is_used() {
+    let (status, out, err) = run(&["devices"]);
+    assert_eq!(status, 0, "{err}");
+    assert!(out.contains("Kiln uses this one") && out.contains("subgroups"), "{out}");
+}
+
+#[test]
+fn without_an_adapter_it_says_what_to_install() {
+    let (status, _, err) = told(&kiln(&["train", "digits"]).env("KILN_ADAPTER", "no such adapter").output().unwrap());
+    assert_eq!(status, 3, "{err}");
+    assert!(err.contains("no adapter for `no such adapter`") && err.contains("mesa-vulkan-drivers"), "{err}");
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    for (args, word) in [
+        (&["train", "digits", "--epochs", "0"][..], "--epochs"),
+        (&["train", "digits", "--batch", "-3"], "unexpected argument"),
+        (&["train", "digits", "--lr", "nan"], "must be a number above zero"),
+        (&["train", "digits", "--model", "gpt"], "possible values: mlp, cnn"),
+        (&["train", "digits", "--resume", "x", "--seed", "1"], "cannot be used with"),
+        (&["predict"], "MODEL"),
+        (&["paint"], "unrecognized subcommand"),
+    ] {
+        let (status, _, err) = run(args);
+        assert!(status == 2 && err.contains(word), "{args:?}: {status}: {err}");
+    }
+}
+
+#[test]
+fn files_that_do_not_fit_are_explained() {
+    let folder = folder("unfit");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("text"), "not a model").unwrap();
+    // Valid, with no tensors.
+    std::fs::write(path("empty"), [&2u64.to_le_bytes()[..], b"{}"].concat()).unwrap();
+    std::fs::write(path("file"), "in the way").unwrap();
+    for (args, word) in [
+        (["predict", &path("missing")], "missing"),
+        (["predict", &path("text")], "no safetensors file"),
+        (["predict", &path("empty")], "is not a digits model"),
+        (["predict", folder.to_str().unwrap()], "not a regular file"),
+    ] {
+        let (status, _, err) = run(&args);
+        assert!(status == 1 && err.starts_with("kiln: ") && err.contains(word), "{args:?}: {status}: {err}");
+    }
+    let (status, _, err) = run(&["train", "digits", "--resume", &path("empty")]);
+    assert!(status == 1 && err.contains("no training can go on from"), "{status}: {err}");
+    let (status, _, err) = run(&["train", "digits", "--out", &path("file/below")]);
+    assert!(status == 1 && err.contains("cannot write"), "{status}: {err}");
+}
+
+#[test]
+fn a_training_ends_with_figures_a_picture_and_a_model_that_predicts() {
+    let folder = folder("mlp");
+    let out = folder.to_str().unwrap();
+    let (status, text, err) = run(&["train", "digits", "--model", "mlp", "--epochs", "2", "--out", out]);
+    assert_eq!(status, 0, "{err}");
+    for part in ["epoch  1/2", "epoch  2/2", "held out: loss", "truth", "% of the held-out images"] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let picture = std::fs::read_to_string(folder.join("curves.svg")).unwrap();
+    assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n") && picture.contains("Accuracy"));
+
+    let model = folder.join("model.safetensors");
+    let (status, shown, err) = run(&["predict", model.to_str().unwrap(), "--count", "3"]);
+    assert_eq!(status, 0, "{err}");
+    // The same share as the training reported, rounded alike.
+    let share = text.split(" % of the held-out").next().and_then(|t| t.split_whitespace().last()).unwrap();
+    let share: f64 = share.parse().unwrap();
+    let again = shown.split("read right: ").nth(1).and_then(|t| t.split(' ').next()).unwrap();
+    assert_eq!(again.parse::<f64>().unwrap(), (share * 10.0).round() / 10.0, "{shown}");
+}
+
+/// Stopped after an epoch and resumed, a training ends with the bytes of one that was left alone.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_a_checkpoint_that_goes_on_to_the_same_bytes() {
+    use std::io::{BufRead, BufReader};
+    let (whole, broken) = (folder("whole"), folder("broken"));
+    let start = |out: &Path| {
+        let mut command = kiln(&["train", "digits", "--model", "cnn", "--epochs", "4", "--seed", "3", "--out"]);
+        command.arg(out);
+        command
+    };
+
+    assert_eq!(told(&start(&whole).output().unwrap()).0, 0);
+
+    let mut child = start(&broken).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("epoch  1/4")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    let (status, _, err) = told(&child.wait_with_output().unwrap());
+    assert_eq!(status, 130, "{err}");
+    assert!(err.contains("Stopping after this epoch") && rest.iter().any(|line| line.contains("--resume")), "{rest:?}");
+
+    let checkpoint = broken.join("checkpoint.safetensors");
+    let (status, text, err) =
+        run(&["train", "digits", "--resume", checkpoint.to_str().unwrap(), "--out", broken.to_str().unwrap()]);
+    assert_eq!(status, 0, "{err}");
+    assert!(!text.contains("epoch  1/4") && text.contains("epoch  4/4"), "{text}");
+    for name in ["model.safetensors", "curves.svg"] {
+        assert!(
+            std::fs::read(whole.join(name)).unwrap() == std::fs::read(broken.join(name)).unwrap(),
+            "{name} differs"
+        );
+    }
+}

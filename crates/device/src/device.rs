@@ -1,0 +1,374 @@
+//! A device: opened or adopted, with everything that is shared by those who use it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::adapter::{self, AdapterInfo, BackendKind};
+use crate::bind::{self, Groups, Layout, Shape};
+use crate::caps::Caps;
+use crate::counters::{Counters, Tally, add};
+use crate::disk::PipelineCache;
+use crate::error::{Error, Result};
+use crate::kernel::Kernel;
+use crate::pool::Pool;
+use crate::profile::Profiler;
+use crate::readback::Ring;
+
+/// A GPU, or a software adapter. A clone is another handle to the same device; it may be used from any thread.
+#[derive(Clone)]
+pub struct Device {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// How to open a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// A part of the adapter's name.
+    pub adapter: Option<String>,
+    /// The backend to use; all but OpenGL are tried otherwise.
+    pub backend: Option<BackendKind>,
+    /// The most bytes that buffers may have together. By default, three quarters of the free memory for a software
+    /// adapter, and no bound for others, whose drivers report when they have no more.
+    pub budget: Option<u64>,
+    /// Whether parameters travel in immediates where the device has them. `false` forces the uniform way.
+    pub immediates: bool,
+    /// Whether all kernels are compiled with bounds checks.
+    pub checked: bool,
+    /// Whether to use subgroup operations where the device has them.
+    pub subgroups: bool,
+    /// A lower limit for the bytes of a binding.
+    pub max_binding: Option<u64>,
+    /// A lower limit for the storage buffers of a kernel.
+    pub max_storage_buffers: Option<u32>,
+    /// Profiles from the beginning, and writes a trace to this file when the device is dropped.
+    pub trace: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            adapter: None,
+            backend: None,
+            budget: None,
+            immediates: true,
+            checked: false,
+            subgroups: true,
+            max_binding: None,
+            max_storage_buffers: None,
+            trace: None,
+        }
+    }
+}
+
+impl Options {
+    /// The options that the documented variables ask for: `KILN_ADAPTER`, `KILN_BACKEND`, `KILN_CHECKED`,
+    /// `KILN_PROFILE`.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if `KILN_BACKEND` names no backend.
+    pub fn from_env() -> Result<Options> {
+        let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let backend = match var("KILN_BACKEND") {
+            Some(name) => Some(BackendKind::parse(&name).ok_or_else(|| Error::NoAdapter {
+                wanted: format!("KILN_BACKEND={name}"),
+                found: "vulkan, metal, dx12, gl".to_string(),
+                hint: "Set it to one of these, or unset it.",
+            })?),
+            None => None,
+        };
+        let checked = var("KILN_CHECKED").is_some_and(|value| value != "0");
+        let trace = var("KILN_PROFILE").map(PathBuf::from);
+        Ok(Options { adapter: var("KILN_ADAPTER"), backend, checked, trace, ..Options::default() })
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) caps: Caps,
+    pub(crate) limits: wgpu::Limits,
+    pub(crate) budget: u64,
+    pub(crate) tally: Tally,
+    pub(crate) pool: Mutex<Pool>,
+    pub(crate) layouts: Mutex<HashMap<Shape, Layout>>,
+    pub(crate) groups: Mutex<Groups>,
+    pub(crate) uniform_layout: wgpu::BindGroupLayout,
+    /// By final text; those without bounds checks, and those with.
+    pub(crate) kernels: Mutex<[HashMap<String, Arc<Kernel>>; 2]>,
+    pub(crate) ring: Mutex<Ring>,
+    pub(crate) cache: Option<PipelineCache>,
+    pub(crate) profiler: Profiler,
+    trace: Option<PathBuf>,
+    lost: Arc<OnceLock<String>>,
+    ids: AtomicU64,
+    unsubmitted: AtomicU64,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(cache) = &self.cache {
+            cache.save();
+        }
+        if let Some(path) = &self.trace {
+            let profile = self.profiler.take(&self.device, self.queue.get_timestamp_period());
+            match profile.write_trace(path) {
+                Ok(()) => log::info!("{} dispatches in {}", profile.events.len(), path.display()),
+                Err(error) => log::warn!("cannot write {}: {error}", path.display()),
+            }
+        }
+    }
+}
+
+/// Locks, also after a panic elsewhere: what the mutexes of this crate guard is whole between any two statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Device {
+    /// The best adapter, or the one that `KILN_ADAPTER` and `KILN_BACKEND` name.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], with what to install.
+    pub fn open() -> Result<Device> {
+        Device::open_with(&Options::from_env()?)
+    }
+
+    /// An adapter of choice. No environment variable is read for the choice.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if none fits; [`Error::Lost`] if its driver does not give a device.
+    pub fn open_with(options: &Options) -> Result<Device> {
+        let adapter = adapter::choose(options.adapter.as_deref(), options.backend, options.checked)?;
+        let (features, limits) = requirements(&adapter, options);
+        let experimental = features.intersects(wgpu::Features::all_experimental_mask());
+        let request = adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("kiln"),
+            required_features: features,
+            required_limits: limits,
+            experimental_features: experimental_features(experimental),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        });
+        let (device, queue) = pollster::block_on(request).map_err(|error| Error::Lost(error.to_string()))?;
+        let lost = Arc::new(OnceLock::new());
+        let flag = lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            let _ = flag.set(format!("{reason:?}: {message}"));
+        });
+        Ok(Device::assemble(&adapter, device, queue, lost, options))
+    }
+
+    /// A device that another part of the program owns. What it can do is read from it: request the features and
+    /// limits that Kiln should use. Its error handler and its lost callback stay the owner's: an owner that learns
+    /// of a loss says so with [`mark_lost`](Self::mark_lost).
+    ///
+    /// # Errors
+    /// [`Error::Feature`] if it was made without compute shaders.
+    pub fn adopt(adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Device> {
+        if device.limits().max_compute_workgroups_per_dimension == 0 {
+            return Err(Error::Feature { kernel: "Kiln".into(), feature: "compute shaders" });
+        }
+        let env = Options::from_env()?;
+        let options = Options { checked: env.checked, trace: env.trace, ..Options::default() };
+        Ok(Device::assemble(&adapter, device, queue, Arc::default(), &options))
+    }
+
+    fn assemble(
+        adapter: &wgpu::Adapter,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        lost: Arc<OnceLock<String>>,
+        options: &Options,
+    ) -> Device {
+        let caps = Caps::read(adapter, &device, options);
+        log::info!("{} ({}, {})", caps.name, caps.backend, caps.driver);
+        let inner = Inner {
+            uniform_layout: bind::uniform_layout(&device),
+            limits: device.limits(),
+            budget: options.budget.unwrap_or_else(|| default_budget(&caps)),
+            tally: Tally::default(),
+            pool: Mutex::default(),
+            layouts: Mutex::default(),
+            groups: Mutex::default(),
+            kernels: Mutex::default(),
+            ring: Mutex::default(),
+            cache: PipelineCache::open(&device, &adapter.get_info()),
+            profiler: Profiler::default(),
+            trace: options.trace.clone(),
+            lost,
+            ids: AtomicU64::new(1),
+            unsubmitted: AtomicU64::new(0),
+            caps,
+            device,
+            queue,
+        };
+        let device = Device { inner: Arc::new(inner) };
+        device.profile(options.trace.is_some());
+        device
+    }
+
+    /// Writes the pipelines compiled so far to the cache on disk. It also happens when the device is dropped.
+    pub fn save_cache(&self) {
+        if let Some(cache) = &self.inner.cache {
+            cache.save();
+        }
+    }
+
+    /// Every adapter of this machine, the one that [`open`](Self::open) prefers first.
+    pub fn adapters() -> Vec<AdapterInfo> {
+        adapter::list()
+    }
+
+    /// What the device can do.
+    pub fn caps(&self) -> &Caps {
+        &self.inner.caps
+    }
+
+    /// The wgpu device, for programs that use it beside Kiln.
+    pub fn raw(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The wgpu queue, for programs that use it beside Kiln.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// What has been done and what is in use.
+    pub fn counters(&self) -> Counters {
+        let pool = lock(&self.inner.pool);
+        Counters {
+            live_bytes: pool.live_bytes(),
+            peak_bytes: pool.peak_bytes(),
+            idle_bytes: pool.idle_bytes(),
+            ..self.inner.tally.read()
+        }
+    }
+
+    /// Lets `peak_bytes` start again from what is live now.
+    pub fn reset_peak(&self) {
+        lock(&self.inner.pool).reset_peak();
+    }
+
+    /// Returns when everything submitted so far is done.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub fn wait(&self) -> Result<()> {
+        self.check()?;
+        let polled = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check()?;
+        polled.map(|_| ()).map_err(|error| Error::Lost(error.to_string()))
+    }
+
+    /// Tells this device that it is lost, for owners of an adopted one. Every later call returns [`Error::Lost`].
+    pub fn mark_lost(&self, reason: &str) {
+        let _ = self.inner.lost.set(reason.to_string());
+    }
+
+    /// An error once the device is lost.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.inner.lost.get() {
+            Some(reason) => Err(Error::Lost(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Does something with wgpu and returns what wgpu has to say about it.
+    pub(crate) fn scoped<T>(&self, label: &str, work: impl FnOnce() -> T) -> Result<T> {
+        self.check()?;
+        let device = &self.inner.device;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let value = work();
+        // Natively these are ready at once.
+        let validation = pollster::block_on(validation.pop());
+        let internal = pollster::block_on(internal.pop());
+        let memory = pollster::block_on(memory.pop());
+        self.check()?;
+        match (memory, validation.or(internal)) {
+            (Some(_), _) => Err(Error::OutOfMemory { label: label.to_string() }),
+            (None, Some(error)) => Err(Error::Validation(format!("{label}: {error}"))),
+            (None, None) => Ok(value),
+        }
+    }
+
+    pub(crate) fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
+        self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) })
+    }
+
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
+        add(&self.inner.tally.submissions, 1);
+        self.inner.unsubmitted.store(0, Relaxed);
+        self.inner.queue.submit([encoder.finish()])
+    }
+
+    /// Counts bytes written since the last submission.
+    pub(crate) fn count_unsubmitted(&self, bytes: u64) -> u64 {
+        self.inner.unsubmitted.fetch_add(bytes, Relaxed) + bytes
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.inner.ids.fetch_add(1, Relaxed)
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({}, {})", self.inner.caps.name, self.inner.caps.backend)
+    }
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+/// What to ask of the adapter: everything that helps, within the limits that the options force.
+fn requirements(adapter: &wgpu::Adapter, options: &Options) -> (wgpu::Features, wgpu::Limits) {
+    use wgpu::Features as F;
+    let mut wanted = F::SHADER_F16 | F::TIMESTAMP_QUERY | F::PIPELINE_CACHE | F::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    wanted.set(F::SUBGROUP, options.subgroups);
+    wanted.set(F::SUBGROUP_BARRIER, options.subgroups);
+    wanted.set(F::IMMEDIATES, options.immediates);
+    let features = wanted & adapter.features();
+    let mut limits = adapter.limits();
+    limits.max_immediate_size = if features.contains(F::IMMEDIATES) { limits.max_immediate_size.min(128) } else { 0 };
+    if let Some(most) = options.max_binding {
+        limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(most);
+    }
+    if let Some(most) = options.max_storage_buffers {
+        limits.max_storage_buffers_per_shader_stage = limits.max_storage_buffers_per_shader_stage.min(most);
+    }
+    (features, limits)
+}
+
+/// The token that wgpu wants for cooperative matrices.
+#[allow(unsafe_code)]
+fn experimental_features(wanted: bool) -> wgpu::ExperimentalFeatures {
+    if !wanted {
+        return wgpu::ExperimentalFeatures::disabled();
+    }
+    // SAFETY: the token acknowledges that wgpu's experimental features may have bugs that safe code can reach. We use
+    // one, cooperative matrices, in our own kernels only, whose shapes `kernel.rs` checks against those that the
+    // adapter lists and whose results are compared with a plain variant's before they are trusted.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
+}
+
+/// A software adapter takes the host's memory and never says that there is none left.
+fn default_budget(caps: &Caps) -> u64 {
+    let available = || {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    match available() {
+        Some(kib) if caps.is_cpu() => kib * 1024 / 4 * 3,
+        _ => u64::MAX,
+    }
+}

@@ -1,0 +1,30 @@
+//! `guard.wgsl`: is a value finite?
+
+use crate::caps::Caps;
+use crate::error::{Error, Result};
+use crate::program::{Launch, Params};
+use crate::source::Source;
+
+/// The key that a fault record keeps for a fault at `row` of `node`; the greatest key is the fault to tell of.
+pub fn key(node: u32, row: u32) -> u32 {
+    u32::MAX - ((node << 20) | row.min(0xf_ffff))
+}
+
+/// Node and row of a key; `None` for 0, a clean record.
+pub fn fault(key: u32) -> Option<(u32, u32)> {
+    let packed = u32::MAX - key;
+    (key != 0).then_some((packed >> 20, packed & 0xf_ffff))
+}
+
+/// Checks the `n` elements of `x`; records a fault of `node` (below 4096) in `fault`.
+///
+/// # Errors
+/// [`Error::Limit`] for a node or a length that is too great.
+pub fn launch(_caps: &Caps, n: u32, node: u32) -> Result<Launch> {
+    for (what, needs, has) in [("nodes", node, 4094), ("elements", n, 64 * 65_000)] {
+        if needs > has {
+            return Err(Error::Limit { kernel: "guard".into(), what, needs: needs.into(), has: has.into() });
+        }
+    }
+    Ok(Launch::new(Source::new("guard", kiln_shaders::GUARD), Params::new().u32(n).u32(node), [1, 1, 1]))
+}

@@ -1,0 +1,19 @@
+//! Launchers: one file a shader. Each turns a problem into a specialised source, its parameters and its grid.
+
+mod common;
+pub mod conv;
+pub mod guard;
+pub mod map;
+pub mod matmul;
+pub mod norm;
+pub mod pool;
+pub mod random;
+pub mod reduce;
+pub mod scan;
+pub mod segment;
+pub mod softmax;
+pub mod sort;
+mod stages;
+
+pub use common::{Kind, Scalar};
+pub use stages::{Stage, Stages};

@@ -1,0 +1,159 @@
+//! `reduce_rows.wgsl`, `reduce_cols.wgsl`, `arg_rows.wgsl`: sums, products, extremes, and where they are.
+
+use super::common::{Kind, Lanes, MAX_ITERATIONS, Scalar, Way, at_width, check_width, count};
+use super::map::workgroup;
+use crate::caps::Caps;
+use crate::error::{Error, Result};
+use crate::program::{Launch, Params, fold_groups};
+use crate::source::Source;
+
+/// Rows [rows, cols] → [rows, chunks]; slots `load(row, col) -> V` and `store(v: Acc, row * chunks + chunk)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// The operation.
+    pub kind: Kind,
+    /// Type of the accumulator, and of what `load` gives.
+    pub ty: Scalar,
+    /// Number of rows.
+    pub rows: u32,
+    /// Elements in a row.
+    pub cols: u32,
+    /// Elements that `load` gives: 1 or 4, a divisor of `cols`.
+    pub width: u32,
+    /// Parts that a row is cut into; from [`row_chunks`]. With more than one, a second launch reduces them.
+    pub chunks: u32,
+}
+
+/// [outer, rows, inner] → [outer, chunks, inner]; slots `load(outer, row, inner) -> V`,
+/// `store(v: V, outer * chunks + chunk, inner)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cols {
+    /// The operation.
+    pub kind: Kind,
+    /// Type of the accumulator, and of what `load` gives.
+    pub ty: Scalar,
+    /// Number of matrices.
+    pub outer: u32,
+    /// Rows of each: the axis that is reduced.
+    pub rows: u32,
+    /// Columns of each.
+    pub inner: u32,
+    /// Columns that `load` gives: 1 or 4, a divisor of `inner`.
+    pub width: u32,
+    /// Parts that the rows are cut into; from [`col_chunks`]. With more than one, a second launch reduces them.
+    pub chunks: u32,
+}
+
+/// The position of the greatest or least element of each row; slots `load(row, col) -> Acc`, `store(index: i32, row)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arg {
+    /// The greatest, else the least.
+    pub max: bool,
+    /// Type of the elements.
+    pub ty: Scalar,
+    /// Number of rows.
+    pub rows: u32,
+    /// Elements in a row.
+    pub cols: u32,
+}
+
+/// Length of one of `chunks` parts of `n` elements, a multiple of 4 so that vectors stay whole.
+fn chunk(n: u32, chunks: u32) -> u32 {
+    if chunks <= 1 { n } else { n.div_ceil(chunks).next_multiple_of(4) }
+}
+
+/// Into how many chunks rows should be cut: for short sums, for loops within limits, and on GPUs for enough workgroups.
+pub fn row_chunks(caps: &Caps, rows: u32, cols: u32) -> u32 {
+    if caps.is_cpu() {
+        return if cols <= 32768 { 1 } else { cols.div_ceil(16384) };
+    }
+    let enough = 1024u32.div_ceil(rows.max(1)).min(cols.div_ceil(4096));
+    enough.max(cols.div_ceil(1 << 18)).max(1)
+}
+
+/// Into how many chunks the rows of [`Cols`] should be cut; `width` as there.
+pub fn col_chunks(caps: &Caps, outer: u32, rows: u32, inner: u32, width: u32) -> u32 {
+    let across = (u64::from(outer) * u64::from(inner) / u64::from(width.max(1))).max(1);
+    let wanted: u64 = if caps.is_cpu() { 256 } else { 1 << 15 };
+    let enough = wanted.div_ceil(across).min(u64::from(rows.div_ceil(64))) as u32;
+    enough.max(rows.div_ceil(4096)).max(1)
+}
+
+/// Rows reduced.
+///
+/// # Errors
+/// [`Error::Limit`] for a chunk that is too long for one launch, or too many elements.
+pub fn rows(caps: &Caps, p: &Rows) -> Result<Launch> {
+    blocks(caps, p, chunk(p.cols, p.chunks))
+}
+
+/// As [`rows`], with chunks of `chunk` elements.
+pub(crate) fn blocks(caps: &Caps, p: &Rows, chunk: u32) -> Result<Launch> {
+    check_width("reduce_rows", p.cols, p.width)?;
+    let parts = count("reduce_rows", &[p.rows, p.chunks])?;
+    let lanes = Lanes::choose(caps, "reduce_rows", chunk.div_ceil(p.width), 1)?;
+    let source = at_width(Source::new("reduce_rows", kiln_shaders::REDUCE_ROWS), p.width)
+        .constant("WIDTH", format!("{}u", p.width))
+        .alias("Acc", p.ty.name())
+        .alias("V", p.ty.vector(p.width));
+    let source = p.kind.fill_total(p.ty, p.width, lanes, p.kind.fill(p.ty, lanes.fill(source)));
+    let params = Params::new().u32(p.rows).u32(p.cols).u32(p.chunks).u32(chunk);
+    Ok(Launch::new(source, params, fold_groups(u64::from(parts.div_ceil(lanes.rows)))).wide(p.width))
+}
+
+/// Columns reduced.
+///
+/// # Errors
+/// [`Error::Limit`] for a chunk that is too long for one launch, or too many elements.
+pub fn cols(caps: &Caps, p: &Cols) -> Result<Launch> {
+    check_width("reduce_cols", p.inner, p.width)?;
+    let work = count("reduce_cols", &[p.outer, p.chunks, p.inner])? / p.width;
+    let chunk = chunk(p.rows, p.chunks);
+    if chunk > MAX_ITERATIONS - MAX_ITERATIONS / 16 {
+        let (needs, has) = (u64::from(chunk), u64::from(MAX_ITERATIONS));
+        return Err(Error::Limit { kernel: "reduce_cols".into(), what: "rows in a chunk", needs, has });
+    }
+    let wg = workgroup(caps).min(64);
+    let source = at_width(Source::new("reduce_cols", kiln_shaders::REDUCE_COLS), p.width)
+        .constant("WIDTH", format!("{}u", p.width))
+        .constant("WG", format!("{wg}u"))
+        .alias("Acc", p.ty.name())
+        .alias("V", p.ty.vector(p.width));
+    let params = Params::new().u32(p.outer).u32(p.rows).u32(p.inner).u32(p.chunks).u32(chunk);
+    Ok(Launch::new(p.kind.fill(p.ty, source), params, fold_groups(u64::from(work.div_ceil(wg)))).wide(p.width))
+}
+
+/// The body of `key`: the greater key wins.
+fn arg_key(max: bool, ty: Scalar) -> &'static str {
+    match (max, ty) {
+        (true, Scalar::F32) => "    return order_f32_(v);",
+        (false, Scalar::F32) => "    return order_f32_down_(v);",
+        (true, Scalar::I32) => "    return order_i32_(v);",
+        (false, Scalar::I32) => "    return ~order_i32_(v);",
+        (true, Scalar::U32) => "    return v;",
+        (false, Scalar::U32) => "    return ~v;",
+    }
+}
+
+/// The first position of the greatest or least element; the first NaN wins.
+///
+/// # Errors
+/// [`Error::Limit`] for rows that are too long.
+pub fn arg_rows(caps: &Caps, p: &Arg) -> Result<Launch> {
+    let lanes = Lanes::choose(caps, "arg_rows", p.cols, 1)?;
+    let source = lanes
+        .fill(Source::new("arg_rows", kiln_shaders::ARG_ROWS))
+        .alias("Acc", p.ty.name())
+        .slot("key", arg_key(p.max, p.ty));
+    let source = match lanes.way {
+        Way::Alone => source.slot("best_lane", "    return v;"),
+        Way::Subgroup => source.slot(
+            "best_lane",
+            "    let top = subgroupMax(v.x);
+    return vec2(top, subgroupMin(select(0xffffffffu, v.y, v.x == top)));",
+        ),
+        Way::Tree => source,
+    };
+    let params = Params::new().u32(p.rows).u32(p.cols);
+    Ok(Launch::new(source, params, fold_groups(u64::from(p.rows.div_ceil(lanes.rows)))))
+}

@@ -1,0 +1,283 @@
+//! Cells: tensors whose content a step replaces. Parameters, running statistics, moments, counters and caches.
+
+use crate::error::{At, Result};
+use crate::node::{Node, Op, Stored, Value};
+use crate::plan::Record;
+use crate::{DType, Device, Shape, Tensor};
+use kiln_device::{Buffer, Slice};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What stays the same about a cell.
+pub(crate) struct CellInfo {
+    pub(crate) id: u64,
+    /// The state-dict path, once a module or an optimizer has given it.
+    name: OnceLock<Arc<str>>,
+    trainable: AtomicBool,
+    /// The faults of the steps that replace it.
+    pub(crate) record: Arc<Record>,
+}
+
+impl CellInfo {
+    pub(crate) fn trainable(&self) -> bool {
+        self.trainable.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
+        self.name.get().cloned()
+    }
+}
+
+/// A place in device memory whose content is replaced by expressions.
+pub(crate) struct Cell {
+    pub(crate) info: Arc<CellInfo>,
+    pub(crate) device: Device,
+    pub(crate) shape: Shape,
+    pub(crate) dtype: DType,
+    pub(crate) buffer: Option<Buffer>,
+    state: Mutex<Content>,
+}
+
+/// What a cell holds now and what it is to hold.
+pub(crate) struct Content {
+    /// The node whose value lies in the cell's buffer.
+    pub(crate) leaf: Tensor,
+    /// The expression that will replace it.
+    pub(crate) pending: Option<Pending>,
+}
+
+/// A replacement that no plan has carried out yet.
+#[derive(Clone)]
+pub(crate) struct Pending {
+    pub(crate) value: Tensor,
+    /// Nodes that it was made with: an evaluation that needs one of them carries the replacement out too.
+    pub(crate) anchors: Vec<usize>,
+}
+
+impl Cell {
+    pub(crate) fn content(&self) -> MutexGuard<'_, Content> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the cell stands for in new expressions: the pending one, or its content.
+    pub(crate) fn current(&self) -> Tensor {
+        let content = self.content();
+        content.pending.as_ref().map_or_else(|| content.leaf.clone(), |p| p.value.clone())
+    }
+
+    /// A new node for what now lies in the buffer.
+    pub(crate) fn new_leaf(&self, at: At) -> Tensor {
+        let slice = self.buffer.clone().map(|buffer| Slice { bytes: self.bytes(), buffer, offset: 0 });
+        let value = Value::Ready(Stored { slice, fault: None });
+        Node::leaf(&self.device, Op::Content(self.info.clone()), self.shape, self.dtype, at, value)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.shape.numel() * self.dtype.bytes()) as u64
+    }
+}
+
+/// A group of cells whose steps fail together: those of one model. Made by [`crate::nn::Init`].
+#[derive(Clone)]
+pub struct CellGroup {
+    device: Device,
+    record: Arc<Record>,
+}
+
+impl CellGroup {
+    /// A group on `device`.
+    pub fn new(device: &Device) -> Self {
+        Self { device: device.clone(), record: Arc::default() }
+    }
+
+    /// The device its cells live on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// A cell that starts with `numbers`.
+    #[track_caller]
+    fn cell(&self, numbers: &Tensor, trainable: bool) -> Tensor {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let at = Tensor::origin_at(At::here());
+        if numbers.error().is_some() {
+            return numbers.clone();
+        }
+        let stored = match numbers.eval().map(|()| numbers.stored()) {
+            Ok(stored) => stored,
+            Err(error) => return Tensor::invalid(&self.device, error),
+        };
+        let (shape, dtype) = (numbers.shape_or_scalar(), numbers.dtype());
+        let info = Arc::new(CellInfo {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            name: OnceLock::new(),
+            trainable: AtomicBool::new(trainable),
+            record: self.record.clone(),
+        });
+        let buffer = match crate::plan::own_copy(&self.device, stored.and_then(|s| s.slice)) {
+            Ok(buffer) => buffer,
+            Err(error) => return Tensor::invalid(&self.device, error),
+        };
+        let placeholder = Tensor::zero_of(&self.device, dtype);
+        let state = Mutex::new(Content { leaf: placeholder, pending: None });
+        let cell = Arc::new(Cell { info, device: self.device.clone(), shape, dtype, buffer, state });
+        let leaf = cell.new_leaf(at);
+        cell.content().leaf = leaf;
+        Node::leaf(&self.device, Op::Handle(cell), shape, dtype, at, Value::Pending)
+    }
+
+    /// A trainable parameter that starts with `numbers`.
+    #[track_caller]
+    pub fn param(&self, numbers: &Tensor) -> Param {
+        Param(State(self.cell(numbers, true)))
+    }
+
+    /// A state that is not trained and starts with `numbers`.
+    #[track_caller]
+    pub fn state(&self, numbers: &Tensor) -> State {
+        State(self.cell(numbers, false))
+    }
+}
+
+/// A tensor that steps replace but optimizers leave alone: running statistics, counters, moments.
+///
+/// It can be used wherever a tensor can, and stands for its newest content.
+#[derive(Clone)]
+pub struct State(Tensor);
+
+/// A tensor that optimizers train. It can be used wherever a tensor can, and stands for its newest content.
+#[derive(Clone)]
+pub struct Param(State);
+
+impl State {
+    /// The content as an ordinary tensor, which keeps this value whatever replaces it later.
+    pub fn value(&self) -> Tensor {
+        self.0.current()
+    }
+
+    /// Replaces the content by `value` (of the same shape and type) with the next evaluation that has to do with
+    /// `value`'s expression, or when the state is read or saved.
+    ///
+    /// # Errors
+    /// The error that `value` carries, or [`crate::Error::Shape`] or [`crate::Error::DType`] if it does not fit.
+    #[track_caller]
+    pub fn set(&self, value: &Tensor) -> Result<()> {
+        self.set_with(value, &[])
+    }
+
+    /// [`State::set`], also carried out by an evaluation of any of `with`.
+    ///
+    /// # Errors
+    /// As [`State::set`].
+    #[track_caller]
+    pub fn set_with(&self, value: &Tensor, with: &[&Tensor]) -> Result<()> {
+        let value = value.current();
+        if let Some(error) = value.error().or(self.0.error()) {
+            return Err((**error).clone());
+        }
+        let Some(cell) = self.0.cell() else { return Ok(()) };
+        if value.shape_or_scalar() != cell.shape {
+            return Err(mismatch(Tensor::bad_shape("set", &[&self.0, &value], "a state keeps its shape")));
+        }
+        if value.dtype() != cell.dtype {
+            return Err(mismatch(Tensor::bad_dtype("set", &[&self.0, &value], "a state keeps its type")));
+        }
+        let mut anchors: Vec<usize> = with.iter().map(|t| t.current().id()).collect();
+        anchors.push(value.id());
+        anchors.extend(value.inputs().iter().filter(|t| t.stored().is_none() || matches!(t.0.op, Op::Content(_))).map(Tensor::id));
+        // what it was before counts too: whoever needs that needs this
+        anchors.push(cell.current().id());
+        let mut content = cell.content();
+        if let Some(earlier) = content.pending.take() {
+            anchors.extend(earlier.anchors);
+        }
+        content.pending = Some(Pending { value, anchors });
+        drop(content);
+        cell.device.executor().watch(cell);
+        Ok(())
+    }
+
+    /// Its path in the model, once a module or an optimizer has named it.
+    pub fn path(&self) -> Option<Arc<str>> {
+        self.0.cell().and_then(|cell| cell.info.name())
+    }
+
+    /// Names it, for messages and files. The first name stays.
+    pub fn name(&self, path: &str) {
+        if let Some(cell) = self.0.cell() {
+            cell.info.name.get_or_init(|| Arc::from(path));
+        }
+    }
+
+    /// The group it belongs to, for states that accompany it.
+    pub fn group(&self) -> CellGroup {
+        let device = self.0.0.device.clone();
+        match self.0.cell() {
+            Some(cell) => CellGroup { device, record: cell.info.record.clone() },
+            None => CellGroup::new(&device),
+        }
+    }
+
+    /// A number that no other cell of the process has.
+    pub fn id(&self) -> u64 {
+        self.0.cell().map_or(0, |cell| cell.info.id)
+    }
+}
+
+fn mismatch(invalid: Tensor) -> crate::Error {
+    match invalid.error() {
+        Some(error) => (**error).clone(),
+        None => unreachable!("a mismatch always carries its error"),
+    }
+}
+
+impl Param {
+    /// Whether optimizers train it. A frozen parameter takes no gradient.
+    pub fn trainable(&self) -> bool {
+        self.0.0.cell().is_some_and(|cell| cell.info.trainable())
+    }
+
+    /// Freezes it, or lets it be trained again; expressions made from now on see the change.
+    pub fn set_trainable(&self, on: bool) {
+        let Some(cell) = self.0.0.cell() else { return };
+        cell.info.trainable.store(on, Ordering::Relaxed);
+        let mut content = cell.content();
+        if content.pending.is_none() {
+            let at = content.leaf.0.at;
+            content.leaf = cell.new_leaf(at);
+        }
+    }
+}
+
+impl Deref for State {
+    type Target = Tensor;
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+impl Deref for Param {
+    type Target = State;
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl crate::ops::Operand for State {
+    fn tensor(&self, _other: &Tensor) -> Tensor {
+        self.0.clone()
+    }
+}
+
+impl crate::ops::Operand for Param {
+    fn tensor(&self, _other: &Tensor) -> Tensor {
+        self.0.0.clone()
+    }
+}
+
+impl AsRef<Tensor> for Param {
+    fn as_ref(&self) -> &Tensor {
+        self
+    }
+}

@@ -1,0 +1,304 @@
+//! Sets of examples and the batches made of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kiln_device::philox::philox;
+
+use crate::error::{At, List};
+use crate::{Device, Error, Result, Shape, Tensor};
+
+/// Examples that can be counted and brought to the device in batches.
+///
+/// ```
+/// # use kiln::prelude::*;
+/// # let device = Device::open()?;
+/// let set = TensorDataset::new(&device, (vec![0.0f32; 20], [2]), (vec![0i32; 10], []))?;
+/// for (x, y) in set.batches(4, 1) {
+///     assert_eq!((x.shape()?[1], y.rank()), (2, 1));
+/// }
+/// assert_eq!(set.batches(4, 1).count(), 3);               // 4 + 4 + 2
+/// assert_eq!(set.batches(4, 1).drop_last().count(), 2);
+/// # Ok::<(), Error>(())
+/// ```
+pub trait Dataset {
+    /// What a batch is: often inputs and targets.
+    type Batch;
+
+    /// The number of examples.
+    fn len(&self) -> usize;
+
+    /// The examples `rows` on the device. Rows are less than [`len`](Dataset::len).
+    fn batch(&self, rows: &[usize]) -> Self::Batch;
+
+    /// True without examples.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every example once, `size` at a time, in an order drawn from `seed`: give the epoch here, or
+    /// a number made of run and epoch.
+    fn batches(&self, size: usize, seed: u64) -> Batches<'_, Self> {
+        Batches { set: self, size: size.max(1), at: 0, order: permutation(self.len(), seed) }
+    }
+
+    /// Every example once, `size` at a time, in the set's own order.
+    fn in_order(&self, size: usize) -> Batches<'_, Self> {
+        Batches { set: self, size: size.max(1), at: 0, order: (0..self.len()).collect() }
+    }
+}
+
+/// The batches of one pass over a set.
+pub struct Batches<'a, D: Dataset + ?Sized> {
+    set: &'a D,
+    size: usize,
+    at: usize,
+    order: Vec<usize>,
+}
+
+impl<D: Dataset + ?Sized> Batches<'_, D> {
+    /// Leaves out the last batch if it is smaller than the others.
+    #[must_use]
+    pub fn drop_last(mut self) -> Self {
+        self.order.truncate(self.order.len() / self.size * self.size);
+        self
+    }
+}
+
+impl<D: Dataset + ?Sized> Iterator for Batches<'_, D> {
+    type Item = D::Batch;
+
+    fn next(&mut self) -> Option<D::Batch> {
+        let rows = self.order.get(self.at..(self.at + self.size).min(self.order.len()))?;
+        self.at += rows.len();
+        (!rows.is_empty()).then(|| self.set.batch(rows))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = (self.order.len() - self.at).div_ceil(self.size);
+        (left, Some(left))
+    }
+}
+
+impl<D: Dataset + ?Sized> ExactSizeIterator for Batches<'_, D> {}
+
+/// Numbers of all examples, one row each, with the shape of a row.
+#[derive(Debug, Clone)]
+pub enum Column {
+    /// Real numbers.
+    F32(Arc<[f32]>, Vec<usize>),
+    /// Class labels, token numbers.
+    I32(Arc<[i32]>, Vec<usize>),
+}
+
+impl<const N: usize> From<(Vec<f32>, [usize; N])> for Column {
+    fn from((values, row): (Vec<f32>, [usize; N])) -> Self {
+        Column::F32(values.into(), row.to_vec())
+    }
+}
+
+impl<const N: usize> From<(Vec<i32>, [usize; N])> for Column {
+    fn from((values, row): (Vec<i32>, [usize; N])) -> Self {
+        Column::I32(values.into(), row.to_vec())
+    }
+}
+
+impl Column {
+    fn row_shape(&self) -> &[usize] {
+        let (Column::F32(_, row) | Column::I32(_, row)) = self;
+        row
+    }
+
+    fn numel(&self) -> usize {
+        match self {
+            Column::F32(values, _) => values.len(),
+            Column::I32(values, _) => values.len(),
+        }
+    }
+
+    /// The number of rows, if the values fill whole rows.
+    fn rows(&self) -> Option<usize> {
+        let width: usize = self.row_shape().iter().product();
+        (width > 0 && self.numel().is_multiple_of(width)).then(|| self.numel() / width)
+    }
+
+    fn gather(&self, device: &Device, rows: &[usize]) -> Tensor {
+        let shape: Vec<usize> = std::iter::once(rows.len()).chain(self.row_shape().iter().copied()).collect();
+        match self {
+            Column::F32(values, row) => Tensor::from_vec(device, pick(values, rows, row.iter().product()), &shape),
+            Column::I32(values, row) => Tensor::from_vec(device, pick(values, rows, row.iter().product()), &shape),
+        }
+    }
+}
+
+fn pick<T: Copy>(values: &[T], rows: &[usize], width: usize) -> Vec<T> {
+    rows.iter().flat_map(|&row| values[row * width..(row + 1) * width].iter().copied()).collect()
+}
+
+/// Inputs and targets in the host's memory. Splits share the numbers.
+#[derive(Debug, Clone)]
+pub struct TensorDataset {
+    device: Device,
+    inputs: Column,
+    targets: Column,
+    rows: Arc<[usize]>,
+}
+
+impl TensorDataset {
+    /// Examples from inputs and targets, each with the shape of a row:
+    /// `(pixels, [1, 8, 8])`, `(labels, [])`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the values are not whole rows, [`Error::Shape`] if the two have
+    /// different numbers of rows.
+    #[track_caller]
+    pub fn new(device: &Device, inputs: impl Into<Column>, targets: impl Into<Column>) -> Result<Self> {
+        let at = At::here();
+        let (inputs, targets) = (inputs.into(), targets.into());
+        let count = |name, column: &Column| {
+            column.rows().ok_or_else(|| Error::Argument {
+                op: "TensorDataset",
+                name,
+                value: format!("{} values", column.numel()),
+                why: "the values must be whole rows of at least one element",
+                at,
+            })
+        };
+        let (rows, others) = (count("inputs", &inputs)?, count("targets", &targets)?);
+        if rows != others {
+            let shapes = List([rows, others].iter().filter_map(|&n| Shape::new(&[n])).collect());
+            return Err(Error::Shape { op: "TensorDataset", shapes, why: "the numbers of rows differ", at });
+        }
+        Ok(Self { device: device.clone(), inputs, targets, rows: (0..rows).collect() })
+    }
+
+    /// All inputs and targets in one batch.
+    pub fn all(&self) -> (Tensor, Tensor) {
+        self.gather(&self.rows)
+    }
+
+    /// All inputs. To be kept: each call brings them to the device anew.
+    pub fn inputs(&self) -> Tensor {
+        self.inputs.gather(&self.device, &self.rows)
+    }
+
+    /// All targets.
+    pub fn targets(&self) -> Tensor {
+        self.targets.gather(&self.device, &self.rows)
+    }
+
+    /// The class of each example, where the targets are integers.
+    pub fn labels(&self) -> Vec<i32> {
+        match &self.targets {
+            Column::I32(values, row) => pick(values, &self.rows, row.iter().product()),
+            Column::F32(..) => Vec::new(),
+        }
+    }
+
+    /// The same examples whose inputs have another shape of the same size: `[64]` as `[1, 8, 8]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the sizes differ.
+    #[track_caller]
+    pub fn reshaped(&self, row: &[usize]) -> Result<Self> {
+        let old = self.inputs.row_shape();
+        if old.iter().product::<usize>() != row.iter().product::<usize>() {
+            let shapes = List([old, row].iter().filter_map(|dims| Shape::new(dims)).collect());
+            return Err(Error::Shape { op: "reshaped", shapes, why: "the sizes of a row differ", at: At::here() });
+        }
+        let inputs = match &self.inputs {
+            Column::F32(values, _) => Column::F32(values.clone(), row.to_vec()),
+            Column::I32(values, _) => Column::I32(values.clone(), row.to_vec()),
+        };
+        Ok(Self { inputs, ..self.clone() })
+    }
+
+    /// Only the examples `rows`; rows past the end are left out.
+    #[must_use]
+    pub fn subset(&self, rows: &[usize]) -> Self {
+        let rows = rows.iter().filter_map(|&row| self.rows.get(row).copied()).collect();
+        Self { rows, ..self.clone() }
+    }
+
+    /// Two parts, the second with the share `held_out` of the examples, drawn from `seed`.
+    pub fn split(&self, held_out: f64, seed: u64) -> (Self, Self) {
+        let order = permutation(self.rows.len(), seed);
+        let kept = order.len() - share(order.len(), held_out);
+        (self.subset(&order[..kept]), self.subset(&order[kept..]))
+    }
+
+    /// The same, with the share taken from each class, so that both parts have the classes in the
+    /// same proportions.
+    pub fn stratified_split(&self, held_out: f64, seed: u64) -> (Self, Self) {
+        let mut classes: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
+        let labels = self.labels();
+        for row in permutation(self.rows.len(), seed) {
+            classes.entry(labels.get(row).copied().unwrap_or(0)).or_default().push(row);
+        }
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for rows in classes.values() {
+            let kept = rows.len() - share(rows.len(), held_out);
+            first.extend_from_slice(&rows[..kept]);
+            second.extend_from_slice(&rows[kept..]);
+        }
+        first.sort_unstable();
+        second.sort_unstable();
+        (self.subset(&first), self.subset(&second))
+    }
+
+    fn gather(&self, rows: &[usize]) -> (Tensor, Tensor) {
+        (self.inputs.gather(&self.device, rows), self.targets.gather(&self.device, rows))
+    }
+}
+
+impl Dataset for TensorDataset {
+    type Batch = (Tensor, Tensor);
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn batch(&self, rows: &[usize]) -> (Tensor, Tensor) {
+        let rows: Vec<usize> = rows.iter().filter_map(|&row| self.rows.get(row).copied()).collect();
+        self.gather(&rows)
+    }
+}
+
+/// `part` of `n`, to the nearest.
+fn share(n: usize, part: f64) -> usize {
+    ((n as f64 * part.clamp(0.0, 1.0)).round() as usize).min(n)
+}
+
+/// The numbers 0..n in an order drawn from `seed` (Durstenfeld 1964, algorithm 235).
+fn permutation(n: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    let key = [seed as u32, (seed >> 32) as u32];
+    for last in (1..n).rev() {
+        // 64 random bits: the remainder's bias is below 2⁻³⁰.
+        let words = philox([last as u32, (last as u64 >> 32) as u32, 0, 0x5EED], key);
+        let draw = u64::from(words[0]) << 32 | u64::from(words[1]);
+        order.swap(last, (draw % (last as u64 + 1)) as usize);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{permutation, share};
+
+    #[test]
+    fn a_permutation_has_every_number_once_and_follows_its_seed() {
+        for n in [0, 1, 2, 17, 1000] {
+            let mut order = permutation(n, 3);
+            assert_eq!(order, permutation(n, 3));
+            assert!(n < 17 || order != permutation(n, 4));
+            order.sort_unstable();
+            assert_eq!(order, (0..n).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn shares_are_within_the_whole() {
+        assert_eq!([share(10, 0.2), share(10, 2.0), share(10, -1.0), share(0, 0.5), share(3, 0.5)], [2, 10, 0, 0, 2]);
+    }
+}

@@ -1,0 +1,272 @@
+//! Gradients as a transform of the graph: each operation says how the gradient of its result becomes that of its
+//! inputs, in tensor operations, so gradients fuse like anything else and have gradients themselves.
+
+use crate::cell::Param;
+use crate::error::{At, Error, Result};
+use crate::node::{Op, ascribed};
+use crate::ops::{Lit, conv, index, matmul, norm, pool, reduce, scan, view};
+use crate::Tensor;
+use std::collections::{HashMap, HashSet};
+
+/// The gradients of a loss with respect to every trainable parameter it depends on.
+#[derive(Clone)]
+pub struct Gradients {
+    loss: Tensor,
+    /// By cell, in the order in which the backward pass meets them.
+    of_cells: Vec<(u64, Tensor)>,
+}
+
+impl Tensor {
+    /// The gradients of this loss (one element) with respect to the trainable parameters it depends on. They are
+    /// expressions: nothing runs until a step or a read needs them.
+    ///
+    /// # Errors
+    /// The error that the loss carries; [`Error::Gradient`] if it is not one float.
+    ///
+    /// ```
+    /// # use kiln::prelude::*; let device = Device::open()?;
+    /// let x = Tensor::new(&device, [1.0, 2.0, 3.0]);
+    /// let dx = (&x * &x).sum().backward()?.get(&x).map(|g| g.to_vec::<f32>());
+    /// assert_eq!(dx, Some(Ok(vec![2.0, 4.0, 6.0])));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn backward(&self) -> Result<Gradients> {
+        let loss = self.differentiable(At::here())?;
+        let found = Backward::run(&loss, |t| t.0.grad)?;
+        let mut of_cells = Vec::new();
+        for (leaf, gradient) in found.leaves {
+            if let Op::Content(cell) = &leaf.0.op {
+                of_cells.push((cell.id, gradient));
+            }
+        }
+        Ok(Gradients { loss, of_cells })
+    }
+
+    /// The gradients of this loss (one element) with respect to any tensors it was made from, as tensors which can be
+    /// differentiated again. A tensor that the loss does not depend on gets zeros.
+    ///
+    /// # Errors
+    /// As [`Tensor::backward`], or the error that one of the tensors carries.
+    #[track_caller]
+    pub fn grad(&self, with_respect_to: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let loss = self.differentiable(At::here())?;
+        let wanted: Vec<Tensor> = with_respect_to.iter().map(|t| t.current()).collect();
+        for t in &wanted {
+            t.shape()?;
+        }
+        let found = gradients_of(&loss, &wanted, false)?;
+        Ok(found.into_iter().zip(&wanted).map(|(g, t)| g.unwrap_or_else(|| t.zeros_like())).collect())
+    }
+
+    fn differentiable(&self, at: At) -> Result<Tensor> {
+        let loss = self.current();
+        loss.shape()?;
+        if loss.numel() != 1 || !loss.dtype().is_float() {
+            return Err(Error::Gradient { op: "backward", why: "a loss is one float: sum or average it first", at });
+        }
+        Ok(loss)
+    }
+}
+
+/// The gradients of `loss` with respect to `wanted`; `None` where it does not depend on one. With `partial`, what one
+/// of them was itself made from does not count.
+fn gradients_of(loss: &Tensor, wanted: &[Tensor], partial: bool) -> Result<Vec<Option<Tensor>>> {
+    let targets: HashSet<usize> = wanted.iter().map(Tensor::id).collect();
+    let mut found = Backward::towards(loss, &targets, partial)?;
+    Ok(wanted.iter().map(|t| found.remove(&t.id())).collect())
+}
+
+impl Gradients {
+    /// The loss they are the gradients of.
+    pub fn loss(&self) -> &Tensor {
+        &self.loss
+    }
+
+    /// The gradient with respect to a parameter, or to any tensor the loss was made from; `None` if it does not depend on it.
+    pub fn get(&self, of: &Tensor) -> Option<Tensor> {
+        if let Some(cell) = of.cell() {
+            let known = self.of_cells.iter().find(|(id, _)| *id == cell.info.id);
+            if let Some((_, gradient)) = known {
+                return Some(gradient.clone());
+            }
+        }
+        gradients_of(&self.loss, &[of.current()], false).ok()?.remove(0)
+    }
+
+    /// Puts another gradient in the place of the one of `param`: clipped, scaled, accumulated.
+    pub fn set(&mut self, param: &Param, gradient: Tensor) {
+        let id = param.id();
+        match self.of_cells.iter_mut().find(|(cell, _)| *cell == id) {
+            Some((_, slot)) => *slot = gradient,
+            None => self.of_cells.push((id, gradient)),
+        }
+    }
+
+    /// Every gradient replaced by what `change` makes of it.
+    #[must_use]
+    pub fn map(&self, mut change: impl FnMut(&Tensor) -> Tensor) -> Gradients {
+        let of_cells = self.of_cells.iter().map(|(id, g)| (*id, change(g))).collect();
+        Gradients { loss: self.loss.clone(), of_cells }
+    }
+
+    /// The parameters' numbers and gradients.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Tensor)> {
+        self.of_cells.iter().map(|(id, g)| (*id, g))
+    }
+
+    /// How many parameters have a gradient.
+    pub fn len(&self) -> usize {
+        self.of_cells.len()
+    }
+
+    /// Whether the loss depends on no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.of_cells.is_empty()
+    }
+}
+
+/// The walk from a loss back to its inputs.
+struct Backward {
+    /// The gradient collected for each node so far.
+    of: HashMap<usize, Tensor>,
+    leaves: Vec<(Tensor, Tensor)>,
+}
+
+impl Backward {
+    /// Nodes from `loss` on that `follow` lets through, each before its inputs.
+    fn order(loss: &Tensor, follow: impl Fn(&Tensor) -> bool) -> Vec<Tensor> {
+        let mut done: HashSet<usize> = HashSet::new();
+        let mut order = Vec::new();
+        let mut stack = vec![(loss.clone(), false)];
+        while let Some((tensor, expanded)) = stack.pop() {
+            if expanded {
+                order.push(tensor);
+            } else if follow(&tensor) && done.insert(tensor.id()) {
+                let inputs = tensor.inputs();
+                stack.push((tensor, true));
+                stack.extend(inputs.into_iter().map(|t| (t, false)));
+            }
+        }
+        order.reverse();
+        order
+    }
+
+    fn run(loss: &Tensor, follow: impl Fn(&Tensor) -> bool) -> Result<Self> {
+        let mut walk = Self { of: HashMap::new(), leaves: Vec::new() };
+        walk.of.insert(loss.id(), loss.ones_like());
+        for node in Self::order(loss, &follow) {
+            let inputs = node.inputs();
+            if inputs.is_empty() {
+                if let Some(gradient) = walk.of.remove(&node.id()) {
+                    walk.leaves.push((node, gradient));
+                }
+                continue;
+            }
+            let Some(dy) = walk.of.remove(&node.id()) else { continue };
+            ascribed(node.origin(), || walk.step(&node, &inputs, &dy, &follow))?;
+        }
+        Ok(walk)
+    }
+
+    /// As [`Backward::run`] along the paths that lead to `targets`, whose gradients are kept.
+    fn towards(loss: &Tensor, targets: &HashSet<usize>, partial: bool) -> Result<HashMap<usize, Tensor>> {
+        let all = Self::order(loss, |t| t.dtype().is_float());
+        let mut leads: HashSet<usize> = HashSet::new();
+        for node in all.iter().rev() {
+            let through = !matches!(node.0.op, Op::Detach) && node.inputs().iter().any(|i| leads.contains(&i.id()));
+            if targets.contains(&node.id()) || through {
+                leads.insert(node.id());
+            }
+        }
+        let mut walk = Self { of: HashMap::new(), leaves: Vec::new() };
+        let mut kept = HashMap::new();
+        walk.of.insert(loss.id(), loss.ones_like());
+        for node in all.into_iter().filter(|n| leads.contains(&n.id())) {
+            let Some(dy) = walk.of.remove(&node.id()) else { continue };
+            if targets.contains(&node.id()) {
+                kept.insert(node.id(), dy.clone());
+                if partial {
+                    continue;
+                }
+            }
+            let inputs = node.inputs();
+            if !inputs.is_empty() {
+                ascribed(node.origin(), || walk.step(&node, &inputs, &dy, &|t: &Tensor| leads.contains(&t.id())))?;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Hands the gradient of `node` on to its inputs.
+    fn step(&mut self, node: &Tensor, inputs: &[Tensor], dy: &Tensor, follow: &dyn Fn(&Tensor) -> bool) -> Result<()> {
+        if matches!(node.0.op, Op::Second) {
+            // 1/deviation of a norm: a function of the norm's input
+            let norm = &inputs[0];
+            if let (Op::Norm { .. }, Some(x)) = (&norm.0.op, norm.inputs().first()) {
+                self.add(x, norm::deviation_vjp(dy, norm, node), follow);
+            }
+            return Ok(());
+        }
+        for (input, gradient) in inputs.iter().zip(vjp(node, inputs, dy)?) {
+            if let Some(gradient) = gradient {
+                self.add(input, gradient, follow);
+            }
+        }
+        Ok(())
+    }
+
+    /// Un-broadcasting and the return to the input's type happen here, once for all operations.
+    fn add(&mut self, input: &Tensor, gradient: Tensor, follow: &dyn Fn(&Tensor) -> bool) {
+        if !follow(input) || !input.dtype().is_float() {
+            return;
+        }
+        let gradient = gradient.sum_to(input.shape_or_scalar()).cast(input.dtype());
+        let sum = match self.of.remove(&input.id()) {
+            Some(so_far) => so_far + gradient,
+            None => gradient,
+        };
+        self.of.insert(input.id(), sum);
+    }
+}
+
+/// The gradient of each input from that of the result.
+fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    let both = |(a, b): (Tensor, Tensor)| vec![Some(a), Some(b)];
+    let x = &inputs[0];
+    Ok(match &y.0.op {
+        Op::Unary(row) => vec![Some((row.vjp)(dy, x, y))],
+        Op::Binary(row) => match row.vjp {
+            Some(vjp) => both(vjp(dy, x, &inputs[1], y)),
+            None => vec![None, None],
+        },
+        Op::Where => vec![None, Some(Tensor::where_(x, dy, Lit(0.0))), Some(Tensor::where_(x, Lit(0.0), dy))],
+        Op::Cast => vec![x.dtype().is_float().then(|| dy.clone())],
+        Op::Concat(axis) => view::cat_vjp(*axis, dy, inputs),
+        Op::Gather(axis) => vec![Some(index::gather_vjp(*axis, dy, x, &inputs[1])), None],
+        Op::View(op) => vec![Some(view::vjp(op, dy, x))],
+        Op::Reduce(kind, mask) => vec![reduce::vjp(*kind, *mask, dy, x, y)],
+        Op::Matmul => both(matmul::vjp(dy, x, &inputs[1])),
+        Op::Softmax { log } => vec![Some(norm::softmax_vjp(*log, dy, y))],
+        Op::Norm { center } => vec![Some(norm::norm_vjp(*center, dy, y)), None],
+        Op::NormGrad { center } => through_formula(inputs, dy, |i| norm::norm_grad_formula(*center, &i[0], &i[1], &i[2]))?,
+        Op::Conv(spec) => both(conv::conv_vjp(spec, dy, x, &inputs[1])),
+        Op::ConvInput(spec) => both(conv::input_vjp(spec, dy, x, &inputs[1])),
+        Op::ConvWeight(spec) => both(conv::weight_vjp(spec, dy, x, &inputs[1])),
+        Op::MaxPool(window) => vec![Some(pool::max_vjp(window, dy, x, y))],
+        Op::MaxPoolGrad(window) => vec![None, Some(pool::max_grad_vjp(window, dy, x))],
+        Op::AvgPool(window) => vec![Some(pool::avg_vjp(window, dy, x))],
+        Op::AvgPoolGrad(window) => vec![Some(pool::avg_grad_vjp(window, dy, x))],
+        Op::Scan { product } => vec![Some(scan::scan_vjp(*product, dy, x, y))],
+        Op::Sort { .. } => vec![Some(scan::sort_vjp(dy, y))],
+        Op::SegmentSum => vec![None, None, Some(index::segment_vjp(dy, x, &inputs[1]))],
+        Op::Custom(custom) => custom.vjp(dy, inputs, y),
+        _ => vec![None; inputs.len()],
+    })
+}
+
+/// The gradient of a kernel by way of its formula in plain operations.
+fn through_formula(inputs: &[Tensor], dy: &Tensor, formula: impl Fn(&[Tensor]) -> Tensor) -> Result<Vec<Option<Tensor>>> {
+    let along = (formula(inputs) * dy).sum();
+    gradients_of(&along, inputs, true)
+}

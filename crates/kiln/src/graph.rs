@@ -1,0 +1,244 @@
+//! What one evaluation needs, read off the nodes: a list in which inputs come first, and the structural key under
+//! which its plan is found.
+
+use crate::cell::Cell;
+use crate::error::{Error, Result};
+use crate::layout::ViewOp;
+use crate::node::{Op, Value};
+use crate::{DType, Shape, Tensor};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
+
+/// A node of one evaluation. Indices are into [`Graph::nodes`].
+pub(crate) struct GraphNode {
+    pub(crate) tensor: Tensor,
+    pub(crate) inputs: Vec<u32>,
+    pub(crate) role: Role,
+    /// The operation with its arguments, shape and type, as a number.
+    pub(crate) hash: u64,
+}
+
+/// What a node is to the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Elements in memory.
+    Leaf,
+    /// No elements at all.
+    Empty,
+    /// A number that is known when the plan runs.
+    Scalar,
+    /// To be computed.
+    Compute,
+}
+
+/// A cell and the node that replaces it.
+#[derive(Clone)]
+pub(crate) struct Write {
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) value: u32,
+}
+
+/// One evaluation.
+pub(crate) struct Graph {
+    pub(crate) nodes: Vec<GraphNode>,
+    pub(crate) index: HashMap<usize, u32, BuildHasherDefault<Pointer>>,
+    /// Nodes whose elements are wanted.
+    pub(crate) roots: Vec<u32>,
+    pub(crate) writes: Vec<Write>,
+    /// The loss that must be finite before anything is replaced.
+    pub(crate) guard: Option<u32>,
+}
+
+impl Graph {
+    pub(crate) fn new() -> Self {
+        Self { nodes: Vec::with_capacity(256), index: HashMap::default(), roots: Vec::new(), writes: Vec::new(), guard: None }
+    }
+
+    pub(crate) fn shape(&self, i: u32) -> Shape {
+        self.nodes[i as usize].tensor.0.shape
+    }
+
+    pub(crate) fn dtype(&self, i: u32) -> DType {
+        self.nodes[i as usize].tensor.0.dtype
+    }
+
+    pub(crate) fn op(&self, i: u32) -> &Op {
+        &self.nodes[i as usize].tensor.0.op
+    }
+
+    pub(crate) fn inputs(&self, i: u32) -> &[u32] {
+        &self.nodes[i as usize].inputs
+    }
+
+    pub(crate) fn role(&self, i: u32) -> Role {
+        self.nodes[i as usize].role
+    }
+
+    /// Adds a tensor and all it needs; the number of its node.
+    pub(crate) fn add(&mut self, tensor: &Tensor) -> Result<u32> {
+        let mut stack = vec![(tensor.current(), None::<Vec<Tensor>>)];
+        while let Some((tensor, inputs)) = stack.pop() {
+            if self.index.contains_key(&tensor.id()) {
+                continue;
+            }
+            match inputs {
+                Some(inputs) => {
+                    let inputs = inputs.iter().map(|t| self.index[&t.id()]).collect();
+                    self.push(tensor, inputs, Role::Compute);
+                }
+                None => match Self::role_of(&tensor)? {
+                    Role::Compute => {
+                        let inputs = tensor.inputs();
+                        if inputs.is_empty() && !matches!(tensor.0.op, Op::Const(_) | Op::Iota) {
+                            return Err(Error::Stale { op: tensor.0.op.name(), at: tensor.0.at });
+                        }
+                        let waiting: Vec<(Tensor, Option<Vec<Tensor>>)> =
+                            inputs.iter().rev().filter(|t| !self.index.contains_key(&t.id())).map(|t| (t.clone(), None)).collect();
+                        stack.push((tensor, Some(inputs)));
+                        stack.extend(waiting);
+                    }
+                    role => self.push(tensor, Vec::new(), role),
+                },
+            }
+        }
+        Ok(self.index[&tensor.current().id()])
+    }
+
+    fn role_of(tensor: &Tensor) -> Result<Role> {
+        if let Some(error) = tensor.error() {
+            return Err((**error).clone());
+        }
+        if tensor.numel() == 0 {
+            return Ok(Role::Empty);
+        }
+        if matches!(tensor.0.op, Op::Scalar(_)) {
+            return Ok(Role::Scalar);
+        }
+        match &tensor.0.links().value {
+            Value::Ready(_) => Ok(Role::Leaf),
+            Value::Pending => Ok(Role::Compute),
+            Value::Stale => Err(Error::Stale { op: tensor.0.op.name(), at: tensor.0.at }),
+        }
+    }
+
+    fn push(&mut self, tensor: Tensor, inputs: Vec<u32>, role: Role) {
+        let hash = hash_node(&tensor, role);
+        self.index.insert(tensor.id(), self.nodes.len() as u32);
+        self.nodes.push(GraphNode { tensor, inputs, role, hash });
+    }
+
+    /// The key of the plan: equal for evaluations that do the same to other numbers.
+    pub(crate) fn key(&self, options: u64) -> [u64; 2] {
+        let mut key = Mix::default();
+        key.word(options);
+        for node in &self.nodes {
+            key.word(node.hash);
+            for &input in &node.inputs {
+                key.word(u64::from(input));
+            }
+        }
+        key.word(u64::MAX);
+        self.roots.iter().for_each(|&r| key.word(u64::from(r)));
+        key.word(u64::MAX - 1);
+        for write in &self.writes {
+            key.word(write.cell.info.id);
+            key.word(u64::from(write.value));
+        }
+        key.word(self.guard.map_or(u64::MAX, u64::from));
+        [key.a, key.b]
+    }
+}
+
+/// The operation with its arguments, shape and type. Numbers of the host are not in it.
+fn hash_node(tensor: &Tensor, role: Role) -> u64 {
+    let node = &tensor.0;
+    let mut h = Mix::default();
+    h.word(role as u64);
+    h.word(node.dtype as u64 + 16);
+    h.word(node.shape.rank() as u64);
+    node.shape.iter().for_each(|&d| h.word(d as u64));
+    if role == Role::Leaf {
+        if let Op::Content(cell) = &node.op {
+            h.word(cell.id);
+        }
+    } else if role == Role::Compute {
+        hash_op(&node.op, &mut h);
+    }
+    h.a ^ h.b.rotate_left(32)
+}
+
+fn hash_op(op: &Op, h: &mut Mix) {
+    std::mem::discriminant(op).hash(h);
+    match op {
+        Op::Const(bits) => h.word(u64::from(*bits)),
+        Op::Random(kind) => kind.hash(h),
+        Op::Unary(row) => h.word(std::ptr::from_ref(*row) as u64),
+        Op::Binary(row) => h.word(std::ptr::from_ref(*row) as u64),
+        Op::Concat(axis) | Op::Gather(axis) => h.word(*axis as u64),
+        Op::View(view) => hash_view(view, h),
+        Op::Reduce(kind, mask) => (kind, mask).hash(h),
+        Op::Softmax { log: flag }
+        | Op::Norm { center: flag }
+        | Op::NormGrad { center: flag }
+        | Op::Scan { product: flag }
+        | Op::Sort { descending: flag } => h.word(u64::from(*flag)),
+        Op::Conv(spec) | Op::ConvInput(spec) | Op::ConvWeight(spec) => spec.hash(h),
+        Op::MaxPool(window) | Op::MaxPoolGrad(window) | Op::AvgPool(window) | Op::AvgPoolGrad(window) => window.hash(h),
+        Op::Custom(custom) => (custom.name(), custom.key()).hash(h),
+        _ => {}
+    }
+}
+
+fn hash_view(view: &ViewOp, h: &mut Mix) {
+    view.hash(h);
+}
+
+/// A fast hash of 128 bits, for structure that we make ourselves.
+#[derive(Default)]
+struct Mix {
+    a: u64,
+    b: u64,
+}
+
+impl Mix {
+    fn word(&mut self, word: u64) {
+        self.a = (self.a ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        self.b = (self.b.rotate_left(23) ^ word).wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ (self.b >> 31);
+    }
+}
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.a ^ self.b
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.word(word);
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.word(word as u64);
+    }
+}
+
+/// Hashes addresses of nodes.
+#[derive(Default)]
+pub(crate) struct Pointer(u64);
+
+impl Hasher for Pointer {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only addresses are hashed")
+    }
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (address as u64 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}

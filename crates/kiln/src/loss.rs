@@ -1,0 +1,301 @@
+//! Losses. Each is a formula in tensor ops; the plan joins it with what comes before.
+
+use crate::ops::Lit;
+use crate::{DType, Tensor};
+
+/// How the losses of single elements become one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reduction {
+    /// Their mean; weighted losses divide by the sum of the weights.
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+    /// None: a loss for each element.
+    None,
+}
+
+impl Reduction {
+    /// Reduces `losses` so.
+    #[track_caller]
+    pub fn of(self, losses: &Tensor) -> Tensor {
+        match self {
+            Reduction::Mean => losses.mean(),
+            Reduction::Sum => losses.sum(),
+            Reduction::None => losses.clone(),
+        }
+    }
+}
+
+/// Mean of (x − y)². `x` and `y` must have the same shape.
+#[track_caller]
+pub fn mse_loss(x: &Tensor, y: &Tensor) -> Tensor {
+    mse_loss_with(x, y, Reduction::Mean)
+}
+
+/// (x − y)², reduced as asked.
+#[track_caller]
+pub fn mse_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
+    alike("mse_loss", x, y).unwrap_or_else(|| reduction.of(&(x - y).square()))
+}
+
+/// Mean of |x − y|. `x` and `y` must have the same shape.
+#[track_caller]
+pub fn l1_loss(x: &Tensor, y: &Tensor) -> Tensor {
+    l1_loss_with(x, y, Reduction::Mean)
+}
+
+/// |x − y|, reduced as asked.
+#[track_caller]
+pub fn l1_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
+    alike("l1_loss", x, y).unwrap_or_else(|| reduction.of(&(x - y).abs()))
+}
+
+/// With d = |x − y|: mean of d²/(2·beta) where d < beta, of d − beta/2 elsewhere. PyTorch's default
+/// for beta is 1; at 0 this is [`l1_loss`].
+#[track_caller]
+pub fn smooth_l1_loss(x: &Tensor, y: &Tensor, beta: f64) -> Tensor {
+    if beta <= 0.0 {
+        return l1_loss(x, y);
+    }
+    alike("smooth_l1_loss", x, y).unwrap_or_else(|| (huber(x, y, beta) / beta).mean())
+}
+
+/// With d = |x − y|: mean of d²/2 where d < delta, of delta·(d − delta/2) elsewhere. PyTorch's
+/// default for delta is 1.
+#[track_caller]
+pub fn huber_loss(x: &Tensor, y: &Tensor, delta: f64) -> Tensor {
+    alike("huber_loss", x, y).unwrap_or_else(|| huber(x, y, delta).mean())
+}
+
+/// With c = min(|x − y|, delta): c·(|x − y| − c/2), which is both branches in one.
+#[track_caller]
+fn huber(x: &Tensor, y: &Tensor, delta: f64) -> Tensor {
+    let d = (x - y).abs();
+    let near = d.clamp_max(delta);
+    &near * (&d - &near * Lit(0.5))
+}
+
+/// Mean cross-entropy of `logits` against class indices: mean over rows of  log Σⱼ exp(zⱼ) − z\[label\].
+///
+/// Shapes: `logits` [rows, classes] or [rows, classes, ..], `labels` [rows] or [rows, ..] of `I32`
+/// (or one row without the axis) → []. `labels` of the shape of `logits` and of a float type are
+/// class probabilities. The row maximum is taken out first, so logits of any finite size are safe.
+///
+/// For class weights, label smoothing, labels to ignore and other reductions: [`CrossEntropy`].
+///
+/// # Errors
+/// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not fit. A label that is no
+/// class is an [`Error::Index`](crate::Error::Index) naming the row.
+///
+/// Source: Goodfellow, Bengio & Courville 2016, *Deep Learning*, §6.2.2.3.
+///
+/// ```
+/// # use kiln::prelude::*; let device = Device::open()?;
+/// let logits = Tensor::new(&device, [[0.0, 0.0]]);
+/// let loss = cross_entropy(&logits, &Tensor::new(&device, [1i32]));
+/// assert!((loss.item()? - 2f32.ln()).abs() < 1e-6);
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
+    CrossEntropy::default().loss(logits, labels)
+}
+
+/// Mean of −logp\[label\]: cross-entropy for log-probabilities that are already there.
+#[track_caller]
+pub fn nll_loss(logp: &Tensor, labels: &Tensor) -> Tensor {
+    CrossEntropy::default().nll(logp, labels)
+}
+
+/// [`cross_entropy`] with its settings, PyTorch's by default.
+///
+/// ```
+/// # use kiln::prelude::*; let device = Device::open()?;
+/// let logits = Tensor::new(&device, [[2.0, 0.0], [0.0, 0.0]]);
+/// let labels = Tensor::new(&device, [0i32, -100]);     // the second row is left out
+/// let loss = CrossEntropy { label_smoothing: 0.1, ..Default::default() }.loss(&logits, &labels);
+/// assert!((loss.item()? - 0.22693).abs() < 1e-5);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CrossEntropy {
+    /// A weight for each class.
+    pub weight: Option<Tensor>,
+    /// Rows with this label count for nothing.
+    pub ignore_index: i32,
+    /// The share of the target that is spread over all classes.
+    pub label_smoothing: f64,
+    /// How the rows' losses become one.
+    pub reduction: Reduction,
+}
+
+impl Default for CrossEntropy {
+    fn default() -> Self {
+        Self { weight: None, ignore_index: -100, label_smoothing: 0.0, reduction: Reduction::Mean }
+    }
+}
+
+impl CrossEntropy {
+    /// The loss of `logits` against class indices or class probabilities; shapes as for [`cross_entropy`].
+    #[track_caller]
+    pub fn loss(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
+        let axis = class_axis(logits);
+        self.against(&logits.log_softmax(axis), labels, axis)
+    }
+
+    /// The loss of log-probabilities against class indices.
+    #[track_caller]
+    pub fn nll(&self, logp: &Tensor, labels: &Tensor) -> Tensor {
+        self.against(logp, labels, class_axis(logp))
+    }
+
+    #[track_caller]
+    fn against(&self, logp: &Tensor, labels: &Tensor, axis: i64) -> Tensor {
+        if labels.dtype().is_float() {
+            return self.probabilities(logp, labels, axis);
+        }
+        let (Ok(shape), Ok(rows)) = (logp.shape(), labels.shape()) else {
+            return logp + labels; // carries the error on
+        };
+        let mut want = shape.to_vec();
+        if !want.is_empty() {
+            want.remove(axis as usize);
+        }
+        if rows[..] != want[..] {
+            return Tensor::bad_shape("cross_entropy", &[logp, labels], "labels need the shape of logits without the classes");
+        }
+
+        let classes = shape.get(axis as usize).copied().unwrap_or(1);
+        let numbers = Tensor::arange(logp.device(), 0, classes as i32, 1);
+        // The ignored label is no class: it is looked up as class 0 and then weighted with 0.
+        let counts = labels.ne(self.ignore_index);
+        let index = Tensor::where_(&counts, labels, 0);
+        // Looking the label up notices one that is no class.
+        let label = numbers.index_select(0, &index.reshape(-1)).reshape(rows);
+        let hit = label.unsqueeze(axis).eq(along(&numbers, logp, axis));
+        let picked = Tensor::where_(&hit, logp, Lit(0.0)).sum_axes(axis, false);
+        let counts = counts.cast(DType::F32);
+        let weight = match &self.weight {
+            Some(weight) => weight.index_select(0, &label.reshape(-1)).reshape(rows) * &counts,
+            None => counts.clone(),
+        };
+        let mut losses = -(picked * &weight);
+        if self.label_smoothing > 0.0 {
+            let all = match &self.weight {
+                Some(weight) => logp * along(weight, logp, axis),
+                None => logp.clone(),
+            };
+            let spread = -(all.sum_axes(axis, false) * &counts);
+            losses = losses * (1.0 - self.label_smoothing) + spread * (self.label_smoothing / classes as f64);
+        }
+        match self.reduction {
+            Reduction::Mean => losses.sum() / weight.sum(),
+            other => other.of(&losses),
+        }
+    }
+
+    /// −Σ p · weight · logp over the classes; the mean is over rows, whatever the weights.
+    #[track_caller]
+    fn probabilities(&self, logp: &Tensor, p: &Tensor, axis: i64) -> Tensor {
+        if let Some(error) = alike("cross_entropy", logp, p) {
+            return error;
+        }
+        let classes = logp.shape().ok().and_then(|shape| shape.get(axis as usize).copied()).unwrap_or(1) as f64;
+        let p = if self.label_smoothing > 0.0 {
+            p * (1.0 - self.label_smoothing) + self.label_smoothing / classes
+        } else {
+            p.clone()
+        };
+        let terms = match &self.weight {
+            Some(weight) => logp * along(weight, logp, axis) * p,
+            None => logp * p,
+        };
+        self.reduction.of(&-terms.sum_axes(axis, false))
+    }
+}
+
+/// Mean of −(y·ln p + (1 − y)·ln(1 − p)); each logarithm is at least −100, as in PyTorch.
+#[track_caller]
+pub fn binary_cross_entropy(p: &Tensor, y: &Tensor) -> Tensor {
+    alike("binary_cross_entropy", p, y).unwrap_or_else(|| {
+        let (yes, no) = (p.ln().clamp_min(Lit(-100.0)), (-p).log1p().clamp_min(Lit(-100.0)));
+        -(y * yes + (Lit(1.0) - y) * no).mean()
+    })
+}
+
+/// Mean binary cross-entropy of logits: softplus(−z)·y + (z + softplus(−z))·(1 − y), safe for any z.
+///
+/// For weights of the positive class and other reductions: [`BinaryCrossEntropy`].
+#[track_caller]
+pub fn binary_cross_entropy_with_logits(logits: &Tensor, y: &Tensor) -> Tensor {
+    BinaryCrossEntropy::default().loss(logits, y)
+}
+
+/// [`binary_cross_entropy_with_logits`] with its settings.
+#[derive(Debug, Clone, Default)]
+pub struct BinaryCrossEntropy {
+    /// A weight of each element's loss; broadcasts.
+    pub weight: Option<Tensor>,
+    /// A weight of the positive answers; broadcasts.
+    pub pos_weight: Option<Tensor>,
+    /// How the losses become one.
+    pub reduction: Reduction,
+}
+
+impl BinaryCrossEntropy {
+    /// The loss of `logits` against `y`, numbers in 0..=1 of the same shape.
+    #[track_caller]
+    pub fn loss(&self, logits: &Tensor, y: &Tensor) -> Tensor {
+        if let Some(error) = alike("binary_cross_entropy_with_logits", logits, y) {
+            return error;
+        }
+        // -ln sigmoid(z) = softplus(-z), which is max(-z, 0) + ln(1 + e^-|z|).
+        let doubt = -logits.logsigmoid();
+        let doubt = match &self.pos_weight {
+            Some(pos) => doubt * ((pos - Lit(1.0)) * y + Lit(1.0)),
+            None => doubt,
+        };
+        let losses = (Lit(1.0) - y) * logits + doubt;
+        self.reduction.of(&match &self.weight {
+            Some(weight) => losses * weight,
+            None => losses,
+        })
+    }
+}
+
+/// Kullback-Leibler divergence of the probabilities `y` from the log-probabilities `logp`:
+/// Σ y·(ln y − logp), where y = 0 adds nothing.
+///
+/// [`Reduction::Mean`] divides by the number of elements, as PyTorch's default does; the mean over
+/// examples is `kl_div(.., Reduction::Sum) / batch`.
+#[track_caller]
+pub fn kl_div(logp: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
+    alike("kl_div", logp, y).unwrap_or_else(|| {
+        let safe = y.clamp_min(Lit(f32::MIN_POSITIVE));
+        let entropy = Tensor::where_(&y.gt(Lit(0.0)), y * safe.ln(), Lit(0.0));
+        reduction.of(&(entropy - y * logp))
+    })
+}
+
+/// Axis 1, or the only one.
+fn class_axis(x: &Tensor) -> i64 {
+    i64::from(x.rank() > 1)
+}
+
+/// A vector of all classes as [1, classes, 1, ..], so that it lies along the class axis of `like`.
+#[track_caller]
+fn along(vector: &Tensor, like: &Tensor, axis: i64) -> Tensor {
+    let mut dims = vec![1i64; like.rank().max(1)];
+    dims[axis as usize] = -1;
+    vector.reshape(dims)
+}
+
+/// The error of two operands whose shapes differ: broadcasting in a loss is almost always a mistake.
+#[track_caller]
+fn alike(op: &'static str, x: &Tensor, y: &Tensor) -> Option<Tensor> {
+    match (x.shape(), y.shape()) {
+        (Ok(a), Ok(b)) if a[..] != b[..] => Some(Tensor::bad_shape(op, &[x, y], "the shapes differ")),
+        _ => None,
+    }
+}

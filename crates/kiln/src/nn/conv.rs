@@ -1,0 +1,112 @@
+//! Convolutions over one and two spatial axes.
+
+use super::{Forward, Module, sizes};
+use crate::init::Init;
+use crate::ops::conv::Conv;
+use crate::ops::view::Extents;
+use crate::{Param, Tensor};
+
+/// A convolution layer over `$n` spatial axes; the two differ in the shapes alone.
+macro_rules! conv {
+    ($(#[$doc:meta])* $name:ident, $n:literal, $op:ident) => {
+        $(#[$doc])*
+        #[derive(Module)]
+        pub struct $name {
+            /// The filters, drawn from U(-1/√fan, 1/√fan), fan = inputs/groups × window.
+            pub weight: Param,
+            /// One number for each output channel, drawn likewise; `None` leaves it out.
+            pub bias: Option<Param>,
+            /// Stride, padding, dilation, groups.
+            pub conv: Conv,
+        }
+
+        impl $name {
+            /// From `inputs` to `outputs` channels with a window of size `kernel`; stride 1, no padding.
+            pub fn new(inputs: usize, outputs: usize, kernel: impl Extents, init: &mut Init) -> Self {
+                Self::grouped(inputs, outputs, kernel, 1, init)
+            }
+
+            /// The same with the channels in groups; with as many groups as channels it is depthwise.
+            pub fn grouped(
+                inputs: usize,
+                outputs: usize,
+                kernel: impl Extents,
+                groups: usize,
+                init: &mut Init,
+            ) -> Self {
+                let window = sizes(&kernel);
+                let window = if window.len() == 1 { vec![window[0]; $n] } else { window };
+                let inner = inputs / groups.max(1);
+                let fan_in = inner * window.iter().product::<usize>();
+                let shape: Vec<usize> = [outputs, inner].into_iter().chain(window).collect();
+                Self {
+                    weight: init.fan_in_uniform(&shape, fan_in),
+                    bias: Some(init.fan_in_uniform(&[outputs], fan_in)),
+                    conv: Conv { groups, ..Conv::default() },
+                }
+            }
+
+            /// Sets the stride, for all axes or each.
+            #[must_use]
+            pub fn stride(mut self, stride: impl Extents) -> Self {
+                self.conv.stride = sizes(&stride);
+                self
+            }
+
+            /// Sets the padding with zeros on both sides, for all axes or each.
+            #[must_use]
+            pub fn padding(mut self, padding: impl Extents) -> Self {
+                self.conv.padding = sizes(&padding);
+                self
+            }
+
+            /// Sets the distance between the elements of the window, for all axes or each.
+            #[must_use]
+            pub fn dilation(mut self, dilation: impl Extents) -> Self {
+                self.conv.dilation = sizes(&dilation);
+                self
+            }
+
+            /// Leaves the bias out.
+            #[must_use]
+            pub fn no_bias(mut self) -> Self {
+                self.bias = None;
+                self
+            }
+        }
+
+        impl Forward for $name {
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                let bias = self.bias.as_deref().map(|bias| &**bias);
+                x.$op(&self.weight, bias, &self.conv)
+            }
+        }
+    };
+}
+
+conv! {
+    /// Cross-correlation over one spatial axis.
+    ///
+    /// Shapes: `x` [batch, inputs, length] → [batch, outputs, length']; `weight`
+    /// [outputs, inputs/groups, kernel];
+    /// length' = ⌊(length + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1.
+    Conv1d, 1, conv1d
+}
+
+conv! {
+    /// Cross-correlation over two spatial axes.
+    ///
+    /// Shapes: `x` [batch, inputs, h, w] → [batch, outputs, h', w']; `weight`
+    /// [outputs, inputs/groups, kh, kw]; h' = ⌊(h + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1.
+    ///
+    /// ```
+    /// # use kiln::prelude::*;
+    /// # let device = Device::open()?;
+    /// let conv = Conv2d::new(1, 8, 3, &mut Init::new(&device, 0)).padding(1).stride(2);
+    /// let y = conv.forward(&Tensor::zeros(&device, [4, 1, 8, 8]));
+    /// assert_eq!(y.shape()?, [4, 8, 4, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    Conv2d, 2, conv2d
+}

@@ -1,0 +1,34 @@
+//! Layers, and what a model is made of. Layers know only tensors: nothing here reaches into plans
+//! or devices, and whatever is here could be written by a user in the same way.
+
+mod activation;
+mod conv;
+mod dropout;
+mod linear;
+mod module;
+mod norm;
+mod pool;
+mod sequential;
+mod state_dict;
+
+pub use activation::{
+    Elu, Flatten, Gelu, GeluTanh, Hardsigmoid, Hardswish, Identity, LeakyRelu, LogSigmoid, LogSoftmax, Mish, Relu,
+    Relu6, Selu, Sigmoid, Silu, Softmax, Softplus, Softsign, Tanh,
+};
+pub use crate::init::Init;
+pub use conv::{Conv1d, Conv2d};
+pub use dropout::Dropout;
+pub use kiln_derive::Module;
+pub use linear::{Embedding, Linear};
+pub use module::{Forward, Leaf, Mode, Module, Visitor, walk};
+pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RmsNorm};
+pub use pool::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
+pub use sequential::Sequential;
+pub use state_dict::StateDict;
+
+use crate::ops::view::Extents;
+
+/// Extents as sizes; a negative one becomes 0, which the operation refuses.
+fn sizes(list: &impl Extents) -> Vec<usize> {
+    list.list().into_iter().map(|extent| usize::try_from(extent).unwrap_or(0)).collect()
+}

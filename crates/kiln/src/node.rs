@@ -1,0 +1,416 @@
+//! The graph. A [`Tensor`] is a handle on a [`Node`]: an operation, its inputs, and what is known at once
+//! (shape, type, the caller's line). Nothing runs when a node is made.
+
+use crate::cell::{Cell, CellInfo};
+use crate::error::{At, Error, List};
+use crate::layout::ViewOp;
+use crate::ops::conv::ConvSpec;
+use crate::ops::custom::Custom;
+use crate::ops::pool::Window;
+use crate::ops::{binary::Binary, unary::Unary};
+use crate::plan::Fault;
+use crate::{DType, Device, Shape};
+use kiln_device::Slice;
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// An n-dimensional array on a device, or the expression that will make it.
+///
+/// Operations record what is to be done and return at once; [`Tensor::eval`], [`Tensor::item`] and
+/// [`Tensor::to_vec`] run it. A wrong shape or type makes a tensor that carries the error, and every later
+/// operation on it carries the same one, so model code is mathematics without `?` after each line.
+///
+/// ```
+/// # use kiln::prelude::*;
+/// let device = Device::open()?;
+/// let x = Tensor::new(&device, [[1.0, 2.0], [3.0, 4.0]]);
+/// assert_eq!((&x * 2.0).sum().item()?, 20.0);
+/// assert!(x.matmul(&Tensor::ones(&device, &[3])).eval().is_err());
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tensor(pub(crate) Arc<Node>);
+
+/// One operation of the graph.
+pub(crate) struct Node {
+    pub(crate) device: Device,
+    pub(crate) op: Op,
+    pub(crate) shape: Shape,
+    pub(crate) dtype: DType,
+    pub(crate) at: At,
+    /// The path of the module that made it, where one is known.
+    pub(crate) scope: Option<Arc<str>>,
+    /// Whether something trainable is among its ancestors.
+    pub(crate) grad: bool,
+    links: Mutex<Links>,
+}
+
+/// What changes in a node: its inputs go when its value is all that is wanted of it.
+pub(crate) struct Links {
+    pub(crate) inputs: Vec<Tensor>,
+    pub(crate) value: Value,
+}
+
+/// What is known of a node's elements.
+#[derive(Clone)]
+pub(crate) enum Value {
+    /// Nothing yet.
+    Pending,
+    /// They are in memory.
+    Ready(Stored),
+    /// They were in a cell that has been replaced since.
+    Stale,
+}
+
+/// Elements in device memory. Tensors of no elements have no memory.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) slice: Option<Slice>,
+    /// The record of the run that made it, to be looked at when it is read.
+    pub(crate) fault: Option<Arc<Fault>>,
+}
+
+/// Which numbers a reduction combines how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Reduction {
+    Sum,
+    Prod,
+    Max,
+    Min,
+    ArgMax,
+    ArgMin,
+    LogSumExp,
+}
+
+/// What a random element is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Random {
+    /// 32 random bits.
+    Word,
+    /// Uniform in [0, 1).
+    Uniform,
+    /// Standard normal.
+    Normal,
+}
+
+/// Every operation. Elementwise ones broadcast their inputs; views cost nothing; the others are kernels.
+#[derive(Clone)]
+pub(crate) enum Op {
+    /// Carries the first error.
+    Invalid(Arc<Error>),
+    /// Elements that came from the host or from an earlier run.
+    Value,
+    /// The name by which a program holds a cell; replaced by its current content wherever it is used.
+    Handle(Arc<Cell>),
+    /// A cell's content.
+    Content(Arc<CellInfo>),
+    /// A number of the host: its bits travel when the plan runs.
+    Scalar(u32),
+    /// A number of the formula, by its bits: part of the kernel.
+    Const(u32),
+    /// Element `a` is `a`.
+    Iota,
+    /// Element `a` is word `a` of a counter-based stream. Inputs: two key words and the call's counter.
+    Random(Random),
+
+    Unary(&'static Unary),
+    Binary(&'static Binary),
+    /// Inputs: condition, then, else.
+    Where,
+    Cast,
+    /// Inputs one after another along an axis.
+    Concat(usize),
+    /// Input 0 taken along the axis at input 1, which has the shape of the result.
+    Gather(usize),
+
+    View(ViewOp),
+
+    /// Over the axes in the mask, which disappear.
+    Reduce(Reduction, u8),
+    Matmul,
+    /// Over the last axis.
+    Softmax { log: bool },
+    /// Input 0 over the last axis, divided by its deviation; `Second` is 1/deviation. Input 1: eps.
+    Norm { center: bool },
+    /// Inputs: normalised rows, 1/deviation, upstream gradient.
+    NormGrad { center: bool },
+    Conv(Box<ConvSpec>),
+    ConvInput(Box<ConvSpec>),
+    ConvWeight(Box<ConvSpec>),
+    /// `Second` is where the maximum was.
+    MaxPool(Box<Window>),
+    MaxPoolGrad(Box<Window>),
+    AvgPool(Box<Window>),
+    AvgPoolGrad(Box<Window>),
+    /// Running sum or product along the last axis.
+    Scan { product: bool },
+    /// Stable, along the last axis; `Second` is where each value was.
+    Sort { descending: bool },
+    /// Inputs: sorted keys [n], permutation [n], source [n, ..]: sums of the rows with equal keys.
+    SegmentSum,
+    /// The second result of the input.
+    Second,
+    Custom(Arc<dyn Custom>),
+    /// The same elements, with no way back for gradients.
+    Detach,
+}
+
+impl Op {
+    /// Whether each element of the result depends on one element of each input, at the same place or at one
+    /// that an index names.
+    pub(crate) fn is_elementwise(&self) -> bool {
+        matches!(
+            self,
+            Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast | Op::Concat(_) | Op::Gather(_) | Op::Random(_) | Op::Detach
+        )
+    }
+
+    /// A word for messages and labels.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Op::Invalid(_) => "invalid",
+            Op::Value => "value",
+            Op::Handle(_) | Op::Content(_) => "cell",
+            Op::Scalar(_) | Op::Const(_) => "number",
+            Op::Iota => "arange",
+            Op::Random(_) => "random",
+            Op::Unary(row) => row.name,
+            Op::Binary(row) => row.name,
+            Op::Where => "where",
+            Op::Cast => "cast",
+            Op::Concat(_) => "cat",
+            Op::Gather(_) => "gather",
+            Op::View(view) => match view {
+                ViewOp::Reshape(_) => "reshape",
+                ViewOp::Permute(_) => "permute",
+                ViewOp::Broadcast(_) => "expand",
+                ViewOp::Slice { .. } => "slice",
+                ViewOp::Pad(_) => "pad",
+                ViewOp::Diagonal { .. } => "diagonal",
+            },
+            Op::Reduce(kind, _) => match kind {
+                Reduction::Sum => "sum",
+                Reduction::Prod => "prod",
+                Reduction::Max => "amax",
+                Reduction::Min => "amin",
+                Reduction::ArgMax => "argmax",
+                Reduction::ArgMin => "argmin",
+                Reduction::LogSumExp => "logsumexp",
+            },
+            Op::Matmul => "matmul",
+            Op::Softmax { log: false } => "softmax",
+            Op::Softmax { log: true } => "log_softmax",
+            Op::Norm { center: true } => "layer_norm",
+            Op::Norm { center: false } => "rms_norm",
+            Op::NormGrad { .. } => "norm_grad",
+            Op::Conv(_) => "conv",
+            Op::ConvInput(_) => "conv_input_grad",
+            Op::ConvWeight(_) => "conv_weight_grad",
+            Op::MaxPool(_) => "max_pool",
+            Op::MaxPoolGrad(_) => "max_pool_grad",
+            Op::AvgPool(_) => "avg_pool",
+            Op::AvgPoolGrad(_) => "avg_pool_grad",
+            Op::Scan { product: false } => "cumsum",
+            Op::Scan { product: true } => "cumprod",
+            Op::Sort { .. } => "sort",
+            Op::SegmentSum => "scatter_add",
+            Op::Second => "second",
+            Op::Custom(custom) => custom.name(),
+            Op::Detach => "detach",
+        }
+    }
+}
+
+/// Whose line and which module new nodes belong to, where that is not simply the caller's.
+#[derive(Default, Clone)]
+pub(crate) struct Origin {
+    pub(crate) at: Option<At>,
+    pub(crate) scope: Option<Arc<str>>,
+}
+
+thread_local! {
+    static ORIGIN: RefCell<Origin> = RefCell::default();
+}
+
+/// Runs `body` with new nodes ascribed to `origin`; the derivative of a line belongs to that line.
+pub(crate) fn ascribed<T>(origin: Origin, body: impl FnOnce() -> T) -> T {
+    struct Restore(Origin);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ORIGIN.with(|o| o.replace(std::mem::take(&mut self.0)));
+        }
+    }
+    let _restore = Restore(ORIGIN.with(|o| o.replace(origin)));
+    body()
+}
+
+/// Runs `body` inside the module named `name`: nodes made there carry its path, and so do their errors.
+pub fn in_module<T>(name: &str, body: impl FnOnce() -> T) -> T {
+    let outer = ORIGIN.with(|o| o.borrow().clone());
+    let path = match &outer.scope {
+        Some(path) => Arc::from(format!("{path}.{name}")),
+        None => Arc::from(name),
+    };
+    ascribed(Origin { at: outer.at, scope: Some(path) }, body)
+}
+
+impl Node {
+    pub(crate) fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node without inputs.
+    pub(crate) fn leaf(device: &Device, op: Op, shape: Shape, dtype: DType, at: At, value: Value) -> Tensor {
+        let links = Mutex::new(Links { inputs: Vec::new(), value });
+        let grad = matches!(&op, Op::Content(cell) if cell.trainable());
+        let scope = ORIGIN.with(|o| o.borrow().scope.clone());
+        Tensor(Arc::new(Node { device: device.clone(), op, shape, dtype, at, scope, grad, links }))
+    }
+}
+
+/// Dropping the last handle on a long expression must not recurse through it.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let links = self.links.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = std::mem::take(&mut links.inputs);
+        while let Some(tensor) = waiting.pop() {
+            if let Some(mut node) = Arc::into_inner(tensor.0) {
+                let links = node.links.get_mut().unwrap_or_else(PoisonError::into_inner);
+                waiting.append(&mut links.inputs);
+            }
+        }
+    }
+}
+
+impl Tensor {
+    /// A new node of the graph. Inputs are replaced by what they currently stand for; the first input that
+    /// carries an error is the result.
+    #[track_caller]
+    pub(crate) fn make(op: Op, inputs: &[&Tensor], shape: Shape, dtype: DType) -> Tensor {
+        let at = Self::origin_at(At::here());
+        let inputs: Vec<Tensor> = inputs.iter().map(|t| t.current()).collect();
+        if let Some(bad) = inputs.iter().find(|t| t.error().is_some()) {
+            return bad.clone();
+        }
+        let device = inputs[0].0.device.clone();
+        if inputs.iter().any(|t| !t.0.device.same(&device)) {
+            return Self::invalid(&device, Error::Devices { op: op.name(), at });
+        }
+        if shape.numel() > i32::MAX as usize {
+            let needs = shape.numel() as u64;
+            let error = Error::Limit { op: op.name(), what: "elements", needs, has: i32::MAX as u64, at };
+            return Self::invalid(&device, error);
+        }
+        let grad = dtype.is_float() && !matches!(op, Op::Detach) && inputs.iter().any(|t| t.0.grad);
+        let scope = ORIGIN.with(|o| o.borrow().scope.clone());
+        let links = Mutex::new(Links { inputs, value: Value::Pending });
+        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, grad, links }))
+    }
+
+    /// The line that nodes made now belong to.
+    pub(crate) fn origin_at(here: At) -> At {
+        ORIGIN.with(|o| o.borrow().at).unwrap_or(here)
+    }
+
+    /// A tensor that carries `error`, with the module it arose in.
+    pub(crate) fn invalid(device: &Device, error: Error) -> Tensor {
+        let scope = ORIGIN.with(|o| o.borrow().scope.clone());
+        let error = match scope {
+            Some(module) => Error::In { module, source: Box::new(error) },
+            None => error,
+        };
+        let at = Self::origin_at(At::here());
+        Node::leaf(device, Op::Invalid(Arc::new(error)), Shape::SCALAR, DType::F32, at, Value::Pending)
+    }
+
+    /// A tensor that carries an error about the shapes of `operands`.
+    #[track_caller]
+    pub(crate) fn bad_shape(op: &'static str, operands: &[&Tensor], why: &'static str) -> Tensor {
+        if let Some(bad) = operands.iter().find(|t| t.error().is_some()) {
+            return bad.current();
+        }
+        let shapes = List(operands.iter().map(|t| t.0.shape).collect());
+        let at = Self::origin_at(At::here());
+        Self::invalid(&operands[0].0.device, Error::Shape { op, shapes, why, at })
+    }
+
+    /// A tensor that carries an error about the element types of `operands`.
+    #[track_caller]
+    pub(crate) fn bad_dtype(op: &'static str, operands: &[&Tensor], why: &'static str) -> Tensor {
+        if let Some(bad) = operands.iter().find(|t| t.error().is_some()) {
+            return bad.current();
+        }
+        let dtypes = List(operands.iter().map(|t| t.0.dtype).collect());
+        let at = Self::origin_at(At::here());
+        Self::invalid(&operands[0].0.device, Error::DType { op, dtypes, why, at })
+    }
+
+    /// A tensor that carries an error about an argument.
+    #[track_caller]
+    pub(crate) fn bad_argument(&self, op: &'static str, name: &'static str, value: impl ToString, why: &'static str) -> Tensor {
+        if self.error().is_some() {
+            return self.current();
+        }
+        let at = Self::origin_at(At::here());
+        Self::invalid(&self.0.device, Error::Argument { op, name, value: value.to_string(), why, at })
+    }
+
+    /// The axis meant by `axis`, or a tensor that carries the error.
+    #[track_caller]
+    pub(crate) fn axis(&self, op: &'static str, axis: i64) -> std::result::Result<usize, Tensor> {
+        if self.error().is_some() {
+            return Err(self.current());
+        }
+        self.0.shape.axis(axis).ok_or_else(|| {
+            let at = Self::origin_at(At::here());
+            Self::invalid(&self.0.device, Error::Axis { op, axis, shape: self.0.shape, at })
+        })
+    }
+
+    /// What this stands for now: a cell's current content, or the tensor itself.
+    pub(crate) fn current(&self) -> Tensor {
+        match &self.0.op {
+            Op::Handle(cell) => cell.current(),
+            _ => self.clone(),
+        }
+    }
+
+    /// The error it carries.
+    pub(crate) fn error(&self) -> Option<&Arc<Error>> {
+        match &self.0.op {
+            Op::Invalid(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The cell it is a handle on.
+    pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {
+        match &self.0.op {
+            Op::Handle(cell) => Some(cell),
+            _ => None,
+        }
+    }
+
+    /// Its inputs; none once its graph was released.
+    pub(crate) fn inputs(&self) -> Vec<Tensor> {
+        self.0.links().inputs.clone()
+    }
+
+    /// Its elements, if they are in memory.
+    pub(crate) fn stored(&self) -> Option<Stored> {
+        match &self.0.links().value {
+            Value::Ready(stored) => Some(stored.clone()),
+            _ => None,
+        }
+    }
+
+    /// Where and in which module it was made, for nodes that derive from it.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { at: Some(self.0.at), scope: self.0.scope.clone() }
+    }
+
+    /// The node's identity while some handle on it lives.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+}

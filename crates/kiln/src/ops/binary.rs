@@ -1,0 +1,257 @@
+//! Functions of two arguments, broadcast against each other. As with [`super::unary`], an op is a row.
+
+use super::{Lit, Number, Operand};
+use crate::node::Op;
+use crate::{DType, Param, State, Tensor};
+use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
+
+/// What types a function takes and gives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    /// Both operands in the type they promote to, which is the result's.
+    Arith,
+    /// Integers become floats.
+    Float,
+    /// Both operands in one type, the result a truth value.
+    Compare,
+    /// Truth values.
+    Logic,
+}
+
+/// A function of two numbers as the graph knows it.
+pub(crate) struct Binary {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// Of `x: F` and `y: F` (of `B` for `Logic`).
+    pub(crate) float: &'static str,
+    /// Of `I` or `U`.
+    pub(crate) int: &'static str,
+    pub(crate) weight: u32,
+    /// The gradient of each input from that of the result: (dz, x, y, z).
+    pub(crate) vjp: Option<Vjp>,
+}
+
+type Vjp = fn(&Tensor, &Tensor, &Tensor, &Tensor) -> (Tensor, Tensor);
+
+impl std::fmt::Debug for Binary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! binary {
+    ($($(#[$doc:meta])* $name:ident { $kind:ident, wgsl: $float:literal, int: $int:literal, weight: $weight:literal $(, vjp: $vjp:expr)? })*) => {
+        #[allow(non_upper_case_globals)]
+        pub(crate) mod rows {
+            use super::*;
+            $(pub(crate) static $name: Binary = Binary {
+                name: stringify!($name),
+                kind: Kind::$kind,
+                float: $float,
+                int: $int,
+                weight: $weight,
+                vjp: { let vjp: Option<Vjp> = None; $(let vjp: Option<Vjp> = { let _ = vjp; Some($vjp) };)? vjp },
+            };)*
+        }
+
+        impl Tensor {
+            $($(#[$doc])* #[track_caller] pub fn $name(&self, other: impl Operand) -> Tensor {
+                Tensor::binary(&rows::$name, self, other)
+            })*
+        }
+    };
+}
+
+binary! {
+    /// x + y.
+    add { Arith, wgsl: "x + y", int: "x + y", weight: 1, vjp: |dz, _x, _y, _z| (dz.clone(), dz.clone()) }
+
+    /// x − y.
+    sub { Arith, wgsl: "x - y", int: "x - y", weight: 1, vjp: |dz, _x, _y, _z| (dz.clone(), -dz) }
+
+    /// x · y.
+    mul { Arith, wgsl: "x * y", int: "x * y", weight: 1, vjp: |dz, x, y, _z| (dz * y, dz * x) }
+
+    /// x / y, in floats.
+    div { Float, wgsl: "x / y", int: "x / y", weight: 2, vjp: |dz, _x, y, z| (dz / y, -(dz * z / y)) }
+
+    /// xʸ.
+    pow { Float, wgsl: "pow_(x, y)", int: "x", weight: 24, vjp: pow_vjp }
+
+    /// The larger; NaN wins. Where both are equal each gets half of the gradient.
+    maximum { Arith, wgsl: "max_(x, y)", int: "max(x, y)", weight: 2, vjp: |dz, x, y, _z| (pick(dz, &x.lt(y), &x.eq(y)), pick(dz, &x.gt(y), &x.eq(y))) }
+
+    /// The smaller; NaN wins. Where both are equal each gets half of the gradient.
+    minimum { Arith, wgsl: "min_(x, y)", int: "min(x, y)", weight: 2, vjp: |dz, x, y, _z| (pick(dz, &x.gt(y), &x.eq(y)), pick(dz, &x.lt(y), &x.eq(y))) }
+
+    /// The angle of the point (y = self, x = other), in radians.
+    atan2 { Float, wgsl: "atan2_(x, y)", int: "x", weight: 24, vjp: |dz, x, y, _z| {
+        let scale = dz / (x * x + y * y);
+        (&scale * y, -(scale * x))
+    } }
+
+    /// The remainder with the sign of x, as C's fmod.
+    fmod { Arith, wgsl: "fmod_(x, y)", int: "ifmod_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * (x / y).trunc())) }
+
+    /// The remainder with the sign of y, as Python's %.
+    remainder { Arith, wgsl: "rem_(x, y)", int: "irem_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * (x / y).floor())) }
+
+    /// ⌊x / y⌋.
+    floor_divide { Arith, wgsl: "floor(x / y)", int: "idiv_floor_(x, y)", weight: 4, vjp: |dz, _x, _y, _z| (dz * Lit(0.0), dz * Lit(0.0)) }
+
+    /// x = y.
+    eq { Compare, wgsl: "x == y", int: "x == y", weight: 1 }
+    /// x ≠ y.
+    ne { Compare, wgsl: "x != y", int: "x != y", weight: 1 }
+    /// x < y.
+    lt { Compare, wgsl: "x < y", int: "x < y", weight: 1 }
+    /// x ≤ y.
+    le { Compare, wgsl: "x <= y", int: "x <= y", weight: 1 }
+    /// x > y.
+    gt { Compare, wgsl: "x > y", int: "x > y", weight: 1 }
+    /// x ≥ y.
+    ge { Compare, wgsl: "x >= y", int: "x >= y", weight: 1 }
+
+    /// Both non-zero.
+    logical_and { Logic, wgsl: "x & y", int: "x & y", weight: 1 }
+    /// At least one non-zero.
+    logical_or { Logic, wgsl: "x | y", int: "x | y", weight: 1 }
+    /// Exactly one non-zero.
+    logical_xor { Logic, wgsl: "x != y", int: "x != y", weight: 1 }
+}
+
+/// The gradient of a maximum: none where the other was chosen, half where they tie.
+fn pick(dz: &Tensor, lost: &Tensor, tied: &Tensor) -> Tensor {
+    Tensor::where_(lost, Lit(0.0), Tensor::where_(tied, dz * Lit(0.5), dz))
+}
+
+/// d xʸ = y xʸ⁻¹ dx + xʸ ln x dy, with PyTorch's limits: no slope in x at y = 0, none in y at x = 0, y ≥ 0.
+fn pow_vjp(dz: &Tensor, x: &Tensor, y: &Tensor, z: &Tensor) -> (Tensor, Tensor) {
+    let dx = Tensor::where_(&y.eq(Lit(0.0)), Lit(0.0), dz * y * x.pow(y - Lit(1.0)));
+    let still = x.eq(Lit(0.0)).logical_and(y.ge(Lit(0.0)));
+    (dx, dz * Tensor::where_(&still, Lit(0.0), z * x.ln()))
+}
+
+/// The type in which `a` and `b` meet. A number of the host takes the tensor's type unless it is of a higher kind.
+fn meet(a: &Tensor, b: &Tensor) -> DType {
+    let weak = |t: &Tensor| matches!(t.0.op, Op::Scalar(_) | Op::Const(_));
+    let kind = |d: DType| if d.is_float() { 2 } else { u8::from(d.is_int()) };
+    let (da, db) = (a.dtype(), b.dtype());
+    match (weak(a), weak(b)) {
+        (true, false) if kind(da) <= kind(db) => db,
+        (false, true) if kind(db) <= kind(da) => da,
+        _ => da.promote(db),
+    }
+}
+
+impl Tensor {
+    #[track_caller]
+    pub(crate) fn binary(row: &'static Binary, x: &Tensor, y: impl Operand) -> Tensor {
+        let y = y.tensor(x);
+        let Some(shape) = x.shape_or_scalar().broadcast(&y.shape_or_scalar()) else {
+            return Tensor::bad_shape(row.name, &[x, &y], "the shapes do not broadcast");
+        };
+        let operands = match row.kind {
+            Kind::Logic => DType::Bool,
+            Kind::Float if !meet(x, &y).is_float() => DType::F32,
+            Kind::Arith if meet(x, &y) == DType::Bool => DType::I32,
+            _ => meet(x, &y),
+        };
+        let result = if matches!(row.kind, Kind::Compare | Kind::Logic) { DType::Bool } else { operands };
+        // a float number of the host is computed in f32 with either float type
+        let to = |t: &Tensor| if t.dtype().is_float() && operands.is_float() && t.rank() == 0 && matches!(t.0.op, Op::Scalar(_) | Op::Const(_)) { t.clone() } else { t.cast(operands) };
+        Tensor::make(Op::Binary(row), &[&to(x), &to(&y)], shape, result)
+    }
+
+    /// xᵖ for a number p. Squares, square roots and reciprocals are recognised.
+    #[track_caller]
+    pub fn powf(&self, p: f32) -> Tensor {
+        if p == 2.0 {
+            self.square()
+        } else if p == 0.5 {
+            self.sqrt()
+        } else if p == 1.0 {
+            self.current()
+        } else if p == -1.0 {
+            self.recip()
+        } else if p == 3.0 {
+            self.square() * self
+        } else {
+            self.pow(p)
+        }
+    }
+
+    /// Python's %: the remainder with the sign of y.
+    #[track_caller]
+    pub fn rem(&self, other: impl Operand) -> Tensor {
+        self.remainder(other)
+    }
+
+    /// `a` where `condition` is true, `b` elsewhere; all three broadcast.
+    #[track_caller]
+    pub fn where_(condition: &Tensor, a: impl Operand, b: impl Operand) -> Tensor {
+        let (a, b) = (a.tensor(condition), b.tensor(condition));
+        let shape = condition.shape_or_scalar().broadcast(&a.shape_or_scalar());
+        let Some(shape) = shape.and_then(|s| s.broadcast(&b.shape_or_scalar())) else {
+            return Tensor::bad_shape("where", &[condition, &a, &b], "the shapes do not broadcast");
+        };
+        let dtype = meet(&a, &b);
+        let to = |t: &Tensor| if matches!(t.0.op, Op::Scalar(_) | Op::Const(_)) && t.dtype().is_float() && dtype.is_float() { t.clone() } else { t.cast(dtype) };
+        Tensor::make(Op::Where, &[&condition.cast(DType::Bool), &to(&a), &to(&b)], shape, dtype)
+    }
+}
+
+macro_rules! operators {
+    ($($trait:ident $method:ident $call:ident),*) => {$(
+        impl<R: Operand> $trait<R> for Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: R) -> Tensor { Tensor::$call(&self, other) }
+        }
+        impl<R: Operand> $trait<R> for &Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: R) -> Tensor { Tensor::$call(self, other) }
+        }
+        impl<R: Operand> $trait<R> for &State {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: R) -> Tensor { Tensor::$call(self, other) }
+        }
+        impl<R: Operand> $trait<R> for &Param {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: R) -> Tensor { Tensor::$call(self, other) }
+        }
+        operators! { @numbers $trait $method $call f32 f64 i32 Lit }
+    )*};
+    (@numbers $trait:ident $method:ident $call:ident $($number:ty)*) => {$(
+        impl $trait<Tensor> for $number {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: Tensor) -> Tensor { Tensor::$call(&Number::beside(self, &other), &other) }
+        }
+        impl $trait<&Tensor> for $number {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: &Tensor) -> Tensor { Tensor::$call(&Number::beside(self, other), other) }
+        }
+    )*};
+}
+operators! { Add add add, Sub sub sub, Mul mul mul, Div div div, Rem rem remainder }
+
+impl Neg for Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        Tensor::neg(&self)
+    }
+}
+
+impl Neg for &Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        Tensor::neg(self)
+    }
+}

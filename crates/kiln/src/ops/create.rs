@@ -1,0 +1,185 @@
+//! Making tensors.
+
+use super::random::checked;
+use super::view::Extents;
+use super::{Lit, Number};
+use crate::dtype::{Element, TensorData};
+use crate::error::{At, Error};
+use crate::node::{Node, Op, Stored, Value};
+use crate::{DType, Device, Shape, Tensor};
+use kiln_device::Slice;
+
+impl Tensor {
+    /// A tensor of the numbers in `data`: a scalar, a vector, a slice or nested arrays.
+    ///
+    /// ```
+    /// # use kiln::prelude::*; let device = Device::open()?;
+    /// let x = Tensor::new(&device, [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+    /// assert_eq!(x.shape()?, [2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn new<D: TensorData>(device: &Device, data: D) -> Tensor {
+        let mut numbers = Vec::new();
+        data.flatten(&mut numbers);
+        Self::from_slice(device, &numbers, &data.dims())
+    }
+
+    /// A tensor of `shape` from numbers in row-major order.
+    #[track_caller]
+    pub fn from_vec<E: Element>(device: &Device, numbers: Vec<E>, shape: &[usize]) -> Tensor {
+        Self::from_slice(device, &numbers, shape)
+    }
+
+    /// A tensor of `shape` from numbers in row-major order.
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::Argument`] if there are more or fewer numbers than the shape holds, or an `i64`
+    /// does not fit into 32 bits; [`Error::Device`] if there is no memory.
+    #[track_caller]
+    pub fn from_slice<E: Element>(device: &Device, numbers: &[E], shape: &[usize]) -> Tensor {
+        let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+        let shape = match checked(device, "from_slice", &dims) {
+            Ok(shape) => shape,
+            Err(invalid) => return invalid,
+        };
+        let refuse = |name, value: String, why| Tensor::zero_of(device, DType::F32).bad_argument("from_slice", name, value, why);
+        if shape.numel() != numbers.len() {
+            return refuse("shape", format!("{shape}"), "as many elements as there are numbers");
+        }
+        let mut bytes = Vec::with_capacity(numbers.len() * E::DTYPE.bytes());
+        if let Some(at) = numbers.iter().position(|n| !n.put(&mut bytes)) {
+            return refuse("numbers", format!("number {at}"), "integers of 32 bits");
+        }
+        if E::DTYPE == DType::F16 && !device.caps().f16 {
+            return refuse("numbers", "f16".into(), "this device has no half precision");
+        }
+        Self::from_bytes(device, shape, E::DTYPE, &bytes)
+    }
+
+    /// A tensor from its device bytes.
+    #[track_caller]
+    pub(crate) fn from_bytes(device: &Device, shape: Shape, dtype: DType, bytes: &[u8]) -> Tensor {
+        let at = Self::origin_at(At::here());
+        let stored = if bytes.is_empty() {
+            Ok(None)
+        } else {
+            device.gpu().upload(bytes, "tensor").map(|buffer| Some(Slice { buffer, offset: 0, bytes: bytes.len() as u64 }))
+        };
+        match stored {
+            Ok(slice) => Node::leaf(device, Op::Value, shape, dtype, at, Value::Ready(Stored { slice, fault: None })),
+            Err(error) => Self::invalid(device, Error::Device(error)),
+        }
+    }
+
+    /// A number of the formula 0 in the given type: a model for others.
+    #[track_caller]
+    pub(crate) fn zero_of(device: &Device, dtype: DType) -> Tensor {
+        let at = Self::origin_at(At::here());
+        Node::leaf(device, Op::Const(0), Shape::SCALAR, dtype, at, Value::Pending)
+    }
+
+    /// A tensor that carries an error of a call that had no tensor to take a device from.
+    #[track_caller]
+    pub(crate) fn orphan(error: Error) -> Tensor {
+        match Device::latest() {
+            Some(device) => Self::invalid(&device, error),
+            None => unreachable!("a list of tensors was empty and no device was ever opened: {error}"),
+        }
+    }
+
+    /// A number, as a tensor of rank 0.
+    #[track_caller]
+    pub fn scalar(device: &Device, value: impl Number) -> Tensor {
+        value.beside(&Self::zero_of(device, DType::I32))
+    }
+
+    /// Zeros, `F32`.
+    #[track_caller]
+    pub fn zeros(device: &Device, shape: impl Extents) -> Tensor {
+        Self::filled(device, "zeros", &shape.list(), DType::F32, Lit(0.0))
+    }
+
+    /// Ones, `F32`.
+    #[track_caller]
+    pub fn ones(device: &Device, shape: impl Extents) -> Tensor {
+        Self::filled(device, "ones", &shape.list(), DType::F32, Lit(1.0))
+    }
+
+    /// `value` everywhere; integers give `I32`.
+    #[track_caller]
+    pub fn full(device: &Device, shape: impl Extents, value: impl Number) -> Tensor {
+        let number = Self::scalar(device, value);
+        match checked(device, "full", &shape.list()) {
+            Ok(shape) => number.expand_to(shape),
+            Err(invalid) => invalid,
+        }
+    }
+
+    #[track_caller]
+    fn filled(device: &Device, op: &'static str, shape: &[i64], dtype: DType, value: Lit) -> Tensor {
+        match checked(device, op, shape) {
+            Ok(shape) => Self::full_of(device, shape, dtype, value),
+            Err(invalid) => invalid,
+        }
+    }
+
+    /// Zeros of this tensor's shape and type.
+    #[track_caller]
+    pub fn zeros_like(&self) -> Tensor {
+        if self.error().is_some() { self.current() } else { Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), Lit(0.0)) }
+    }
+
+    /// Ones of this tensor's shape and type.
+    #[track_caller]
+    pub fn ones_like(&self) -> Tensor {
+        if self.error().is_some() { self.current() } else { Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), Lit(1.0)) }
+    }
+
+    /// `value` everywhere, in this tensor's shape and type.
+    #[track_caller]
+    pub fn full_like(&self, value: impl Number) -> Tensor {
+        if self.error().is_some() { self.current() } else { Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), value) }
+    }
+
+    /// 0, 1, …, n − 1 as `I32`. It has no memory: kernels compute it.
+    #[track_caller]
+    pub(crate) fn iota(device: &Device, n: usize) -> Tensor {
+        let at = Self::origin_at(At::here());
+        Node::leaf(device, Op::Iota, Shape::of(&[n]), DType::I32, at, Value::Pending)
+    }
+
+    /// `start, start + step, …` before `end`; integers give `I32`, floats `F32`.
+    #[track_caller]
+    pub fn arange<N: Number + Into<f64>>(device: &Device, start: N, end: N, step: N) -> Tensor {
+        let (a, b, s) = (start.into(), end.into(), step.into());
+        let count = ((b - a) / s).ceil();
+        if s == 0.0 || !count.is_finite() || count > f64::from(i32::MAX) {
+            return Self::zero_of(device, DType::F32).bad_argument("arange", "step", s, "not 0, and a finite number of elements");
+        }
+        let places = Self::iota(device, count.max(0.0) as usize);
+        let step = step.beside(&places);
+        let start = start.beside(&places);
+        places * step + start
+    }
+
+    /// `count` numbers evenly spaced from `start` to `end`, both included.
+    #[track_caller]
+    pub fn linspace(device: &Device, start: f32, end: f32, count: usize) -> Tensor {
+        let places = Self::iota(device, count).cast(DType::F32);
+        if count < 2 {
+            return places + start;
+        }
+        // from both ends, so that the last number is exactly `end`
+        let step = (f64::from(end) - f64::from(start)) / (count - 1) as f64;
+        let back = (&places * -1.0 + (count - 1) as f32) * -step + end;
+        Self::where_(&places.lt((count / 2) as f32), &places * step + start, back)
+    }
+
+    /// The identity matrix `[n, n]`, `F32`.
+    #[track_caller]
+    pub fn eye(device: &Device, n: usize) -> Tensor {
+        let row = Self::iota(device, n).to_shape(Shape::of(&[n, 1]));
+        super::index::indicator(&row.eq(Self::iota(device, n)))
+    }
+}

@@ -1,0 +1,91 @@
+//! Matrix products and what reduces to them.
+
+use crate::node::Op;
+use crate::{DType, Shape, Tensor};
+
+impl Tensor {
+    /// The matrix product, for every pair of ranks as PyTorch's `matmul`: vectors are rows on the left and
+    /// columns on the right, leading axes are batches and broadcast.
+    ///
+    /// Shapes: `[.., m, k]` and `[.., k, n]` → `[.., m, n]`.
+    ///
+    /// # Errors
+    /// On evaluation, [`crate::Error::Shape`] if the inner extents differ or the batches do not broadcast.
+    #[track_caller]
+    pub fn matmul(&self, other: &Tensor) -> Tensor {
+        let (a, b) = (self.current(), other.current());
+        if let Some(bad) = [&a, &b].into_iter().find(|t| t.error().is_some()) {
+            return bad.clone();
+        }
+        let (ra, rb) = (a.rank(), b.rank());
+        if ra == 0 || rb == 0 {
+            return Tensor::bad_shape("matmul", &[&a, &b], "single numbers have no matrix product; use *");
+        }
+        if ra == 1 {
+            let out = a.unsqueeze(0).matmul(&if rb == 1 { b.unsqueeze(1) } else { b });
+            return if rb == 1 { out.to_scalar() } else { out.squeeze(-2) };
+        }
+        if rb == 1 {
+            return a.matmul(&b.unsqueeze(1)).squeeze(-1);
+        }
+        let (sa, sb) = (a.shape_or_scalar(), b.shape_or_scalar());
+        if sa.from_end(1) != sb.from_end(2) {
+            return Tensor::bad_shape("matmul", &[&a, &b], "inner axes differ");
+        }
+        let Some(batch) = Shape::of(&sa[..ra - 2]).broadcast(&Shape::of(&sb[..rb - 2])) else {
+            return Tensor::bad_shape("matmul", &[&a, &b], "the batch axes do not broadcast");
+        };
+        let dtype = a.dtype().promote(b.dtype());
+        if !dtype.is_float() {
+            // integer products are exact in f32 up to 2²⁴, which is what we promise
+            return a.cast(DType::F32).matmul(&b.cast(DType::F32)).cast(DType::I32);
+        }
+        let (a, b) = (a.cast(dtype), b.cast(dtype));
+        if rb == 2 && ra > 2 {
+            // the rows of all batches are rows of one matrix
+            let (m, n) = (sa.from_end(2), sb.from_end(1));
+            let rows = batch.numel() * m;
+            let out = a.reshape([rows, sa.from_end(1)]).product(&b, Shape::of(&[rows, n]));
+            let dims: Vec<usize> = batch.iter().copied().chain([m, n]).collect();
+            return out.to_shape(Shape::of(&dims));
+        }
+        let dims = |m: usize, n: usize| Shape::of(&batch.iter().copied().chain([m, n]).collect::<Vec<_>>());
+        let (m, k, n) = (sa.from_end(2), sa.from_end(1), sb.from_end(1));
+        a.expand_to(dims(m, k)).product(&b.expand_to(dims(k, n)), dims(m, n))
+    }
+
+    #[track_caller]
+    fn product(&self, other: &Tensor, shape: Shape) -> Tensor {
+        Tensor::make(Op::Matmul, &[self, other], shape, self.dtype())
+    }
+
+    #[track_caller]
+    fn to_scalar(&self) -> Tensor {
+        if self.error().is_some() { self.clone() } else { self.to_shape(Shape::SCALAR) }
+    }
+
+    /// The inner product of two vectors.
+    #[track_caller]
+    pub fn dot(&self, other: &Tensor) -> Tensor {
+        if self.error().is_none() && other.error().is_none() && (self.rank() != 1 || other.rank() != 1) {
+            return Tensor::bad_shape("dot", &[self, other], "two vectors");
+        }
+        self.matmul(other)
+    }
+
+    /// Einstein's summation: `einsum("bij,bjk->bik", &[&a, &b])`. Each letter is an axis; letters that are not in
+    /// the result are summed over; without `->` the result has the letters that appear once, in order.
+    /// `...` stands for leading axes that broadcast.
+    ///
+    /// # Errors
+    /// On evaluation, [`crate::Error::Argument`] if the formula does not fit the tensors.
+    #[track_caller]
+    pub fn einsum(formula: &str, tensors: &[&Tensor]) -> Tensor {
+        super::einsum::einsum(formula, tensors)
+    }
+}
+
+/// dA = dC Bᵀ, dB = Aᵀ dC.
+pub(crate) fn vjp(dy: &Tensor, a: &Tensor, b: &Tensor) -> (Tensor, Tensor) {
+    (dy.matmul(&b.mt()), a.mt().matmul(dy))
+}

@@ -1,0 +1,1 @@
+//! Tensors as text, the way PyTorch prints them.

@@ -1,0 +1,102 @@
+//! Random tensors from counters: element a of call c under key k is a function of (k, c, a) and of nothing else,
+//! so the same seed gives the same numbers on every adapter, in whatever order things run.
+
+use super::{Lit, Number};
+use crate::error::At;
+use crate::node::{Node, Op, Random, Value};
+use crate::ops::view::Extents;
+use crate::{DType, Device, Shape, Tensor};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A stream of random tensors. Each call draws new numbers.
+///
+/// Source: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox4x32-10).
+///
+/// ```
+/// # use kiln::prelude::*;
+/// let device = Device::open()?;
+/// let rng = Rng::new(&device, 7);
+/// let x = rng.normal([2, 3]);
+/// assert_eq!(x.to_vec::<f32>()?, Rng::new(&device, 7).normal([2, 3]).to_vec::<f32>()?);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Rng {
+    device: Device,
+    seed: u64,
+    calls: AtomicU32,
+}
+
+impl Rng {
+    /// The stream of `seed`.
+    pub fn new(device: &Device, seed: u64) -> Self {
+        Self { device: device.clone(), seed, calls: AtomicU32::new(0) }
+    }
+
+    /// Uniform in [0, 1), multiples of 2⁻²⁴.
+    #[track_caller]
+    pub fn uniform(&self, shape: impl Extents) -> Tensor {
+        self.draw(Random::Uniform, shape)
+    }
+
+    /// Standard normal (Box & Muller 1958).
+    #[track_caller]
+    pub fn normal(&self, shape: impl Extents) -> Tensor {
+        self.draw(Random::Normal, shape)
+    }
+
+    /// 32 random bits each, as `U32`.
+    #[track_caller]
+    pub fn words(&self, shape: impl Extents) -> Tensor {
+        self.draw(Random::Word, shape)
+    }
+
+    /// True with probability `p`.
+    #[track_caller]
+    pub fn bernoulli(&self, p: f32, shape: impl Extents) -> Tensor {
+        self.uniform(shape).lt(p)
+    }
+
+    #[track_caller]
+    fn draw(&self, kind: Random, shape: impl Extents) -> Tensor {
+        let shape = match checked(&self.device, "random", &shape.list()) {
+            Ok(shape) => shape,
+            Err(invalid) => return invalid,
+        };
+        let call = word(&self.device, self.calls.fetch_add(1, Ordering::Relaxed));
+        stream(kind, &self.device, self.seed, &call, shape)
+    }
+}
+
+/// A shape from what a user gave, or a tensor that carries the error.
+#[track_caller]
+pub(crate) fn checked(device: &Device, op: &'static str, list: &[i64]) -> Result<Shape, Tensor> {
+    let dims: Option<Vec<usize>> = list.iter().map(|&d| usize::try_from(d).ok()).collect();
+    dims.and_then(|d| Shape::new(&d)).ok_or_else(|| {
+        let zero = Tensor::zero_of(device, DType::F32);
+        zero.bad_argument(op, "shape", format!("{list:?}"), "extents of at least 0, at most 8 axes")
+    })
+}
+
+/// A word of the host.
+#[track_caller]
+fn word(device: &Device, bits: u32) -> Tensor {
+    Node::leaf(device, Op::Scalar(bits), Shape::SCALAR, DType::U32, At::here(), Value::Pending)
+}
+
+/// The numbers of call `counter` (a `U32` of rank 0, on the host or in a cell) of the stream of `seed`.
+#[track_caller]
+pub(crate) fn stream(kind: Random, device: &Device, seed: u64, counter: &Tensor, shape: Shape) -> Tensor {
+    let (low, high) = (word(device, seed as u32), word(device, (seed >> 32) as u32));
+    let dtype = if kind == Random::Word { DType::U32 } else { DType::F32 };
+    Tensor::make(Op::Random(kind), &[&low, &high, counter], shape, dtype)
+}
+
+/// Dropout's mask: 1/(1−p) with probability 1−p, else 0, for call `counter` of the stream of `seed`.
+#[track_caller]
+pub fn dropout_mask(device: &Device, seed: u64, counter: &Tensor, p: f32, shape: Shape) -> Tensor {
+    let kept = stream(Random::Uniform, device, seed, counter, shape).ge(p);
+    let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
+    let scale = scale.beside(&Tensor::zero_of(device, DType::F32));
+    Tensor::where_(&kept, scale, Lit(0.0))
+}

@@ -1,0 +1,365 @@
+//! Scalar functions of one argument. **An op is a row**: its name, the WGSL that computes it on one value or
+//! on four, and its derivative. Add a row and it is a method, it fuses, and it has a gradient; its case in
+//! `tests/cases` is what proves it. Functions that are only formulas of others follow below, without rows.
+
+use super::Lit;
+use crate::node::Op;
+use crate::{DType, Tensor};
+
+/// A scalar function as the graph knows it.
+pub(crate) struct Unary {
+    pub(crate) name: &'static str,
+    /// Of `x: F`.
+    pub(crate) float: &'static str,
+    /// Of `x: I` or `x: U`; where it is absent, integers become floats first.
+    pub(crate) int: Option<&'static str>,
+    /// `Bool` for predicates.
+    pub(crate) truth: bool,
+    /// What it costs to repeat, in additions.
+    pub(crate) weight: u32,
+    /// The gradient of `x` from that of the result: (dy, x, y).
+    pub(crate) vjp: fn(&Tensor, &Tensor, &Tensor) -> Tensor,
+}
+
+impl std::fmt::Debug for Unary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident { wgsl: $float:literal, $(int: $int:literal,)? $(truth: $truth:literal,)?
+        weight: $weight:literal, vjp: $vjp:expr })*) => {
+        /// Every row.
+        #[cfg(test)]
+        pub(crate) static ALL: &[&Unary] = &[$(&rows::$name),*];
+
+        #[allow(non_upper_case_globals)]
+        mod rows {
+            use super::*;
+            $(pub(super) static $name: Unary = Unary {
+                name: stringify!($name),
+                float: $float,
+                int: { let int: Option<&'static str> = None; $(let int = if int.is_none() { Some($int) } else { int };)? int },
+                truth: false $(|| $truth)?,
+                weight: $weight,
+                vjp: $vjp,
+            };)*
+        }
+
+        impl Tensor {
+            $($(#[$doc])* #[track_caller] pub fn $name(&self) -> Tensor { self.unary(&rows::$name) })*
+        }
+    };
+}
+
+/// Functions that are flat wherever they have a derivative.
+fn flat(dy: &Tensor, _x: &Tensor, _y: &Tensor) -> Tensor {
+    dy * Lit(0.0)
+}
+
+unary! {
+    /// −x.
+    neg { wgsl: "-x", int: "0 - x", weight: 1, vjp: |dy, _x, _y| -dy }
+
+    /// |x|; its derivative at 0 is 0.
+    abs { wgsl: "abs(x)", int: "abs(x)", weight: 1, vjp: |dy, x, _y| dy * x.sign() }
+
+    /// −1, 0 or 1; 0 for NaN, as in PyTorch.
+    sign { wgsl: "sign_(x)", int: "sign(x)", weight: 1, vjp: flat }
+
+    /// eˣ.
+    exp { wgsl: "exp_(x)", weight: 8, vjp: |dy, _x, y| dy * y }
+
+    /// 2ˣ.
+    exp2 { wgsl: "exp2_(x)", weight: 8, vjp: |dy, _x, y| dy * y * Lit(std::f32::consts::LN_2) }
+
+    /// eˣ − 1, accurate near 0.
+    expm1 { wgsl: "expm1_(x)", weight: 12, vjp: |dy, _x, y| dy * (y + Lit(1.0)) }
+
+    /// Natural logarithm; −∞ at zero, NaN below.
+    ln { wgsl: "log_(x)", weight: 12, vjp: |dy, x, _y| dy / x }
+
+    /// Logarithm to base 2.
+    log2 { wgsl: "log2_(x)", weight: 12, vjp: |dy, x, _y| dy / (x * Lit(std::f32::consts::LN_2)) }
+
+    /// Logarithm to base 10.
+    log10 { wgsl: "log10_(x)", weight: 12, vjp: |dy, x, _y| dy / (x * Lit(std::f32::consts::LN_10)) }
+
+    /// ln(1 + x), accurate near 0.
+    log1p { wgsl: "log1p_(x)", weight: 14, vjp: |dy, x, _y| dy / (x + Lit(1.0)) }
+
+    /// √x; NaN below zero.
+    sqrt { wgsl: "sqrt_(x)", weight: 4, vjp: |dy, _x, y| dy / (y * Lit(2.0)) }
+
+    /// 1/√x.
+    rsqrt { wgsl: "rsqrt_(x)", weight: 4, vjp: |dy, _x, y| dy * Lit(-0.5) * y * y * y }
+
+    /// x².
+    square { wgsl: "x * x", int: "x * x", weight: 1, vjp: |dy, x, _y| dy * x * Lit(2.0) }
+
+    /// 1/x.
+    recip { wgsl: "1.0 / x", weight: 2, vjp: |dy, _x, y| -(dy * y * y) }
+
+    /// The largest integer not above x.
+    floor { wgsl: "floor(x)", int: "x", weight: 1, vjp: flat }
+
+    /// The smallest integer not below x.
+    ceil { wgsl: "ceil(x)", int: "x", weight: 1, vjp: flat }
+
+    /// The nearest integer; halves go to the even one.
+    round { wgsl: "round_(x)", int: "x", weight: 1, vjp: flat }
+
+    /// x without its fraction.
+    trunc { wgsl: "trunc(x)", int: "x", weight: 1, vjp: flat }
+
+    /// x − trunc(x).
+    frac { wgsl: "x - trunc(x)", weight: 2, vjp: |dy, _x, _y| dy.clone() }
+
+    /// Sine of x in radians.
+    sin { wgsl: "sin_(x)", weight: 16, vjp: |dy, x, _y| dy * x.cos() }
+
+    /// Cosine of x in radians.
+    cos { wgsl: "cos_(x)", weight: 16, vjp: |dy, x, _y| -(dy * x.sin()) }
+
+    /// Tangent of x in radians.
+    tan { wgsl: "tan_(x)", weight: 24, vjp: |dy, _x, y| dy * (y * y + Lit(1.0)) }
+
+    /// Arc sine, in radians; NaN outside of [−1, 1].
+    asin { wgsl: "asin_(x)", weight: 16, vjp: |dy, x, _y| dy * (Lit(1.0) - x * x).rsqrt() }
+
+    /// Arc cosine, in radians; NaN outside of [−1, 1].
+    acos { wgsl: "acos_(x)", weight: 16, vjp: |dy, x, _y| -(dy * (Lit(1.0) - x * x).rsqrt()) }
+
+    /// Arc tangent, in radians.
+    atan { wgsl: "atan_(x)", weight: 16, vjp: |dy, x, _y| dy / (x * x + Lit(1.0)) }
+
+    /// Hyperbolic sine.
+    sinh { wgsl: "sinh_(x)", weight: 16, vjp: |dy, x, _y| dy * x.cosh() }
+
+    /// Hyperbolic cosine.
+    cosh { wgsl: "cosh_(x)", weight: 16, vjp: |dy, x, _y| dy * x.sinh() }
+
+    /// Hyperbolic tangent.
+    tanh { wgsl: "tanh_(x)", weight: 16, vjp: |dy, _x, y| dy * (Lit(1.0) - y * y) }
+
+    /// Inverse hyperbolic sine.
+    asinh { wgsl: "asinh_(x)", weight: 20, vjp: |dy, x, _y| dy * (x * x + Lit(1.0)).rsqrt() }
+
+    /// Inverse hyperbolic cosine; NaN below 1.
+    acosh { wgsl: "acosh_(x)", weight: 20, vjp: |dy, x, _y| dy * (x * x - Lit(1.0)).rsqrt() }
+
+    /// Inverse hyperbolic tangent; NaN outside of [−1, 1].
+    atanh { wgsl: "atanh_(x)", weight: 20, vjp: |dy, x, _y| dy / (Lit(1.0) - x * x) }
+
+    /// The error function, 2/√π ∫₀ˣ exp(−t²) dt.
+    erf { wgsl: "erf_(x)", weight: 20, vjp: |dy, x, _y| dy * (-(x * x)).exp() * Lit(std::f32::consts::FRAC_2_SQRT_PI) }
+
+    /// 1 − erf(x), accurate for large x.
+    erfc { wgsl: "erfc_(x)", weight: 24, vjp: |dy, x, _y| dy * (-(x * x)).exp() * Lit(-std::f32::consts::FRAC_2_SQRT_PI) }
+
+    /// 1 / (1 + e⁻ˣ).
+    sigmoid { wgsl: "sigmoid_(x)", weight: 10, vjp: |dy, _x, y| dy * y * (Lit(1.0) - y) }
+
+    /// ln(1 + eˣ), without overflow.
+    softplus { wgsl: "softplus_(x)", weight: 20, vjp: |dy, x, _y| dy * x.sigmoid() }
+
+    /// max(x, 0); NaN stays NaN.
+    relu { wgsl: "relu_(x)", int: "max(x, I(0))", weight: 1, vjp: |dy, _x, y| Tensor::where_(&y.gt(Lit(0.0)), dy, Lit(0.0)) }
+
+    /// x Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016).
+    gelu { wgsl: "gelu_(x)", weight: 24, vjp: gelu_vjp }
+
+    /// Whether x is NaN.
+    isnan { wgsl: "isnan_(x)", int: "x != x", truth: true, weight: 2, vjp: flat }
+
+    /// Whether x is +∞ or −∞.
+    isinf { wgsl: "isinf_(x)", int: "x != x", truth: true, weight: 2, vjp: flat }
+
+    /// Whether x is neither infinite nor NaN.
+    isfinite { wgsl: "isfinite_(x)", int: "x == x", truth: true, weight: 2, vjp: flat }
+}
+
+/// d/dx x Φ(x) = Φ(x) + x φ(x).
+fn gelu_vjp(dy: &Tensor, x: &Tensor, _y: &Tensor) -> Tensor {
+    let cdf = (x * Lit(std::f32::consts::FRAC_1_SQRT_2)).erf() * Lit(0.5) + Lit(0.5);
+    let pdf = (x * x * Lit(-0.5)).exp() * Lit(0.398_942_3);
+    dy * (cdf + x * pdf)
+}
+
+impl Tensor {
+    #[track_caller]
+    fn unary(&self, row: &'static Unary) -> Tensor {
+        let x = if row.int.is_some() && self.dtype().is_int() || self.dtype().is_float() {
+            self.clone()
+        } else if row.int.is_some() {
+            self.cast(DType::I32)
+        } else {
+            self.cast(DType::F32)
+        };
+        let dtype = if row.truth { DType::Bool } else { x.dtype() };
+        Tensor::make(Op::Unary(row), &[&x], self.shape_or_scalar(), dtype)
+    }
+
+    /// ln σ(x) = −softplus(−x).
+    #[track_caller]
+    pub fn logsigmoid(&self) -> Tensor {
+        -(-self).softplus()
+    }
+
+    /// x σ(x), also called swish.
+    #[track_caller]
+    pub fn silu(&self) -> Tensor {
+        self * self.sigmoid()
+    }
+
+    /// x tanh(softplus(x)) (Misra 2019).
+    #[track_caller]
+    pub fn mish(&self) -> Tensor {
+        self * self.softplus().tanh()
+    }
+
+    /// GELU by its tanh approximation, PyTorch's `approximate='tanh'`.
+    #[track_caller]
+    pub fn gelu_tanh(&self) -> Tensor {
+        let inner = (self + self * self * self * Lit(0.044715)) * Lit(0.797_884_6);
+        self * Lit(0.5) * (inner.tanh() + Lit(1.0))
+    }
+
+    /// min(max(x, 0), 6).
+    #[track_caller]
+    pub fn relu6(&self) -> Tensor {
+        self.hardtanh(Lit(0.0), Lit(6.0))
+    }
+
+    /// x where it is positive, `slope`·x elsewhere.
+    #[track_caller]
+    pub fn leaky_relu(&self, slope: f32) -> Tensor {
+        Tensor::where_(&self.gt(Lit(0.0)), self, self * slope)
+    }
+
+    /// x where it is positive, `alpha`·(eˣ − 1) elsewhere.
+    #[track_caller]
+    pub fn elu(&self, alpha: f32) -> Tensor {
+        Tensor::where_(&self.gt(Lit(0.0)), self, self.clamp_max(Lit(0.0)).expm1() * alpha)
+    }
+
+    /// Scaled ELU with the constants of Klambauer et al. 2017.
+    #[track_caller]
+    pub fn selu(&self) -> Tensor {
+        let below = self.clamp_max(Lit(0.0)).expm1() * Lit(1.673_263_2);
+        Tensor::where_(&self.gt(Lit(0.0)), self, below) * Lit(1.050_701)
+    }
+
+    /// max(0, x) + min(0, α(e^{x/α} − 1)).
+    #[track_caller]
+    pub fn celu(&self, alpha: f32) -> Tensor {
+        let below = (self.clamp_max(Lit(0.0)) / alpha).expm1() * alpha;
+        Tensor::where_(&self.gt(Lit(0.0)), self, below)
+    }
+
+    /// x clamped to [low, high]; flat outside, and at the ends.
+    #[track_caller]
+    pub fn hardtanh(&self, low: impl super::Number, high: impl super::Number) -> Tensor {
+        let inside = self.gt(low).logical_and(&self.lt(high));
+        let clamped = self.clamp(low, high);
+        // the ends have no slope, unlike clamp's
+        Tensor::where_(&inside.logical_or(&self.isnan()), self, clamped.detach())
+    }
+
+    /// x · relu6(x + 3) / 6.
+    #[track_caller]
+    pub fn hardswish(&self) -> Tensor {
+        let middle = self * (self + Lit(3.0)) * Lit(1.0 / 6.0);
+        let low = Tensor::where_(&self.le(Lit(-3.0)), Lit(0.0), middle);
+        Tensor::where_(&self.ge(Lit(3.0)), self, low)
+    }
+
+    /// relu6(x + 3) / 6.
+    #[track_caller]
+    pub fn hardsigmoid(&self) -> Tensor {
+        (self * Lit(1.0 / 6.0) + Lit(0.5)).hardtanh(Lit(0.0), Lit(1.0))
+    }
+
+    /// x / (1 + |x|).
+    #[track_caller]
+    pub fn softsign(&self) -> Tensor {
+        self / (self.abs() + Lit(1.0))
+    }
+
+    /// x − tanh(x).
+    #[track_caller]
+    pub fn tanhshrink(&self) -> Tensor {
+        self - self.tanh()
+    }
+
+    /// x where |x| > lambda, else 0.
+    #[track_caller]
+    pub fn hardshrink(&self, lambda: f32) -> Tensor {
+        Tensor::where_(&self.abs().le(lambda), Lit(0.0), self)
+    }
+
+    /// x moved towards 0 by lambda, 0 where it is nearer than that.
+    #[track_caller]
+    pub fn softshrink(&self, lambda: f32) -> Tensor {
+        let low = Tensor::where_(&self.lt(-lambda), self + lambda, self * Lit(0.0));
+        Tensor::where_(&self.gt(lambda), self - lambda, low)
+    }
+
+    /// Whether x is zero.
+    #[track_caller]
+    pub fn logical_not(&self) -> Tensor {
+        self.eq(0)
+    }
+
+    /// x between `low` and `high`; NaN stays NaN. The gradient passes where low ≤ x ≤ high.
+    #[track_caller]
+    pub fn clamp(&self, low: impl super::Number, high: impl super::Number) -> Tensor {
+        self.clamp_min(low).clamp_max(high)
+    }
+
+    /// At least `low`; the gradient passes where x ≥ low.
+    #[track_caller]
+    pub fn clamp_min(&self, low: impl super::Number) -> Tensor {
+        Tensor::where_(&self.lt(low), low, self)
+    }
+
+    /// At most `high`; the gradient passes where x ≤ high.
+    #[track_caller]
+    pub fn clamp_max(&self, high: impl super::Number) -> Tensor {
+        Tensor::where_(&self.gt(high), high, self)
+    }
+
+    /// Natural logarithm: PyTorch's name for [`Tensor::ln`].
+    #[track_caller]
+    pub fn log(&self) -> Tensor {
+        self.ln()
+    }
+
+    /// 1/x: PyTorch's name for [`Tensor::recip`].
+    #[track_caller]
+    pub fn reciprocal(&self) -> Tensor {
+        self.recip()
+    }
+
+    /// The same value, through which no gradient flows back.
+    #[track_caller]
+    pub fn detach(&self) -> Tensor {
+        if !self.current().0.grad {
+            return self.current();
+        }
+        Tensor::make(Op::Detach, &[self], self.shape_or_scalar(), self.dtype())
+    }
+
+    /// The elements as `dtype`. Floats become integers by dropping the fraction, anything becomes bool by ≠ 0.
+    #[track_caller]
+    pub fn cast(&self, dtype: DType) -> Tensor {
+        if self.dtype() == dtype {
+            return self.current();
+        }
+        if dtype == DType::F16 && !self.device().caps().f16 {
+            return self.bad_argument("cast", "dtype", dtype, "this device has no half precision");
+        }
+        Tensor::make(Op::Cast, &[self], self.shape_or_scalar(), dtype)
+    }
+}

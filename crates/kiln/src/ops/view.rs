@@ -1,0 +1,671 @@
+//! Other ways of looking at the same elements, and putting tensors together. Views cost nothing by themselves:
+//! the kernel that reads one computes where its elements lie.
+
+use super::Lit;
+use crate::layout::ViewOp;
+use crate::node::Op;
+use crate::shape::MAX_RANK;
+use crate::{DType, Shape, Tensor};
+
+/// Lists of extents or axes: slices, arrays and vectors of `i32`, `i64` or `usize`, shapes, or one number.
+pub trait Extents {
+    /// As signed numbers.
+    fn list(&self) -> Vec<i64>;
+}
+
+macro_rules! extents {
+    ($($t:ty)*) => {$(
+        impl Extents for $t { fn list(&self) -> Vec<i64> { vec![*self as i64] } }
+        impl Extents for [$t] { fn list(&self) -> Vec<i64> { self.iter().map(|&v| v as i64).collect() } }
+        impl<const N: usize> Extents for [$t; N] { fn list(&self) -> Vec<i64> { self[..].list() } }
+        impl Extents for Vec<$t> { fn list(&self) -> Vec<i64> { self[..].list() } }
+    )*};
+}
+extents! { i32 i64 usize }
+
+impl Extents for Shape {
+    fn list(&self) -> Vec<i64> {
+        self[..].list()
+    }
+}
+
+impl<T: Extents + ?Sized> Extents for &T {
+    fn list(&self) -> Vec<i64> {
+        (**self).list()
+    }
+}
+
+/// What stands outside of a tensor that is padded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PadMode {
+    /// A number.
+    Constant(f32),
+    /// The tensor mirrored at its edge, the edge element not repeated.
+    Reflect,
+    /// The edge element, repeated.
+    Replicate,
+}
+
+impl Tensor {
+    #[track_caller]
+    pub(crate) fn view_op(&self, op: ViewOp, shape: Shape) -> Tensor {
+        Tensor::make(Op::View(op), &[self], shape, self.dtype())
+    }
+
+    /// The same elements in the same order with other extents; one extent may be −1 and is worked out.
+    #[track_caller]
+    pub fn reshape(&self, extents: impl Extents) -> Tensor {
+        if self.error().is_some() {
+            return self.current();
+        }
+        let mut list = extents.list();
+        let known: i64 = list.iter().filter(|&&d| d != -1).product();
+        let total = self.numel() as i64;
+        if list.iter().any(|&d| d < -1) || list.iter().filter(|&&d| d == -1).count() > 1 || list.len() > MAX_RANK {
+            return self.bad_argument("reshape", "extents", format!("{list:?}"), "extents are at least 0, one may be -1, and there are at most 8");
+        }
+        if let Some(unknown) = list.iter_mut().find(|d| **d == -1) {
+            if known == 0 || total % known != 0 {
+                return Tensor::bad_shape("reshape", &[self], "the elements do not fill the given extents evenly");
+            }
+            *unknown = total / known;
+        }
+        let dims: Vec<usize> = list.iter().map(|&d| d as usize).collect();
+        match Shape::new(&dims).filter(|s| s.numel() as i64 == total) {
+            Some(shape) if shape == self.shape_or_scalar() => self.current(),
+            Some(shape) => self.view_op(ViewOp::Reshape(shape), shape),
+            None => self.bad_argument("reshape", "extents", format!("{list:?} of {}", self.shape_or_scalar()), "the number of elements differs"),
+        }
+    }
+
+    /// PyTorch's name for [`Tensor::reshape`].
+    #[track_caller]
+    pub fn view(&self, extents: impl Extents) -> Tensor {
+        self.reshape(extents)
+    }
+
+    #[track_caller]
+    pub(crate) fn to_shape(&self, shape: Shape) -> Tensor {
+        if shape == self.shape_or_scalar() { self.current() } else { self.view_op(ViewOp::Reshape(shape), shape) }
+    }
+
+    /// Axis `i` of the result is axis `axes[i]` of this tensor.
+    #[track_caller]
+    pub fn permute(&self, axes: impl Extents) -> Tensor {
+        let mut order = Vec::new();
+        for axis in axes.list() {
+            match self.axis("permute", axis) {
+                Ok(axis) => order.push(axis as u8),
+                Err(invalid) => return invalid,
+            }
+        }
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if sorted.len() != order.len() || order.len() != self.rank() {
+            return self.bad_argument("permute", "axes", format!("{order:?}"), "every axis must appear once");
+        }
+        if order.iter().enumerate().all(|(i, &a)| i == a as usize) {
+            return self.current();
+        }
+        let dims: Vec<usize> = order.iter().map(|&a| self.shape_or_scalar()[a as usize]).collect();
+        self.view_op(ViewOp::Permute(order), Shape::of(&dims))
+    }
+
+    /// Two axes exchanged.
+    #[track_caller]
+    pub fn transpose(&self, first: i64, second: i64) -> Tensor {
+        let (a, b) = match (self.axis("transpose", first), self.axis("transpose", second)) {
+            (Ok(a), Ok(b)) => (a, b),
+            (Err(invalid), _) | (_, Err(invalid)) => return invalid,
+        };
+        let mut order: Vec<usize> = (0..self.rank()).collect();
+        if self.rank() > 0 {
+            order.swap(a, b);
+        }
+        self.permute(order)
+    }
+
+    /// The transpose of a matrix; vectors and numbers stay as they are.
+    #[track_caller]
+    pub fn t(&self) -> Tensor {
+        match self.rank() {
+            0 | 1 => self.current(),
+            2 => self.transpose(0, 1),
+            _ => Tensor::bad_shape("t", &[self], "only matrices; use transpose"),
+        }
+    }
+
+    /// The last two axes exchanged: PyTorch's `mT`.
+    #[track_caller]
+    pub fn mt(&self) -> Tensor {
+        self.transpose(-2, -1)
+    }
+
+    /// Axes of extent 1 repeated to `extents`; new axes come first, −1 keeps an extent.
+    #[track_caller]
+    pub fn expand(&self, extents: impl Extents) -> Tensor {
+        if self.error().is_some() {
+            return self.current();
+        }
+        let list = extents.list();
+        let own = self.shape_or_scalar();
+        let mut dims = Vec::new();
+        for (i, &d) in list.iter().enumerate() {
+            let back = list.len() - i;
+            let kept = own.from_end(back);
+            if d < -1 || (d == -1 && back > own.rank()) {
+                return self.bad_argument("expand", "extents", format!("{list:?}"), "-1 needs an axis to keep");
+            }
+            let d = if d == -1 { kept } else { d as usize };
+            if kept != d && kept != 1 {
+                return self.bad_argument("expand", "extents", format!("{list:?} of {own}"), "only axes of extent 1 can be repeated");
+            }
+            dims.push(d);
+        }
+        match Shape::new(&dims).filter(|s| s.rank() >= own.rank()) {
+            Some(shape) => self.expand_to(shape),
+            None => self.bad_argument("expand", "extents", format!("{list:?} of {own}"), "at least as many axes as the tensor has, at most 8"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn expand_to(&self, shape: Shape) -> Tensor {
+        if shape == self.shape_or_scalar() { self.current() } else { self.view_op(ViewOp::Broadcast(shape), shape) }
+    }
+
+    /// [`Tensor::expand`] under NumPy's name.
+    #[track_caller]
+    pub fn broadcast_to(&self, extents: impl Extents) -> Tensor {
+        self.expand(extents)
+    }
+
+    /// Without `axis` if its extent is 1; unchanged otherwise.
+    #[track_caller]
+    pub fn squeeze(&self, axis: i64) -> Tensor {
+        match self.axis("squeeze", axis) {
+            Ok(axis) if self.rank() > 0 && self.shape_or_scalar()[axis] == 1 => self.to_shape(self.shape_or_scalar().without(axis)),
+            Ok(_) => self.current(),
+            Err(invalid) => invalid,
+        }
+    }
+
+    /// A new axis of extent 1 before `axis`.
+    #[track_caller]
+    pub fn unsqueeze(&self, axis: i64) -> Tensor {
+        if self.error().is_some() {
+            return self.current();
+        }
+        let own = self.shape_or_scalar();
+        let at = if axis < 0 { axis + own.rank() as i64 + 1 } else { axis };
+        if at < 0 || at > own.rank() as i64 || own.rank() == MAX_RANK {
+            return self.bad_argument("unsqueeze", "axis", axis, "at most the rank, and at most 8 axes");
+        }
+        let mut dims = own.to_vec();
+        dims.insert(at as usize, 1);
+        self.to_shape(Shape::of(&dims))
+    }
+
+    /// The axes from `start` to `end`, both included, as one.
+    #[track_caller]
+    pub fn flatten(&self, start: i64, end: i64) -> Tensor {
+        let (a, b) = match (self.axis("flatten", start), self.axis("flatten", end)) {
+            (Ok(a), Ok(b)) => (a, b),
+            (Err(invalid), _) | (_, Err(invalid)) => return invalid,
+        };
+        let own = self.shape_or_scalar();
+        if own.rank() == 0 {
+            return self.reshape([1]);
+        }
+        if a > b {
+            return self.bad_argument("flatten", "start", start, "not after end");
+        }
+        let mut dims = own[..a].to_vec();
+        dims.push(own[a..=b].iter().product());
+        dims.extend_from_slice(&own[b + 1..]);
+        self.to_shape(Shape::of(&dims))
+    }
+
+    /// Elements `start, start + step, …` of `axis` before `end`. Negative positions count from the end and
+    /// both are cut to the axis, as in Python; `step` may be negative, then `end` is −1−len for "to the first".
+    #[track_caller]
+    pub fn slice(&self, axis: i64, start: i64, end: i64, step: i64) -> Tensor {
+        let axis = match self.axis("slice", axis) {
+            Ok(axis) if self.rank() > 0 => axis,
+            Ok(_) => return Tensor::bad_shape("slice", &[self], "a single number has no axes"),
+            Err(invalid) => return invalid,
+        };
+        if step == 0 {
+            return self.bad_argument("slice", "step", step, "not 0");
+        }
+        let extent = self.shape_or_scalar()[axis] as i64;
+        let wrap = |p: i64| if p < 0 { p.saturating_add(extent) } else { p };
+        let (start, len) = if step > 0 {
+            let (a, b) = (wrap(start).clamp(0, extent), wrap(end).clamp(0, extent));
+            (a, (b - a + step - 1).max(0) / step)
+        } else {
+            let (a, b) = (wrap(start).clamp(-1, extent - 1), wrap(end).clamp(-1, extent - 1));
+            (a, (a - b - step - 1).max(0) / -step)
+        };
+        self.slice_op(axis, start.max(0) as usize, step as isize, len.max(0) as usize)
+    }
+
+    #[track_caller]
+    pub(crate) fn slice_op(&self, axis: usize, start: usize, step: isize, len: usize) -> Tensor {
+        let own = self.shape_or_scalar();
+        if start == 0 && step == 1 && len == own[axis] {
+            return self.current();
+        }
+        self.view_op(ViewOp::Slice { axis, start, step, len }, own.with(axis, len))
+    }
+
+    /// `len` elements of `axis` from `start`.
+    #[track_caller]
+    pub fn narrow(&self, axis: i64, start: i64, len: usize) -> Tensor {
+        let at = match self.axis("narrow", axis) {
+            Ok(at) if self.rank() > 0 => at,
+            Ok(_) => return Tensor::bad_shape("narrow", &[self], "a single number has no axes"),
+            Err(invalid) => return invalid,
+        };
+        let extent = self.shape_or_scalar()[at] as i64;
+        let from = if start < 0 { start + extent } else { start };
+        if from < 0 || from.saturating_add(len as i64) > extent {
+            return self.bad_argument("narrow", "start, len", format!("{start}, {len} of {extent}"), "within the axis");
+        }
+        self.slice_op(at, from as usize, 1, len)
+    }
+
+    /// Element `index` of `axis`, which disappears. Negative indices count from the end.
+    #[track_caller]
+    pub fn select(&self, axis: i64, index: i64) -> Tensor {
+        self.narrow(axis, index, 1).squeeze_at(axis)
+    }
+
+    #[track_caller]
+    fn squeeze_at(&self, axis: i64) -> Tensor {
+        match self.axis("select", axis) {
+            Ok(axis) => self.to_shape(self.shape_or_scalar().without(axis)),
+            Err(invalid) => invalid,
+        }
+    }
+
+    /// The order of the elements of `axes` reversed.
+    #[track_caller]
+    pub fn flip(&self, axes: impl Extents) -> Tensor {
+        let mut out = self.current();
+        for axis in axes.list() {
+            match out.axis("flip", axis) {
+                Ok(at) if out.rank() > 0 => {
+                    let extent = out.shape_or_scalar()[at];
+                    if extent > 1 {
+                        out = out.slice_op(at, extent - 1, -1, extent);
+                    }
+                }
+                Ok(_) => {}
+                Err(invalid) => return invalid,
+            }
+        }
+        out
+    }
+
+    /// `sides[i]` elements put before and after axis `i`, for the last `sides.len()` axes. Constant sides may
+    /// be negative and cut then, as in PyTorch.
+    #[track_caller]
+    pub fn pad(&self, sides: &[(i64, i64)], mode: PadMode) -> Tensor {
+        if self.error().is_some() {
+            return self.current();
+        }
+        if sides.len() > self.rank() {
+            return self.bad_argument("pad", "sides", sides.len(), "at most one pair per axis");
+        }
+        let first = self.rank() - sides.len();
+        let mut out = self.current();
+        for (i, &(before, after)) in sides.iter().enumerate() {
+            out = match mode {
+                PadMode::Constant(_) => out.crop(first + i, before, after),
+                PadMode::Reflect | PadMode::Replicate => out.mirror(first + i, before, after, mode),
+            };
+        }
+        match mode {
+            PadMode::Constant(value) => out.pad_constant(first, sides, value),
+            _ => out,
+        }
+    }
+
+    /// Cuts what negative sides ask for.
+    #[track_caller]
+    fn crop(&self, axis: usize, before: i64, after: i64) -> Tensor {
+        if self.error().is_some() || (before >= 0 && after >= 0) {
+            return self.current();
+        }
+        let (from, less) = ((-before).max(0), (-after).max(0));
+        let len = self.shape_or_scalar()[axis] as i64 - from - less;
+        if len < 0 {
+            return self.bad_argument("pad", "sides", format!("({before}, {after})"), "cannot cut more than there is");
+        }
+        self.slice_op(axis, from as usize, 1, len as usize)
+    }
+
+    #[track_caller]
+    fn pad_constant(&self, first: usize, sides: &[(i64, i64)], value: f32) -> Tensor {
+        if self.error().is_some() || sides.iter().all(|&(a, b)| a <= 0 && b <= 0) {
+            return self.current();
+        }
+        let mut all = vec![(0, 0); first];
+        all.extend(sides.iter().map(|&(a, b)| (a.max(0) as usize, b.max(0) as usize)));
+        let zeroed = self.pad_op(all.clone());
+        if value == 0.0 {
+            return zeroed;
+        }
+        let ones = Tensor::full_of(&self.0.device, self.shape_or_scalar(), DType::I32, Lit(1.0));
+        Tensor::where_(&ones.pad_op(all).cast(DType::Bool), zeroed, value)
+    }
+
+    #[track_caller]
+    pub(crate) fn pad_op(&self, sides: Vec<(usize, usize)>) -> Tensor {
+        let dims: Vec<usize> = self.shape_or_scalar().iter().zip(&sides).map(|(d, s)| d + s.0 + s.1).collect();
+        match Shape::new(&dims) {
+            Some(shape) => self.view_op(ViewOp::Pad(sides), shape),
+            None => self.bad_argument("pad", "sides", format!("{sides:?}"), "too large"),
+        }
+    }
+
+    /// Reflection and replication are concatenations of flipped or repeated pieces.
+    #[track_caller]
+    fn mirror(&self, axis: usize, before: i64, after: i64, mode: PadMode) -> Tensor {
+        if self.error().is_some() || (before == 0 && after == 0) {
+            return self.current();
+        }
+        let own = self.shape_or_scalar();
+        let extent = own[axis] as i64;
+        let limit = if mode == PadMode::Reflect { extent - 1 } else { i64::MAX };
+        if before < 0 || after < 0 || before > limit || after > limit || extent == 0 {
+            return self.bad_argument("pad", "sides", format!("({before}, {after})"), "not negative, and below the extent when reflecting");
+        }
+        let edge = |at: i64, n: i64| match mode {
+            PadMode::Reflect if at == 0 => self.slice_op(axis, n as usize, -1, n as usize),
+            PadMode::Reflect => self.slice_op(axis, (extent - 2) as usize, -1, n as usize),
+            _ => self.slice_op(axis, at as usize, 1, 1).expand_to(own.with(axis, n as usize)),
+        };
+        let mut parts = Vec::new();
+        if before > 0 {
+            parts.push(edge(0, before));
+        }
+        parts.push(self.current());
+        if after > 0 {
+            parts.push(edge(extent - 1, after));
+        }
+        Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis as i64)
+    }
+
+    /// The tensors one after another along `axis`; the other extents must agree.
+    #[track_caller]
+    pub fn cat(tensors: &[&Tensor], axis: i64) -> Tensor {
+        let Some(first) = tensors.first() else {
+            return Tensor::orphan(crate::Error::Argument {
+                op: "cat",
+                name: "tensors",
+                value: "[]".into(),
+                why: "at least one",
+                at: Tensor::origin_at(crate::error::At::here()),
+            });
+        };
+        // PyTorch drops vectors of no elements, whatever the rank of the others
+        let whole: Vec<&Tensor> = tensors.iter().copied().filter(|t| t.shape_or_scalar() != [0] || t.error().is_some()).collect();
+        let Some(model) = whole.first() else { return first.current() };
+        if let Some(bad) = whole.iter().find(|t| t.error().is_some()) {
+            return bad.current();
+        }
+        let axis = match model.axis("cat", axis) {
+            Ok(axis) if model.rank() > 0 => axis,
+            Ok(_) => return Tensor::bad_shape("cat", tensors, "single numbers cannot be concatenated; use stack"),
+            Err(invalid) => return invalid,
+        };
+        let own = model.shape_or_scalar();
+        let fits = |t: &&&Tensor| t.rank() == own.rank() && t.shape_or_scalar().with(axis, 0) == own.with(axis, 0);
+        if !whole.iter().all(|t| fits(&t)) {
+            return Tensor::bad_shape("cat", &whole, "the extents of the other axes differ");
+        }
+        let dtype = whole.iter().fold(model.dtype(), |d, t| d.promote(t.dtype()));
+        let mut parts: Vec<Tensor> = whole.iter().map(|t| t.cast(dtype)).collect();
+        // a kernel has few bindings: many parts are joined in groups
+        while parts.len() > 1 {
+            parts = parts.chunks(5).map(|group| Self::cat_group(group, axis)).collect();
+        }
+        parts.swap_remove(0)
+    }
+
+    #[track_caller]
+    fn cat_group(group: &[Tensor], axis: usize) -> Tensor {
+        let group: Vec<&Tensor> = group.iter().collect();
+        match group.as_slice() {
+            [one] => one.current(),
+            _ => {
+                let extent = group.iter().map(|t| t.shape_or_scalar()[axis]).sum();
+                Tensor::make(Op::Concat(axis), &group, group[0].shape_or_scalar().with(axis, extent), group[0].dtype())
+            }
+        }
+    }
+
+    /// The tensors, of equal shapes, along a new axis.
+    #[track_caller]
+    pub fn stack(tensors: &[&Tensor], axis: i64) -> Tensor {
+        if let Some(pair) = tensors.windows(2).find(|p| p[0].shape_or_scalar() != p[1].shape_or_scalar()) {
+            return Tensor::bad_shape("stack", pair, "the shapes differ");
+        }
+        let parts: Vec<Tensor> = tensors.iter().map(|t| t.unsqueeze(axis)).collect();
+        Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis)
+    }
+
+    /// Pieces of `size` along `axis`; the last one may be shorter.
+    #[track_caller]
+    pub fn split(&self, size: usize, axis: i64) -> Vec<Tensor> {
+        let at = match self.axis("split", axis) {
+            Ok(at) if self.rank() > 0 => at,
+            Ok(_) => return vec![Tensor::bad_shape("split", &[self], "a single number has no axes")],
+            Err(invalid) => return vec![invalid],
+        };
+        let extent = self.shape_or_scalar()[at];
+        if size == 0 {
+            return vec![self.bad_argument("split", "size", size, "at least 1")];
+        }
+        (0..extent.max(1)).step_by(size).map(|from| self.slice_op(at, from, 1, size.min(extent - from))).collect()
+    }
+
+    /// Pieces of the given sizes along `axis`.
+    #[track_caller]
+    pub fn split_sizes(&self, sizes: &[usize], axis: i64) -> Vec<Tensor> {
+        let at = match self.axis("split", axis) {
+            Ok(at) if self.rank() > 0 => at,
+            Ok(_) => return vec![Tensor::bad_shape("split", &[self], "a single number has no axes")],
+            Err(invalid) => return vec![invalid],
+        };
+        if sizes.iter().sum::<usize>() != self.shape_or_scalar()[at] {
+            return vec![self.bad_argument("split", "sizes", format!("{sizes:?}"), "they must add up to the extent")];
+        }
+        let mut from = 0;
+        sizes
+            .iter()
+            .map(|&len| {
+                let piece = self.slice_op(at, from, 1, len);
+                from += len;
+                piece
+            })
+            .collect()
+    }
+
+    /// At most `count` pieces of equal size along `axis`; the last one may be shorter.
+    #[track_caller]
+    pub fn chunk(&self, count: usize, axis: i64) -> Vec<Tensor> {
+        if count == 0 {
+            return vec![self.bad_argument("chunk", "count", count, "at least 1")];
+        }
+        match self.axis("chunk", axis) {
+            Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count).max(1), axis),
+            Ok(_) => vec![Tensor::bad_shape("chunk", &[self], "a single number has no axes")],
+            Err(invalid) => vec![invalid],
+        }
+    }
+
+    /// The elements of `axis` moved up by `shift`, those past the end coming back at the start.
+    #[track_caller]
+    pub fn roll(&self, shift: i64, axis: i64) -> Tensor {
+        let at = match self.axis("roll", axis) {
+            Ok(at) if self.rank() > 0 => at,
+            Ok(_) => return self.current(),
+            Err(invalid) => return invalid,
+        };
+        let extent = self.shape_or_scalar()[at];
+        let shift = if extent == 0 { 0 } else { shift.rem_euclid(extent as i64) as usize };
+        if shift == 0 {
+            return self.current();
+        }
+        let (tail, head) = (self.slice_op(at, extent - shift, 1, shift), self.slice_op(at, 0, 1, extent - shift));
+        Tensor::cat(&[&tail, &head], at as i64)
+    }
+
+    /// The matrices of the last two axes with what lies above diagonal `k` set to zero.
+    #[track_caller]
+    pub fn tril(&self, k: i64) -> Tensor {
+        self.triangle("tril", |row, col| row.add(k as i32).ge(col))
+    }
+
+    /// The matrices of the last two axes with what lies below diagonal `k` set to zero.
+    #[track_caller]
+    pub fn triu(&self, k: i64) -> Tensor {
+        self.triangle("triu", |row, col| row.add(k as i32).le(col))
+    }
+
+    #[track_caller]
+    fn triangle(&self, op: &'static str, keep: impl Fn(&Tensor, &Tensor) -> Tensor) -> Tensor {
+        if self.error().is_none() && self.rank() < 2 {
+            return Tensor::bad_shape(op, &[self], "a matrix or more axes");
+        }
+        let own = self.shape_or_scalar();
+        let (rows, cols) = (own.from_end(2), own.from_end(1));
+        let row = Tensor::iota(&self.0.device, rows).to_shape(Shape::of(&[rows, 1]));
+        let col = Tensor::iota(&self.0.device, cols);
+        Tensor::where_(&keep(&row, &col), self, 0)
+    }
+
+    /// The elements whose coordinates on `first` and `second` differ by `offset` (second − first), as a new last axis.
+    #[track_caller]
+    pub fn diagonal(&self, offset: i64, first: i64, second: i64) -> Tensor {
+        let (a, b) = match (self.axis("diagonal", first), self.axis("diagonal", second)) {
+            (Ok(a), Ok(b)) => (a, b),
+            (Err(invalid), _) | (_, Err(invalid)) => return invalid,
+        };
+        if a == b || self.rank() < 2 {
+            return self.bad_argument("diagonal", "axes", format!("{first}, {second}"), "two different axes");
+        }
+        let own = self.shape_or_scalar();
+        let (rows, cols) = (own[a] as i64, own[b] as i64);
+        let len = if offset >= 0 { rows.min(cols - offset) } else { (rows + offset).min(cols) }.max(0) as usize;
+        let mut dims: Vec<usize> = (0..own.rank()).filter(|&x| x != a && x != b).map(|x| own[x]).collect();
+        dims.push(len);
+        self.view_op(ViewOp::Diagonal { first: a, second: b, offset: offset as isize, len }, Shape::of(&dims))
+    }
+
+    /// Windows of `size` elements of `axis`, `step` apart, as a new last axis.
+    #[track_caller]
+    pub fn unfold(&self, axis: i64, size: usize, step: usize) -> Tensor {
+        let at = match self.axis("unfold", axis) {
+            Ok(at) if self.rank() > 0 => at,
+            Ok(_) => return Tensor::bad_shape("unfold", &[self], "a single number has no axes"),
+            Err(invalid) => return invalid,
+        };
+        let extent = self.shape_or_scalar()[at];
+        if size > extent || step == 0 || self.rank() == MAX_RANK {
+            return self.bad_argument("unfold", "size, step", format!("{size}, {step}"), "a window within the axis, a step of at least 1, at most 7 axes");
+        }
+        let count = (extent - size) / step + 1;
+        let starts = (Tensor::iota(&self.0.device, count) * step).to_shape(Shape::of(&[count, 1]));
+        let places = (starts + Tensor::iota(&self.0.device, size)).to_shape(Shape::of(&[count * size]));
+        let taken = self.index_select(at as i64, &places);
+        let own = self.shape_or_scalar();
+        let mut dims = own.to_vec();
+        dims[at] = count;
+        dims.insert(at + 1, size);
+        let mut order: Vec<usize> = (0..dims.len()).filter(|&x| x != at + 1).collect();
+        order.push(at + 1);
+        taken.to_shape(Shape::of(&dims)).permute(order)
+    }
+}
+
+/// The gradient of a view: the elements go back to where they came from.
+pub(crate) fn vjp(op: &ViewOp, dy: &Tensor, x: &Tensor) -> Tensor {
+    let own = x.shape_or_scalar();
+    match op {
+        ViewOp::Reshape(_) => dy.to_shape(own),
+        ViewOp::Permute(axes) => {
+            let mut back = vec![0usize; axes.len()];
+            axes.iter().enumerate().for_each(|(i, &a)| back[a as usize] = i);
+            dy.permute(back)
+        }
+        ViewOp::Broadcast(_) => dy.sum_to(own),
+        ViewOp::Slice { axis, start, step, len } => slice_vjp(dy, own, *axis, *start, *step, *len),
+        ViewOp::Pad(sides) => sides.iter().enumerate().fold(dy.clone(), |d, (axis, s)| d.slice_op(axis, s.0, 1, own[axis])),
+        ViewOp::Diagonal { first, second, offset, len } => diagonal_vjp(dy, own, *first, *second, *offset, *len),
+    }
+}
+
+fn slice_vjp(dy: &Tensor, own: Shape, axis: usize, start: usize, step: isize, len: usize) -> Tensor {
+    let mut dy = dy.clone();
+    let mut first = start as isize;
+    if step < 0 && len > 0 {
+        dy = dy.slice_op(axis, len - 1, -1, len);
+        first = start as isize + step * (len as isize - 1);
+    }
+    let gap = step.unsigned_abs();
+    if gap > 1 && len > 0 {
+        // spread: [len] → [len, 1] → [len, gap] with zeros → [len · gap], cut after the last element
+        let shape = dy.shape_or_scalar();
+        let mut split = shape.to_vec();
+        split.insert(axis + 1, 1);
+        let mut sides = vec![(0, 0); split.len()];
+        sides[axis + 1] = (0, gap - 1);
+        let spread = dy.to_shape(Shape::of(&split)).pad_op(sides);
+        dy = spread.to_shape(shape.with(axis, len * gap)).slice_op(axis, 0, 1, (len - 1) * gap + 1);
+    }
+    let covered = dy.shape_or_scalar()[axis];
+    let mut sides = vec![(0, 0); own.rank()];
+    sides[axis] = if len == 0 { (0, own[axis]) } else { (first as usize, own[axis] - first as usize - covered) };
+    dy.pad_op(sides)
+}
+
+/// Puts `dy [.., len]` back on the diagonal of zeros: where(row + offset = col, dy at the row, 0).
+fn diagonal_vjp(dy: &Tensor, own: Shape, first: usize, second: usize, offset: isize, len: usize) -> Tensor {
+    let (rows, cols) = (own[first], own[second]);
+    // one element per row; rows before and after the diagonal get zeros
+    let skip = (-offset).max(0) as usize;
+    let mut sides = vec![(0, 0); dy.rank()];
+    sides[dy.rank() - 1] = (skip, rows - skip - len);
+    let by_row = dy.pad_op(sides).unsqueeze(-1);
+    let mut dims = by_row.shape_or_scalar().to_vec();
+    let last = dims.len() - 1;
+    dims[last] = cols;
+    let device = &dy.0.device;
+    let row = Tensor::iota(device, rows).to_shape(Shape::of(&[rows, 1]));
+    let on = (row + offset as i32).eq(Tensor::iota(device, cols));
+    let full = Tensor::where_(&on, by_row.expand_to(Shape::of(&dims)), Lit(0.0));
+    // the two last axes back to their places
+    let mut order: Vec<usize> = (0..own.rank() - 2).collect();
+    let (low, high) = if first < second { (last - 1, last) } else { (last, last - 1) };
+    order.insert(first.min(second), low);
+    order.insert(first.max(second), high);
+    full.permute(order)
+}
+
+/// The gradient of a concatenation: each input gets its piece.
+pub(crate) fn cat_vjp(axis: usize, dy: &Tensor, inputs: &[Tensor]) -> Vec<Option<Tensor>> {
+    let mut from = 0;
+    inputs
+        .iter()
+        .map(|x| {
+            let len = x.shape_or_scalar()[axis];
+            let piece = dy.slice_op(axis, from, 1, len);
+            from += len;
+            Some(piece)
+        })
+        .collect()
+}

@@ -1,0 +1,36 @@
+//! Gradients kept within bounds.
+
+use crate::Tensor;
+use crate::grad::Gradients;
+use crate::ops::Number;
+
+/// Scales all gradients so that their common 2-norm is at most `max_norm`, and gives the norm from
+/// before: g ← g · min(1, max_norm / (norm + 1e-6)), as PyTorch does. `None` without gradients.
+///
+/// ```
+/// # use kiln::prelude::*;
+/// # let device = Device::open()?;
+/// # let model = Linear::new(3, 1, &mut Init::new(&device, 0));
+/// # let mut sgd = Sgd::new(&model, 0.1);
+/// # let loss = model.forward(&Tensor::ones(&device, &[8, 3])).square().mean();
+/// let mut gradients = loss.backward()?;
+/// let norm = clip_grad_norm(&mut gradients, 1.0);
+/// sgd.step(&gradients)?;
+/// # assert!(norm.is_some());
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn clip_grad_norm(gradients: &mut Gradients, max_norm: impl Number) -> Option<Tensor> {
+    let squares = gradients.iter().map(|(_, g)| g.square().sum());
+    let norm = squares.reduce(|sum, square| sum + square)?.sqrt();
+    let scale = (max_norm.beside(&norm) / (&norm + 1e-6)).clamp_max(1.0);
+    *gradients = gradients.map(|g| g * &scale);
+    Some(norm)
+}
+
+/// Brings every element of every gradient into −bound..=bound.
+#[track_caller]
+pub fn clip_grad_value(gradients: &mut Gradients, bound: impl Into<f64>) {
+    let bound = bound.into();
+    *gradients = gradients.map(|g| g.clamp(-bound, bound));
+}

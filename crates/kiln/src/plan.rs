@@ -1,0 +1,621 @@
+//! Plans: what one evaluation runs, found by structure, with its pipelines, bind groups and buffers. A plan that is
+//! found again costs a walk over the graph, a look-up and the encoding.
+
+use crate::cell::{Cell, Pending};
+use crate::emit::{Operand, Word};
+use crate::error::{At, Error, Module, Result};
+use crate::graph::{Graph, Role, Write};
+use crate::lower::{Lowered, lower};
+use crate::memory::{Tenancy, Workspace};
+use crate::node::{Op, Stored, Value};
+use crate::{Device, Tensor};
+use kiln_device::{Buffer, Copy, Program, Slice, Step};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// The plans of a device and the memory they work in.
+pub(crate) struct Executor {
+    gpu: kiln_device::Device,
+    plans: HashMap<[u64; 2], Plan>,
+    workspace: Workspace,
+    fusion: bool,
+    /// Cells that may have a replacement waiting.
+    waiting: Vec<Weak<Cell>>,
+    pages: Pages,
+    sites: Sites,
+    clock: u64,
+}
+
+/// One structure's program.
+struct Plan {
+    program: Program,
+    label: String,
+    /// The graph's leaves in the order of the walk, and what the program has bound for them.
+    leaves: Vec<Leaf>,
+    /// Step, byte offset, and what goes there.
+    words: Vec<(usize, usize, Word)>,
+    /// For each root: where the program leaves it, if it is computed.
+    outputs: Vec<Option<Buffer>>,
+    /// Where the program expects the fault record; its own one if it replaces no cells.
+    record: Option<Buffer>,
+    own_record: bool,
+    bytes: u64,
+    runs: u64,
+    used: u64,
+}
+
+struct Leaf {
+    node: u32,
+    bound: Buffer,
+    /// The plan's own buffer: what is read is copied there first.
+    own: bool,
+}
+
+/// A cached plan, for people.
+#[derive(Debug, Clone)]
+pub struct PlanInfo {
+    /// The operations, shortened.
+    pub label: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// Kernels a run.
+    pub dispatches: usize,
+    /// Memory that it works in, shared with the other plans.
+    pub bytes: u64,
+}
+
+/// Most plans that are kept.
+const MOST_PLANS: usize = 256;
+
+/// The faults of one group of cells. Steps change nothing while it holds one.
+#[derive(Default)]
+pub(crate) struct Record(Mutex<Option<Buffer>>);
+
+impl Record {
+    fn buffer(&self, gpu: &kiln_device::Device) -> Result<Buffer> {
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*buffer {
+            Some(buffer) => Ok(buffer.clone()),
+            None => Ok(buffer.insert(gpu.zeroed(16, "fault record")?).clone()),
+        }
+    }
+
+    /// The host has seen the fault: steps work again.
+    fn clear(&self) {
+        let buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(buffer) = &*buffer {
+            // a lost device is noticed by the next call that needs it
+            let _ = buffer.device().write(buffer, 0, &[0; 16]);
+        }
+    }
+}
+
+/// The record of one run, as it was when the run ended.
+pub(crate) struct Fault {
+    pub(crate) slot: Slice,
+    record: Option<Arc<Record>>,
+    sites: Sites,
+}
+
+impl Fault {
+    /// An error if the run met a fault.
+    pub(crate) fn check(&self, bytes: &[u8]) -> Result<()> {
+        let word = bytes.first_chunk::<4>().map_or(0, |w| u32::from_le_bytes(*w));
+        let Some((site, row)) = kiln_device::kernels::guard::fault(word) else { return Ok(()) };
+        if let Some(record) = &self.record {
+            record.clear();
+        }
+        Err(self.sites.error(site, row))
+    }
+}
+
+/// Where faults can arise: operation, line and module, numbered for the device.
+#[derive(Clone, Default)]
+struct Sites(Arc<Mutex<SiteList>>);
+
+#[derive(Default)]
+struct SiteList {
+    all: Vec<(&'static str, At, Option<Arc<str>>, bool)>,
+    index: HashMap<(usize, u32, &'static str, Option<Arc<str>>), u32>,
+}
+
+impl Sites {
+    /// The number of a node's site. Past 4094 different ones they share the last.
+    fn number(&self, tensor: &Tensor, loss: bool) -> u32 {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = &tensor.0;
+        let op = if loss { "loss" } else { node.op.name() };
+        let key = (std::ptr::from_ref(node.at.0) as usize, node.at.line(), op, node.scope.clone());
+        if let Some(&number) = list.index.get(&key) {
+            return number;
+        }
+        let number = list.all.len().min(4093) as u32;
+        if list.all.len() < 4094 {
+            list.all.push((op, node.at, module_of(tensor), loss));
+            list.index.insert(key, number);
+        }
+        number
+    }
+
+    fn error(&self, site: u32, row: u32) -> Error {
+        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match list.all.get(site as usize) {
+            Some((op, at, module, true)) => Error::NotFinite { op, module: Module(module.clone()), at: *at },
+            Some((op, at, module, false)) => Error::Index { op, row, module: Module(module.clone()), at: *at },
+            None => unreachable!("site {site} was never numbered"),
+        }
+    }
+}
+
+/// The module a node was made in: its scope, or the layer of the nearest parameter it reads.
+fn module_of(tensor: &Tensor) -> Option<Arc<str>> {
+    if tensor.0.scope.is_some() {
+        return tensor.0.scope.clone();
+    }
+    tensor.inputs().iter().flat_map(|i| std::iter::once(i.clone()).chain(i.inputs())).find_map(|input| match &input.0.op {
+        Op::Content(cell) => cell.name(),
+        _ => None,
+    })
+}
+
+/// Small results share pages: a history of losses makes no buffer a step.
+#[derive(Default)]
+struct Pages {
+    page: Option<Buffer>,
+    used: u64,
+}
+
+const PAGE: u64 = 1 << 16;
+
+impl Pages {
+    fn slot(&mut self, gpu: &kiln_device::Device, bytes: u64) -> Result<Slice> {
+        let bytes = bytes.next_multiple_of(4);
+        if self.page.is_none() || self.used + bytes > PAGE {
+            self.page = Some(gpu.alloc(PAGE, "page of results")?);
+            self.used = 0;
+        }
+        let offset = self.used;
+        self.used += bytes;
+        match &self.page {
+            Some(page) => Ok(Slice { buffer: page.clone(), offset, bytes }),
+            None => unreachable!("the page was just made"),
+        }
+    }
+}
+
+/// A contiguous copy of `slice` in a buffer of its own, or nothing of nothing.
+pub(crate) fn own_copy(device: &Device, slice: Option<Slice>) -> Result<Option<Buffer>> {
+    let Some(slice) = slice else { return Ok(None) };
+    let gpu = device.gpu();
+    let to = gpu.alloc(slice.bytes, "cell")?;
+    Program::new(gpu, Vec::new())?.run(&[copy_of(&slice, &to)], &[], &[])?;
+    Ok(Some(to))
+}
+
+fn copy_of(from: &Slice, to: &Buffer) -> Copy {
+    let bytes = from.bytes.next_multiple_of(4);
+    Copy { from: from.buffer.clone(), from_offset: from.offset, to: to.clone(), to_offset: 0, bytes }
+}
+
+/// Evaluates tensors, and carries out the replacements that belong to their expressions.
+pub(crate) fn evaluate(tensors: &[&Tensor]) -> Result<()> {
+    for tensor in tensors {
+        tensor.shape()?;
+    }
+    let Some(first) = tensors.first() else { return Ok(()) };
+    let device = first.0.device.clone();
+    let mut executor = device.executor();
+    // read handles under the lock: no other thread replaces their cells meanwhile
+    let roots: Vec<Tensor> = tensors.iter().map(|t| t.current()).filter(|t| t.stored().is_none() && t.numel() > 0).collect();
+    executor.settle_empty(tensors);
+    if roots.is_empty() {
+        return Ok(());
+    }
+    executor.run(&roots, Vec::new(), None, None)
+}
+
+/// One training step: replaces cells by expressions behind the guard of `loss`, evaluates `also` in the same plan,
+/// and lets go of the loss's graph.
+///
+/// # Errors
+/// The first error that an expression carries, or what the device says. Then nothing was replaced.
+pub fn step(loss: Option<&Tensor>, replace: Vec<(crate::cell::State, Tensor)>, also: &[&Tensor]) -> Result<()> {
+    for (state, value) in &replace {
+        state.shape()?;
+        value.shape()?;
+    }
+    for tensor in loss.iter().chain(also) {
+        tensor.shape()?;
+    }
+    let Some(device) = loss.or(also.first().copied()).map(|t| t.0.device.clone()).or_else(|| replace.first().map(|(s, _)| s.device().clone())) else {
+        return Ok(());
+    };
+    for (state, value) in &replace {
+        state.set(value)?;
+    }
+    let cells: Vec<Arc<Cell>> = replace.iter().filter_map(|(s, _)| s.cell().cloned()).collect();
+    drop(replace);
+    let mut executor = device.executor();
+    let mut roots: Vec<Tensor> = loss.iter().chain(also).map(|t| t.current()).collect();
+    roots.retain(|t| t.numel() > 0);
+    let done = executor.run(&roots, cells, loss.map(|t| t.current()).as_ref(), Some(()));
+    if done.is_ok() {
+        for root in &roots {
+            root.0.links().inputs.clear();
+        }
+    }
+    done
+}
+
+impl Executor {
+    pub(crate) fn new(gpu: &kiln_device::Device) -> Self {
+        Self {
+            gpu: gpu.clone(),
+            plans: HashMap::new(),
+            workspace: Workspace::default(),
+            fusion: std::env::var("KILN_FUSE").map_or(true, |v| v != "0"),
+            waiting: Vec::new(),
+            pages: Pages::default(),
+            sites: Sites::default(),
+            clock: 0,
+        }
+    }
+
+    pub(crate) fn set_fusion(&mut self, on: bool) {
+        self.fusion = on;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.plans.clear();
+        self.workspace.clear();
+    }
+
+    pub(crate) fn list(&self) -> Vec<PlanInfo> {
+        let info = |p: &Plan| PlanInfo { label: p.label.clone(), runs: p.runs, dispatches: p.program.len(), bytes: p.bytes };
+        self.plans.values().map(info).collect()
+    }
+
+    /// Remembers that a cell has a replacement waiting.
+    pub(crate) fn watch(&mut self, cell: &Arc<Cell>) {
+        let cell = Arc::downgrade(cell);
+        if !self.waiting.iter().any(|w| Weak::ptr_eq(w, &cell)) {
+            self.waiting.push(cell);
+        }
+    }
+
+    /// Tensors of no elements have their value already.
+    fn settle_empty(&self, tensors: &[&Tensor]) {
+        for tensor in tensors.iter().map(|t| t.current()).filter(|t| t.numel() == 0) {
+            tensor.0.links().value = Value::Ready(Stored { slice: None, fault: None });
+        }
+    }
+
+    /// The graph of an evaluation: the roots, the cells to be replaced, and the waiting ones that belong to them.
+    fn collect(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guard: Option<&Tensor>) -> Result<(Graph, Vec<Pending>)> {
+        let mut graph = Graph::new();
+        for root in roots {
+            let node = graph.add(root)?;
+            if !graph.roots.contains(&node) {
+                graph.roots.push(node);
+            }
+        }
+        graph.guard = guard.map(|loss| graph.add(loss)).transpose()?;
+        let mut pendings = Vec::new();
+        let mut open: Vec<Arc<Cell>> = Vec::new();
+        self.waiting.retain(|w| w.upgrade().inspect(|c| open.push(c.clone())).is_some_and(|c| c.content().pending.is_some()));
+        open.retain(|c| !cells.iter().any(|d| Arc::ptr_eq(c, d)));
+        let mut due = cells;
+        loop {
+            for cell in due.drain(..) {
+                let Some(pending) = cell.content().pending.clone() else { continue };
+                let value = graph.add(&pending.value)?;
+                graph.writes.push(Write { cell, value });
+                pendings.push(pending);
+            }
+            let (ready, rest) = open.into_iter().partition(|cell: &Arc<Cell>| {
+                cell.content().pending.as_ref().is_some_and(|p| p.anchors.iter().any(|a| graph.index.contains_key(a)))
+            });
+            (due, open) = (ready, rest);
+            if due.is_empty() {
+                break;
+            }
+        }
+        Ok((graph, pendings))
+    }
+
+    fn run(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guard: Option<&Tensor>, step: Option<()>) -> Result<()> {
+        let (mut graph, pendings) = self.collect(roots, cells, guard)?;
+        let edges = count_edges(&graph, roots, &pendings, guard);
+        if !graph.writes.is_empty() {
+            for held in held(&graph, &edges) {
+                if !graph.roots.contains(&held) {
+                    graph.roots.push(held);
+                }
+            }
+        }
+        let key = graph.key(u64::from(self.fusion));
+        if !self.plans.contains_key(&key) {
+            let plan = match self.build(&graph) {
+                Err(Error::Device(kiln_device::Error::Budget { .. } | kiln_device::Error::OutOfMemory { .. })) => {
+                    // plans and their memory can be made again
+                    self.clear();
+                    self.gpu.trim();
+                    self.build(&graph)?
+                }
+                built => built?,
+            };
+            self.evict();
+            self.plans.insert(key, plan);
+        }
+        self.replay(key, &graph, &edges)?;
+        let _ = step;
+        Ok(())
+    }
+
+    /// Makes room for one more plan.
+    fn evict(&mut self) {
+        if self.plans.len() >= MOST_PLANS
+            && let Some(oldest) = self.plans.iter().min_by_key(|(_, p)| p.used).map(|(k, _)| *k)
+        {
+            self.plans.remove(&oldest);
+        }
+    }
+
+    /// Lowers a graph, compiles its kernels, places its buffers.
+    fn build(&mut self, graph: &Graph) -> Result<Plan> {
+        let lowering = lower(graph, self.gpu.caps(), self.fusion)?;
+        let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
+        let kernels = self.gpu.kernels(&sources)?;
+        let mut layout = Placement { gpu: &self.gpu, workspace: &mut self.workspace, tenancy: Tenancy::default(), of: HashMap::new() };
+        let mut leaves = Vec::new();
+        for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.role == Role::Leaf) {
+            let Some(Stored { slice: Some(slice), .. }) = node.tensor.stored() else { continue };
+            let i = i as u32;
+            // small values share pages and cannot be bound where they are; others are copied once they change
+            let own = slice.offset != 0 || slice.buffer.bytes() > slice.bytes.next_multiple_of(16);
+            let bound = if own { self.gpu.alloc(slice.bytes, "input")? } else { slice.buffer };
+            layout.of.insert(Operand::Node(i), bound.clone());
+            leaves.push(Leaf { node: i, bound, own });
+        }
+        for (w, write) in graph.writes.iter().enumerate() {
+            if let Some(buffer) = &write.cell.buffer {
+                layout.of.insert(Operand::Cell(w), buffer.clone());
+            }
+        }
+        let faults = lowering.steps.iter().any(|s| s.bindings.iter().any(|(_, o)| *o == Operand::Fault));
+        let record = match graph.writes.first() {
+            _ if !faults => None,
+            Some(write) => Some(write.cell.info.record.buffer(&self.gpu)?),
+            None => Some(self.gpu.zeroed(16, "fault record")?),
+        };
+        if let Some(record) = &record {
+            layout.of.insert(Operand::Fault, record.clone());
+        }
+        layout.place(graph, &lowering.steps, &lowering.scratch)?;
+        let Placement { of, tenancy, .. } = layout;
+        let label: Vec<&str> = lowering.steps.iter().map(|s| s.label.as_str()).take(8).collect();
+        let label = label.join(", ");
+        let mut words = Vec::new();
+        let mut steps = Vec::new();
+        for (at, (lowered, kernel)) in lowering.steps.into_iter().zip(kernels).enumerate() {
+            words.extend(lowered.words.iter().map(|&(offset, word)| (at, offset, word)));
+            steps.push(record_step(lowered, kernel, &of));
+        }
+        let outputs = graph.roots.iter().map(|&r| if graph.role(r) == Role::Compute { of.get(&output_of(graph, r)).cloned() } else { None }).collect();
+        Ok(Plan {
+            program: Program::new(&self.gpu, steps)?,
+            label,
+            leaves,
+            words,
+            outputs,
+            own_record: graph.writes.is_empty(),
+            record,
+            bytes: tenancy.bytes,
+            runs: 0,
+            used: 0,
+        })
+    }
+
+    /// Runs a plan on the leaves, numbers and cells of `graph`, and hands out the results.
+    fn replay(&mut self, key: [u64; 2], graph: &Graph, edges: &[usize]) -> Result<()> {
+        self.clock += 1;
+        let Some(plan) = self.plans.get_mut(&key) else { unreachable!("the plan was found or made") };
+        (plan.used, plan.runs) = (self.clock, plan.runs + 1);
+        let mut before = Vec::new();
+        let mut inputs_fault = None;
+        for leaf in &mut plan.leaves {
+            let Some(Stored { slice: Some(slice), fault }) = graph.nodes[leaf.node as usize].tensor.stored() else { continue };
+            inputs_fault = inputs_fault.or(fault);
+            if !leaf.own && leaf.bound != slice.buffer {
+                let own = self.gpu.alloc(slice.bytes, "input")?;
+                plan.program.rebind(&leaf.bound, &own)?;
+                (leaf.bound, leaf.own) = (own, true);
+            }
+            if leaf.own {
+                before.push(copy_of(&slice, &leaf.bound));
+            }
+        }
+        for &(step, offset, word) in &plan.words {
+            let bits = match word {
+                Word::Fixed(bits) => bits,
+                Word::Scalar(node) => match graph.op(node) {
+                    Op::Scalar(bits) => *bits,
+                    other => unreachable!("{} is no number of the host", other.name()),
+                },
+                Word::Site(node) => self.sites.number(&graph.nodes[node as usize].tensor, graph.guard == Some(node)),
+            };
+            plan.program.set_param(step, offset, bits.to_le_bytes());
+        }
+        let saved = save_old(&self.gpu, graph, edges, &mut before)?;
+        let mut after = Vec::new();
+        let fault = match &plan.record {
+            None => inputs_fault,
+            Some(buffer) => {
+                let slot = self.pages.slot(&self.gpu, 16)?;
+                after.push(Copy { from: buffer.clone(), from_offset: 0, to: slot.buffer.clone(), to_offset: slot.offset, bytes: 16 });
+                let record = graph.writes.first().map(|w| w.cell.info.record.clone());
+                Some(Arc::new(Fault { slot, record, sites: self.sites.clone() }))
+            }
+        };
+        let mut results = Vec::new();
+        for (&root, output) in graph.roots.iter().zip(&plan.outputs) {
+            let Some(output) = output else { continue };
+            let bytes = (graph.shape(root).numel() * graph.dtype(root).bytes()) as u64;
+            let slice = if bytes <= 64 {
+                Slice { bytes, ..self.pages.slot(&self.gpu, bytes)? }
+            } else {
+                let buffer = self.gpu.alloc(bytes, "result")?;
+                Slice { buffer, offset: 0, bytes }
+            };
+            let copied = bytes.next_multiple_of(4);
+            after.push(Copy { from: output.clone(), from_offset: 0, to: slice.buffer.clone(), to_offset: slice.offset, bytes: copied });
+            results.push((root, slice));
+        }
+        let clears: Vec<Buffer> = plan.record.iter().filter(|_| plan.own_record).cloned().collect();
+        plan.program.run(&before, &clears, &after)?;
+        for (root, slice) in results {
+            let value = Value::Ready(Stored { slice: Some(slice), fault: fault.clone() });
+            graph.nodes[root as usize].tensor.0.links().value = value;
+        }
+        replace(graph, saved);
+        Ok(())
+    }
+}
+
+/// What a root's elements are called in the program.
+fn output_of(graph: &Graph, root: u32) -> Operand {
+    match graph.op(root) {
+        Op::Second => Operand::Second(graph.inputs(root)[0]),
+        _ => Operand::Node(root),
+    }
+}
+
+/// How often each node is held by the graph and by this evaluation.
+fn count_edges(graph: &Graph, roots: &[Tensor], pendings: &[Pending], guard: Option<&Tensor>) -> Vec<usize> {
+    let mut edges = vec![1; graph.nodes.len()];
+    for node in &graph.nodes {
+        node.inputs.iter().for_each(|&i| edges[i as usize] += 1);
+    }
+    let known = roots.iter().chain(guard).chain(pendings.iter().map(|p| &p.value));
+    for tensor in known {
+        if let Some(&i) = graph.index.get(&tensor.id()) {
+            edges[i as usize] += 1;
+        }
+    }
+    for write in &graph.writes {
+        edges[write.value as usize] += 1; // the cell's own pending replacement
+    }
+    edges
+}
+
+/// Expressions of the graph that somebody outside of it holds. A step computes them, since their inputs are replaced.
+fn held(graph: &Graph, edges: &[usize]) -> Vec<u32> {
+    let outside = |i: &usize| {
+        let node = &graph.nodes[*i];
+        node.role == Role::Compute && !matches!(node.tensor.0.op, Op::Const(_) | Op::Iota) && Arc::strong_count(&node.tensor.0) > edges[*i]
+    };
+    (0..graph.nodes.len()).filter(outside).map(|i| i as u32).collect()
+}
+
+/// Copies the old content of cells that somebody outside still wants; the nodes, with their copies.
+fn save_old(gpu: &kiln_device::Device, graph: &Graph, edges: &[usize], before: &mut Vec<Copy>) -> Result<Vec<(Tensor, Option<Slice>)>> {
+    let mut saved = Vec::new();
+    for write in &graph.writes {
+        let leaf = write.cell.content().leaf.clone();
+        // our clone, the cell's own handle, and the graph's
+        let known = graph.index.get(&leaf.id()).map_or(0, |&i| edges[i as usize]) + 2;
+        let wanted = Arc::strong_count(&leaf.0) > known;
+        let copy = match &write.cell.buffer {
+            Some(buffer) if wanted => {
+                let bytes = write.cell.bytes();
+                let to = gpu.alloc(bytes, "kept content")?;
+                let slice = Slice { buffer: buffer.clone(), offset: 0, bytes };
+                before.push(copy_of(&slice, &to));
+                Some(Slice { buffer: to, offset: 0, bytes })
+            }
+            _ => None,
+        };
+        saved.push((leaf, copy));
+    }
+    Ok(saved)
+}
+
+/// The cells' new contents take the place of the old ones.
+fn replace(graph: &Graph, saved: Vec<(Tensor, Option<Slice>)>) {
+    for (write, (old, copy)) in graph.writes.iter().zip(saved) {
+        old.0.links().value = match copy {
+            Some(slice) => Value::Ready(Stored { slice: Some(slice), fault: None }),
+            None => Value::Stale,
+        };
+        let leaf = write.cell.new_leaf(old.0.at);
+        let mut content = write.cell.content();
+        content.leaf = leaf;
+        content.pending = None;
+    }
+}
+
+/// A launch as a step, with the buffers of its operands.
+fn record_step(lowered: Lowered, kernel: Arc<kiln_device::Kernel>, of: &HashMap<Operand, Buffer>) -> Step {
+    let bindings = lowered.bindings.into_iter().filter_map(|(name, operand)| of.get(&operand).map(|b| (name.into(), Slice::from(b)))).collect();
+    Step { label: lowered.label.into(), kernel, bindings, params: lowered.params, groups: lowered.groups }
+}
+
+/// The buffers of a plan while they are being chosen.
+struct Placement<'a> {
+    gpu: &'a kiln_device::Device,
+    workspace: &'a mut Workspace,
+    tenancy: Tenancy,
+    of: HashMap<Operand, Buffer>,
+}
+
+impl Placement<'_> {
+    /// Gives every intermediate a buffer from the step that first binds it to the one that last does.
+    fn place(&mut self, graph: &Graph, steps: &[Lowered], scratch: &[(Operand, u64)]) -> Result<()> {
+        let mut last: HashMap<Operand, usize> = HashMap::new();
+        for (at, step) in steps.iter().enumerate() {
+            step.bindings.iter().for_each(|(_, operand)| {
+                last.insert(*operand, at);
+            });
+        }
+        for &root in &graph.roots {
+            last.insert(output_of(graph, root), usize::MAX);
+        }
+        let bytes_of = |operand: &Operand| match operand {
+            Operand::Scratch(..) => scratch.iter().find(|(o, _)| o == operand).map_or(0, |(_, b)| *b),
+            Operand::Second(node) => second_bytes(graph, *node),
+            Operand::Node(node) => (graph.shape(*node).numel() * graph.dtype(*node).bytes()) as u64,
+            Operand::Cell(_) | Operand::Fault => 0,
+        };
+        for (at, step) in steps.iter().enumerate() {
+            for (_, operand) in &step.bindings {
+                if !self.of.contains_key(operand) {
+                    let buffer = self.workspace.take(self.gpu, &mut self.tenancy, bytes_of(operand))?;
+                    self.of.insert(*operand, buffer);
+                }
+            }
+            let done: Vec<Operand> = step.bindings.iter().map(|(_, o)| *o).filter(|o| last.get(o) == Some(&at)).collect();
+            for operand in done {
+                let temporary = match operand {
+                    Operand::Node(node) => graph.role(node) == Role::Compute,
+                    Operand::Second(_) | Operand::Scratch(..) => true,
+                    Operand::Cell(_) | Operand::Fault => false,
+                };
+                if temporary && last.remove(&operand).is_some() {
+                    let buffer = self.of[&operand].clone();
+                    Workspace::give_back(&mut self.tenancy, bytes_of(&operand), buffer);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a kernel's second result.
+fn second_bytes(graph: &Graph, node: u32) -> u64 {
+    let shape = graph.shape(node);
+    let elements = match graph.op(node) {
+        Op::Norm { .. } => shape.without(shape.rank() - 1).numel(),
+        _ => shape.numel(),
+    };
+    4 * elements as u64
+}

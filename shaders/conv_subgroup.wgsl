@@ -1,0 +1,153 @@
+// conv_subgroup: out[n, c, p] = Σ_{i, t} w[c, i, t] · x[n, i, p · stride + t · dilation - padding]
+// and, BACKWARD: out[n, i, p] = Σ_{c, t} w[c, i, t] · x[n, c, (p + padding - t · dilation) / stride] where that is whole
+//                x [n, channels, depth, height, width], w [c, i of the group, kernel], out like x; groups apart
+//
+// For CPU adapters: a matrix product of the weights with the windows, which are gathered as they are needed (implicit GEMM). As in
+// matmul_subgroup, a workgroup is one subgroup of 8 lanes and owns ROWS channels and 32 positions, counted over all images; a lane
+// owns four positions. The sum runs over channels and taps as one chain, four at a time. No shared memory, no barrier.
+//
+// dispatch: ceil(rows / ROWS) · ceil(images · area / 32) · groups groups, folded past 65535
+// cost:     2 operations for each product; each window is read rows / ROWS times
+// source:   Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning", section 3
+// twin:     crates/device/tests/conv.rs (f64)
+
+alias W = f32;                    // one load of w: f32 | vec4<f32>
+alias F = f32;                    // what store takes: f32 | vec4<f32>
+const W_WIDTH: u32 = 1u;          // elements in a load; 4 needs the chain of an output to be contiguous and a multiple of 4 long
+const WIDTH: u32 = 1u;            // elements of F
+const BACKWARD: bool = false;     // the gradient with respect to the input
+const STRIDED: bool = false;      // BACKWARD, with a stride over 1
+const KERNEL: vec3<u32> = vec3(1u, 3u, 3u);      // depth, height, width
+const STRIDE: vec3<i32> = vec3(1, 1, 1);
+const PADDING: vec3<i32> = vec3(0, 1, 1);
+const DILATION: vec3<i32> = vec3(1, 1, 1);
+const FLAT: bool = true;          // no depth axis: one plane, no window, no padding along it
+const PER: u32 = 4u;              // rows that a lane loads: 1, 2 or 4
+const ROWS: u32 = 8u * PER;
+const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
+
+// from: x, or dy if BACKWARD; to: y, or dx. `rows` and `chans` are channels of a group of `to` and of `from`.
+struct Sizes {
+    groups: u32, rows: u32, chans: u32, images: u32,
+    to_d: u32, to_h: u32, to_w: u32, from_d: u32, from_h: u32, from_w: u32,
+}
+var<immediate> sizes: Sizes;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> w: array<W>;
+@group(0) @binding(2) var<storage, read_write> out: array<F>;
+@group(0) @binding(3) var<storage, read> dy: array<f32>;        // in place of x if BACKWARD
+
+// slot: an element of x; BACKWARD: dy[i]
+fn load(i: u32) -> f32 { return x[i]; }
+
+// slot: what becomes of one element, or of four in a row (p is then a multiple of 4); p counts positions of a plane
+fn store(v: F, n: u32, c: u32, p: u32) {
+    out[((n * sizes.groups * sizes.rows + c) * sizes.to_d * sizes.to_h * sizes.to_w + p) / WIDTH] = v;
+}
+
+// slot: four columns, which count the positions of all images; F = vec4<f32>: if col < .. { store(v, col / area, c, col % area); }
+fn emit(v: vec4<f32>, c: u32, col: u32) {
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    for (var j = 0u; j < 4u && col + j < sizes.images * area; j++) { store(v[j], (col + j) / area, c, (col + j) % area); }
+}
+
+// A column: where its window begins in `from`, and the first element of its image's group.
+struct Column { at: vec3<i32>, start: u32 }
+
+fn column(col: u32, group: u32) -> Column {
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    let c = min(col, sizes.images * area - 1u);
+    let p = c % area;
+    let at = vec3<i32>(vec3(p / sizes.to_w / sizes.to_h, p / sizes.to_w % sizes.to_h, p % sizes.to_w));
+    let start = (c / area * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
+    return Column(select(at * STRIDE - PADDING, at + PADDING, BACKWARD), start);
+}
+
+// The place of a tap in the window, dilated.
+fn reach(tap: u32) -> vec3<i32> {
+    let w = tap % KERNEL.z;
+    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
+    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
+    return vec3<i32>(vec3(d, h, w)) * DILATION;
+}
+
+// What the window of a column sees at a tap of channel c; zero in the padding.
+fn see(column: Column, tap: vec3<i32>, c: u32) -> f32 {
+    var at = select(column.at + tap, column.at - tap, BACKWARD);
+    var real = true;
+    if STRIDED {
+        real = all(at >= vec3(0)) && all(at % STRIDE == vec3(0));
+        at /= STRIDE;
+    }
+    let u = vec3<u32>(at);
+    real = real && (FLAT || u.x < sizes.from_d) && u.y < sizes.from_h && u.z < sizes.from_w;
+    let depth = select(c * sizes.from_d + u.x, c, FLAT);
+    let i = column.start + (depth * sizes.from_h + u.y) * sizes.from_w + u.z;
+    return select(0.0, load(select(0u, i, real)), real);
+}
+
+// Four weights of one row, where the chain stands.
+fn w_four(start: u32, at: vec4<u32>) -> vec4<f32> {
+    let i = vec4(start) + at;
+    if W_WIDTH == 4u { return vec4<f32>(w[i.x / 4u]); }
+    return vec4(vec4<f32>(w[i.x]).x, vec4<f32>(w[i.y]).x, vec4<f32>(w[i.z]).x, vec4<f32>(w[i.w]).x);
+}
+
+fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
+    return fma(vec4(a.w), b[3], fma(vec4(a.z), b[2], fma(vec4(a.y), b[1], fma(vec4(a.x), b[0], acc))));
+}
+
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let across = (sizes.images * sizes.to_d * sizes.to_h * sizes.to_w + 31u) / 32u;
+    let down = (sizes.rows + ROWS - 1u) / ROWS;
+    let id = wid.y * 65535u + wid.x;
+    let group = id / across / down;
+    if group >= sizes.groups { return; }
+    let row = id / across % down * ROWS;
+    let col = id % across * 32u + lane * 4u;
+    let chain = sizes.chans * TAPS;
+
+    var columns: array<Column, 4>;
+    for (var j = 0u; j < 4u; j++) { columns[j] = column(col + j, group); }
+    let w_row = select(chain, TAPS, BACKWARD);
+    let w_chan = select(TAPS, sizes.rows * TAPS, BACKWARD);
+    let w_rows = min(vec4(row + PER * lane) + vec4(0u, 1u, 2u, 3u), vec4(sizes.rows - 1u)) * w_row + group * sizes.rows * chain;
+
+    var acc: array<vec4<f32>, ROWS>;
+    for (var k = 0u; k < chain; k += 4u) {
+        let real = vec4(k) + vec4(0u, 1u, 2u, 3u) < vec4(chain);    // the last step may be short
+        let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(chain - 1u));
+        let cs = ks / TAPS;
+        let taps = ks - cs * TAPS;
+        var y: mat4x4<f32>;                     // [i]: k + i, four columns
+        for (var i = 0u; i < 4u; i++) {
+            let tap = reach(taps[i]);
+            let c = cs[i];
+            let v = vec4(see(columns[0], tap, c), see(columns[1], tap, c), see(columns[2], tap, c), see(columns[3], tap, c));
+            y[i] = select(vec4(0.0), v, real[i]);
+        }
+        let at = cs * w_chan + taps;
+        var x = mat4x4(w_four(w_rows.x, at), w_four(w_rows.y, at), w_four(w_rows.z, at), w_four(w_rows.w, at));
+        for (var i = 0u; i < PER; i++) {
+            let xi = select(vec4(0.0), x[i], real);
+            acc[i] = step(acc[i], subgroupBroadcast(xi, 0u), y);
+            acc[PER + i] = step(acc[PER + i], subgroupBroadcast(xi, 1u), y);
+            acc[2u * PER + i] = step(acc[2u * PER + i], subgroupBroadcast(xi, 2u), y);
+            acc[3u * PER + i] = step(acc[3u * PER + i], subgroupBroadcast(xi, 3u), y);
+            acc[4u * PER + i] = step(acc[4u * PER + i], subgroupBroadcast(xi, 4u), y);
+            acc[5u * PER + i] = step(acc[5u * PER + i], subgroupBroadcast(xi, 5u), y);
+            acc[6u * PER + i] = step(acc[6u * PER + i], subgroupBroadcast(xi, 6u), y);
+            acc[7u * PER + i] = step(acc[7u * PER + i], subgroupBroadcast(xi, 7u), y);
+        }
+    }
+
+    let rows = min(ROWS, sizes.rows - row);
+    for (var done = 0u; done < rows; done += 8u) {
+        var eight: array<vec4<f32>, 8>;
+        for (var i = 0u; i < 8u; i++) { eight[i] = acc[i]; }
+        for (var i = 0u; i < ROWS - 8u; i++) { acc[i] = acc[i + 8u]; }
+        for (var i = 0u; i < min(8u, rows - done); i++) { emit(eight[i], group * sizes.rows + row + done + i, col); }
+    }
+}

@@ -1,0 +1,198 @@
+// conv_tile: out[n, c, p] = Σ_{i, t} w[c, i, t] · x[n, i, p · stride + t · dilation - padding]
+// and, BACKWARD: out[n, i, p] = Σ_{c, t} w[c, i, t] · x[n, c, (p + padding - t · dilation) / stride] where that is whole
+//                x [n, channels, depth, height, width], w [c, i of the group, kernel], out like x; groups apart
+//
+// For GPUs: a matrix product of the weights with the windows, which are gathered as they are needed (implicit GEMM), by matmul_tile's
+// method: a workgroup owns TILE_M channels and TILE_N positions, counted over all images, and brings both operands into workgroup
+// memory TILE_K links of the chain (channels and taps) at a time, the next ones while it computes.
+//
+// dispatch: ceil(rows / TILE_M) · ceil(images · area / TILE_N) · groups groups, folded past 65535
+// cost:     2 operations for each product; each window is read rows / TILE_M times
+// source:   Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning", section 3
+// twin:     crates/device/tests/conv.rs (f64)
+
+alias W = f32;                    // one load of w: f32 | vec4<f32>
+alias F = f32;                    // what store takes: f32 | vec4<f32>
+const W_WIDTH: u32 = 1u;          // elements in a load; 4 needs the chain of an output to be contiguous and a multiple of 4 long
+const WIDTH: u32 = 1u;            // elements of F
+const BACKWARD: bool = false;     // the gradient with respect to the input
+const STRIDED: bool = false;      // BACKWARD, with a stride over 1
+const KERNEL: vec3<u32> = vec3(1u, 3u, 3u);      // depth, height, width
+const STRIDE: vec3<i32> = vec3(1, 1, 1);
+const PADDING: vec3<i32> = vec3(0, 1, 1);
+const DILATION: vec3<i32> = vec3(1, 1, 1);
+const FLAT: bool = true;          // no depth axis: one plane, no window, no padding along it
+const TILE_M: u32 = 32u;
+const TILE_N: u32 = 32u;
+const TILE_K: u32 = 16u;
+const RB: u32 = 1u;               // blocks of four rows that an invocation owns
+const CB: u32 = 1u;               // blocks of four columns
+const TX: u32 = TILE_N / (4u * CB);
+const TY: u32 = TILE_M / (4u * RB);
+const WG: u32 = TX * TY;
+const LINE: u32 = (TILE_M + TILE_N) / 4u;                  // vectors of one k in the tile: a's, then b's
+const A_BLOCKS: u32 = TILE_M * TILE_K / 16u;
+const LOADS: u32 = (TILE_M + TILE_N) * TILE_K / 16u / WG;  // 4x4 blocks that an invocation brings in a step
+
+const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
+
+// from: x, or dy if BACKWARD; to: y, or dx. `rows` and `chans` are channels of a group of `to` and of `from`.
+struct Sizes {
+    groups: u32, rows: u32, chans: u32, images: u32,
+    to_d: u32, to_h: u32, to_w: u32, from_d: u32, from_h: u32, from_w: u32,
+}
+var<immediate> sizes: Sizes;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> w: array<W>;
+@group(0) @binding(2) var<storage, read_write> out: array<F>;
+@group(0) @binding(3) var<storage, read> dy: array<f32>;        // in place of x if BACKWARD
+
+// slot: an element of x; BACKWARD: dy[i]
+fn load(i: u32) -> f32 { return x[i]; }
+
+// slot: what becomes of one element, or of four in a row (p is then a multiple of 4); p counts positions of a plane
+fn store(v: F, n: u32, c: u32, p: u32) {
+    out[((n * sizes.groups * sizes.rows + c) * sizes.to_d * sizes.to_h * sizes.to_w + p) / WIDTH] = v;
+}
+
+// slot: four columns, which count the positions of all images; F = vec4<f32>: if col < .. { store(v, col / area, c, col % area); }
+fn emit(v: vec4<f32>, c: u32, col: u32) {
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    for (var j = 0u; j < 4u && col + j < sizes.images * area; j++) { store(v[j], (col + j) / area, c, (col + j) % area); }
+}
+
+var<workgroup> tile: array<vec4<f32>, LINE * TILE_K>;
+
+// A column: where its window begins in `from`, and the first element of its image's group.
+struct Column { at: vec3<i32>, start: u32 }
+
+fn column(col: u32, group: u32) -> Column {
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    let c = min(col, sizes.images * area - 1u);
+    let p = c % area;
+    let at = vec3<i32>(vec3(p / sizes.to_w / sizes.to_h, p / sizes.to_w % sizes.to_h, p % sizes.to_w));
+    let start = (c / area * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
+    return Column(select(at * STRIDE - PADDING, at + PADDING, BACKWARD), start);
+}
+
+// The place of a tap in the window, dilated.
+fn reach(tap: u32) -> vec3<i32> {
+    let w = tap % KERNEL.z;
+    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
+    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
+    return vec3<i32>(vec3(d, h, w)) * DILATION;
+}
+
+// What the window of a column sees at a tap of channel c; zero in the padding.
+fn see(column: Column, tap: vec3<i32>, c: u32) -> f32 {
+    var at = select(column.at + tap, column.at - tap, BACKWARD);
+    var real = true;
+    if STRIDED {
+        real = all(at >= vec3(0)) && all(at % STRIDE == vec3(0));
+        at /= STRIDE;
+    }
+    let u = vec3<u32>(at);
+    real = real && (FLAT || u.x < sizes.from_d) && u.y < sizes.from_h && u.z < sizes.from_w;
+    let depth = select(c * sizes.from_d + u.x, c, FLAT);
+    let i = column.start + (depth * sizes.from_h + u.y) * sizes.from_w + u.z;
+    return select(0.0, load(select(0u, i, real)), real);
+}
+
+// A 4x4 block of weights, [i]: link k + i of the chain, four rows. Past the last row it brings what is never stored.
+fn w_block(group: u32, row: u32, k: u32, chain: u32) -> mat4x4<f32> {
+    let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(chain - 1u));
+    let cs = ks / TAPS;
+    let w_row = select(chain, TAPS, BACKWARD);
+    let at = cs * select(TAPS, sizes.rows * TAPS, BACKWARD) + ks - cs * TAPS + group * sizes.rows * chain;
+    var v: mat4x4<f32>;                         // [i]: row + i, four links
+    for (var i = 0u; i < 4u; i++) {
+        let r = at + min(row + i, sizes.rows - 1u) * w_row;
+        if W_WIDTH == 4u { v[i] = vec4<f32>(w[r.x / 4u]); }
+        else { v[i] = vec4(vec4<f32>(w[r.x]).x, vec4<f32>(w[r.y]).x, vec4<f32>(w[r.z]).x, vec4<f32>(w[r.w]).x); }
+    }
+    return transpose(v);
+}
+
+// A 4x4 block of windows, [i]: link k + i of the chain, four positions.
+fn x_block(group: u32, k: u32, col: u32, chain: u32) -> mat4x4<f32> {
+    let c0 = column(col, group);
+    let c1 = column(col + 1u, group);
+    let c2 = column(col + 2u, group);
+    let c3 = column(col + 3u, group);
+    var v: mat4x4<f32>;
+    for (var i = 0u; i < 4u; i++) {
+        let link = min(k + i, chain - 1u);
+        let c = link / TAPS;
+        let tap = reach(link - c * TAPS);
+        v[i] = vec4(see(c0, tap, c), see(c1, tap, c), see(c2, tap, c), see(c3, tap, c));
+    }
+    return v;
+}
+
+// Where block `i` of a step lies: four links from `.x` on, vector `.y` of the line.
+fn place(i: u32) -> vec2<u32> {
+    if i < A_BLOCKS { return vec2(i % (TILE_K / 4u) * 4u, i / (TILE_K / 4u)); }
+    let j = i - A_BLOCKS;
+    return vec2(j / (TILE_N / 4u) * 4u, TILE_M / 4u + j % (TILE_N / 4u));
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let across = (sizes.images * sizes.to_d * sizes.to_h * sizes.to_w + TILE_N - 1u) / TILE_N;
+    let down = (sizes.rows + TILE_M - 1u) / TILE_M;
+    let id = wid.y * 65535u + wid.x;
+    let group = id / across / down;
+    if group >= sizes.groups { return; }        // the whole workgroup
+    let row = id / across % down * TILE_M;
+    let col = id % across * TILE_N;
+    let end = sizes.chans * TAPS;
+    let tx = lane % TX;
+    let ty = lane / TX;
+
+    var acc: array<vec4<f32>, 4u * RB * CB>;
+    var next: array<mat4x4<f32>, LOADS>;
+    for (var k = 0u; k < end + TILE_K; k += TILE_K) {
+        // The first round only fetches, the last only computes.
+        if k > 0u {
+            workgroupBarrier();
+            for (var l = 0u; l < LOADS; l++) {
+                let at = place(lane + l * WG);
+                for (var i = 0u; i < 4u; i++) { tile[(at.x + i) * LINE + at.y] = next[l][i]; }
+            }
+            workgroupBarrier();
+        }
+        if k < end {
+            for (var l = 0u; l < LOADS; l++) {
+                let at = place(lane + l * WG);
+                let ka = k + at.x;
+                if lane + l * WG < A_BLOCKS { next[l] = w_block(group, row + 4u * at.y, ka, end); }
+                else { next[l] = x_block(group, ka, col + 4u * at.y - TILE_M, end); }
+                for (var i = 0u; i < 4u; i++) { next[l][i] = select(vec4(0.0), next[l][i], ka + i < end); }
+            }
+        }
+        if k > 0u {
+            for (var kk = 0u; kk < TILE_K; kk++) {
+                var x: array<vec4<f32>, RB>;
+                for (var i = 0u; i < RB; i++) { x[i] = tile[kk * LINE + ty + i * TY]; }
+                for (var j = 0u; j < CB; j++) {
+                    let y = tile[kk * LINE + TILE_M / 4u + tx + j * TX];
+                    for (var i = 0u; i < RB; i++) {
+                        let at = (j * RB + i) * 4u;
+                        acc[at] = fma(vec4(x[i].x), y, acc[at]);
+                        acc[at + 1u] = fma(vec4(x[i].y), y, acc[at + 1u]);
+                        acc[at + 2u] = fma(vec4(x[i].z), y, acc[at + 2u]);
+                        acc[at + 3u] = fma(vec4(x[i].w), y, acc[at + 3u]);
+                    }
+                }
+            }
+        }
+    }
+
+    for (var i = 0u; i < 4u * RB; i++) {
+        let r = row + (ty + i / 4u * TY) * 4u + i % 4u;
+        for (var j = 0u; j < CB; j++) {
+            if r < sizes.rows { emit(acc[(j * RB + i / 4u) * 4u + i % 4u], group * sizes.rows + r, col + (tx + j * TX) * 4u); }
+        }
+    }
+}

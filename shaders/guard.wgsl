@@ -1,0 +1,26 @@
+// guard: records a fault if one of x[0 .. n] is NaN or infinite.                   x [n], fault [4]
+//
+// The key of a fault puts the lowest node first, then the lowest row, so that the greatest key is the fault to tell of;
+// 0 is a clean record. Finiteness is a test of bits: comparisons with NaN are unreliable in WGSL.
+//
+// dispatch: (1, 1, 1); n up to 65535 * WG
+// cost:     one read of x
+// twin:     crates/device/tests/reduce.rs
+
+const WG: u32 = 64u;
+
+struct Sizes { n: u32, node: u32 }    // node: number of the node that made x, below 4096
+var<immediate> sizes: Sizes;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> fault: array<atomic<u32>, 4>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(local_invocation_index) local: u32) {
+    for (var i = local; i < sizes.n; i += WG) {
+        if (bitcast<u32>(x[i]) & 0x7f800000u) == 0x7f800000u {
+            atomicMax(&fault[0], 0xffffffffu - ((sizes.node << 20u) | min(i, 0xfffffu)));
+            break;
+        }
+    }
+}

@@ -1,0 +1,74 @@
+// max_pool: out[nc, p] = max_t x[nc, p · stride + t · dilation - padding]      x [planes, depth, height, width], out likewise
+//           index[nc, p] = where in the plane of x that is
+//
+// As in PyTorch the first of equal elements is taken, a NaN is greater than all, and of several NaN the last is taken. Padding is never
+// taken; a window that sees nothing else gives -∞ and index -1. An invocation owns WIDTH positions and walks their windows.
+//
+// dispatch: ceil(planes · positions / WIDTH / 64) groups, folded past 65535
+// cost:     each window is read once; memory bound
+// source:   the definition
+// twin:     crates/device/tests/pool.rs (f64)
+
+alias F = f32;                    // what store takes: f32 | vec4<f32>
+alias I = i32;                    // i32 | vec4<i32>
+const WIDTH: u32 = 1u;            // elements of F, and positions of an invocation
+const KERNEL: vec3<u32> = vec3(1u, 2u, 2u);      // depth, height, width
+const STRIDE: vec3<u32> = vec3(1u, 2u, 2u);
+const PADDING: vec3<u32> = vec3(0u, 0u, 0u);
+const DILATION: vec3<u32> = vec3(1u, 1u, 1u);
+
+struct Sizes { planes: u32, in_d: u32, in_h: u32, in_w: u32, out_d: u32, out_h: u32, out_w: u32 }
+var<immediate> sizes: Sizes;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<F>;
+@group(0) @binding(2) var<storage, read_write> index: array<I>;
+
+// slot: what becomes of one element, or of four in a row (p is then a multiple of 4)
+fn store(v: F, nc: u32, p: u32) {
+    out[(nc * sizes.out_d * sizes.out_h * sizes.out_w + p) / WIDTH] = v;
+}
+
+// slot: the finished positions; F = vec4<f32>: index[i / 4u] = at; store(v, nc, p);
+fn emit(v: vec4<f32>, at: vec4<i32>, i: u32, nc: u32, p: u32) {
+    index[i] = at.x;
+    store(v.x, nc, p);
+}
+
+fn is_nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let area = sizes.out_d * sizes.out_h * sizes.out_w;
+    let i = ((wid.y * 65535u + wid.x) * 64u + lane) * WIDTH;
+    let nc = i / area;
+    if nc >= sizes.planes { return; }
+    let first = i % area;
+    var values: vec4<f32>;
+    var places: vec4<i32>;
+    for (var j = 0u; j < WIDTH; j++) {
+        let p = first + j;
+        let at = vec3(p / sizes.out_w / sizes.out_h, p / sizes.out_w % sizes.out_h, p % sizes.out_w);
+        var lowest = 0xff800000u;               // -∞; WGSL has no literal for it
+        var best = bitcast<f32>(lowest);
+        var found = -1;
+        for (var d = 0u; d < KERNEL.x; d++) {
+            for (var h = 0u; h < KERNEL.y; h++) {
+                for (var w = 0u; w < KERNEL.z; w++) {
+                    let q = at * STRIDE + vec3(d, h, w) * DILATION - PADDING;       // wraps in the padding
+                    if q.x < sizes.in_d && q.y < sizes.in_h && q.z < sizes.in_w {
+                        let place = (q.x * sizes.in_h + q.y) * sizes.in_w + q.z;
+                        let v = x[nc * sizes.in_d * sizes.in_h * sizes.in_w + place];
+                        if is_nan(v) || found < 0 || (!is_nan(best) && v > best) {
+                            best = v;
+                            found = i32(place);
+                        }
+                    }
+                }
+            }
+        }
+        values[j] = best;
+        places[j] = found;
+    }
+    emit(values, places, i, nc, first);
+}

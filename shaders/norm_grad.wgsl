@@ -1,0 +1,80 @@
+// norm_grad: dx[r, c] = rstd_r (g[r, c] - mean_c g - xhat[r, c] mean_c (g xhat))   g, xhat, dx [rows, cols]; rstd [rows]
+// RMS:       dx[r, c] = rstd_r (g[r, c] - xhat[r, c] mean_c (g xhat))
+//
+// xhat and rstd are what norm.wgsl wrote; g is the gradient with respect to xhat. Both means in one pass.
+// CPU adapters: LANES is the subgroup's size, joined without barriers. Short rows: LANES = 1, ROWS to a workgroup.
+//
+// dispatch: ceil(rows / ROWS) workgroups, folded past 65535
+// cost:     2 reads of g and xhat, 1 write; memory bound
+// twin:     crates/device/tests/norm.rs (f64)
+
+alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
+alias I = i32;
+alias U = u32;
+alias B = bool;
+const WIDTH: u32 = 1u;
+const LANES: u32 = 64u;           // a power of two
+const ROWS: u32 = 1u;
+const CENTER: bool = true;        // the mean was subtracted
+
+struct Sizes { rows: u32, cols: u32 }
+var<immediate> sizes: Sizes;
+
+@group(0) @binding(0) var<storage, read> xhat: array<F>;
+@group(0) @binding(1) var<storage, read> rstd: array<f32>;
+@group(0) @binding(2) var<storage, read> g: array<F>;
+@group(0) @binding(3) var<storage, read_write> out: array<F>;
+
+var<workgroup> lanes: array<F, LANES * ROWS>;
+
+// slot: WIDTH elements of g from [row, col].
+fn load(row: u32, col: u32) -> F {
+    return g[(row * sizes.cols + col) / WIDTH];
+}
+
+// slot: WIDTH finished elements of dx from [row, col].
+fn store(v: F, row: u32, col: u32) {
+    out[(row * sizes.cols + col) / WIDTH] = v;
+}
+
+// slot: the components of v summed, in every component.
+fn fold_sum(v: F) -> F {
+    return v;
+}
+
+// slot: the sum over the lanes of a row, in every lane.
+fn sum_lanes(v: F, local: u32) -> F {
+    workgroupBarrier();
+    lanes[local] = v;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if local % LANES < half { lanes[local] = lanes[local] + lanes[local + half]; }
+    }
+    workgroupBarrier();
+    return fold_sum(lanes[local - local % LANES]);
+}
+
+@compute @workgroup_size(LANES * ROWS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let want = (group.y * 65535u + group.x) * ROWS + local / LANES;
+    let row = min(want, sizes.rows - 1u);
+    let cols = select(0u, sizes.cols, want < sizes.rows);      // spare lanes have no work, but barriers need them
+    let first = (local % LANES) * WIDTH;
+    let share = 1.0 / f32(sizes.cols);
+
+    var s = F(0.0);
+    var p = F(0.0);
+    for (var c = first; c < cols; c += LANES * WIDTH) {
+        let v = load(row, c);
+        s += v;
+        p += v * xhat[(row * sizes.cols + c) / WIDTH];
+    }
+    var mean = F(0.0);
+    if CENTER { mean = sum_lanes(s, local) * share; }
+    let along = sum_lanes(p, local) * share;
+
+    for (var c = first; c < cols; c += LANES * WIDTH) {
+        let h = xhat[(row * sizes.cols + c) / WIDTH];
+        store(rstd[row] * (load(row, c) - mean - h * along), row, c);
+    }
+}

@@ -1,0 +1,150 @@
+//! How far an answer is from the reference, and how far it may be.
+
+use super::reference::Want;
+use super::{Case, input::fingerprint, input::uniform, reference};
+use kiln::prelude::*;
+
+/// What an error is divided by.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Scale {
+    /// 1 + |want|.
+    Element,
+    /// 1 + the greatest |want| of the tensor.
+    Tensor,
+    /// |want|.
+    Relative,
+}
+
+/// How large an error may be.
+#[derive(Clone, Copy)]
+pub struct Tolerance {
+    pub forward: f64,
+    pub gradient: f64,
+    pub scale: Scale,
+}
+
+impl Default for Tolerance {
+    fn default() -> Self {
+        Self { forward: 1e-5, gradient: 1e-4, scale: Scale::Element }
+    }
+}
+
+/// The greatest error, as a message if it is above `bound`. A NaN equals a NaN only, an infinity itself only.
+fn worst(got: &[f64], want: &Want, bound: f64, scale: Scale) -> Option<(f64, String)> {
+    let largest = want.numbers.iter().filter(|w| w.is_finite()).fold(0.0, |m: f64, w| m.max(w.abs()));
+    let error = |got: f64, want: f64| {
+        let unit = match scale {
+            Scale::Element => 1.0 + want.abs(),
+            Scale::Tensor => 1.0 + largest,
+            Scale::Relative => want.abs().max(f64::from(f32::MIN_POSITIVE)),
+        };
+        match got {
+            _ if got == want || (got.is_nan() && want.is_nan()) => 0.0,
+            _ if got.is_finite() && want.is_finite() => (got - want).abs() / unit,
+            _ => f64::INFINITY,
+        }
+    };
+    let bound = if want.exact { 0.0 } else { bound };
+    let errors = got.iter().zip(&want.numbers).map(|(&g, &w)| error(g, w));
+    let wrong = errors.clone().filter(|&e| e > bound).count();
+    let (at, greatest) = errors.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0));
+    let what = || {
+        format!("[{at}] is {} not {}, error {greatest:.1e}, {wrong} of {} wrong", got[at], want.numbers[at], got.len())
+    };
+    (greatest > bound).then(|| (greatest, what()))
+}
+
+/// A mistake: how great, and what.
+pub type Mistake = (f64, String);
+
+/// Compares `got` with what is recorded as `part` of the row.
+fn check(case: &Case, part: &str, index: usize, got: &Tensor, mistakes: &mut Vec<Mistake>) {
+    let name = format!("{}:{part}{index}", case.name);
+    let Some(want) = reference::want(&case.name, part, index) else {
+        mistakes.push((f64::INFINITY, format!("{name}: PyTorch has no such result")));
+        return;
+    };
+    let bound = if part == "out" { case.tolerance.forward } else { case.tolerance.gradient };
+    let read = got.shape().and_then(|shape| Ok((shape.to_vec(), got.to_vec::<f64>()?)));
+    match read {
+        Err(error) => mistakes.push((f64::INFINITY, format!("{name}: {error}"))),
+        Ok((shape, _)) if shape != want.shape => {
+            mistakes.push((f64::INFINITY, format!("{name}: shape {shape:?}, not {:?}", want.shape)));
+        }
+        Ok(_) if got.dtype().to_string() != want.dtype => {
+            mistakes.push((f64::INFINITY, format!("{name}: {}, not {}", got.dtype(), want.dtype)));
+        }
+        Ok((_, numbers)) => {
+            let found = worst(&numbers, &want, bound, case.tolerance.scale);
+            mistakes.extend(found.map(|(error, what)| (error, format!("{name}: {what}"))));
+        }
+    }
+}
+
+/// Σ over the float tensors j of Σ tensorⱼ · weightⱼ, or nothing if there are none.
+fn weighed(device: &Device, name: &str, stream: u64, tensors: &[Tensor]) -> Result<Option<Tensor>> {
+    let mut sum: Option<Tensor> = None;
+    for (j, tensor) in tensors.iter().enumerate().filter(|(_, t)| t.dtype() == DType::F32) {
+        let shape = tensor.shape()?;
+        let weights = uniform(name, stream + j as u64, shape.numel(), -1.0, 1.0);
+        let term = (tensor * &Tensor::from_vec(device, weights, &shape)).sum();
+        sum = Some(sum.map_or(term.clone(), |s| s + term));
+    }
+    Ok(sum)
+}
+
+/// A result of a row: where it is recorded, and the tensor.
+type Answer = (&'static str, usize, Tensor);
+
+/// Runs a row and compares everything that PyTorch answered.
+pub fn mistakes(device: &Device, case: &Case) -> Vec<Mistake> {
+    let name = &case.name;
+    let fatal = |what: String| vec![(f64::INFINITY, format!("{name}: {what}"))];
+    match reference::rows().get(name) {
+        None => return fatal("not in tests/data/reference.bin: add it to scripts/reference.py".into()),
+        Some(mark) if *mark != fingerprint(name, &case.inputs) => {
+            return fatal("the inputs are not those of scripts/reference.py".into());
+        }
+        Some(_) => {}
+    }
+    let inputs: Vec<Tensor> = case.inputs.iter().enumerate().map(|(k, input)| input.tensor(device, name, k)).collect();
+    let outs = (case.run)(&inputs);
+    if reference::want(name, "out", outs.len()).is_some() {
+        return fatal(format!("PyTorch gives more than {} results", outs.len()));
+    }
+    let mut answers: Vec<Answer> = outs.iter().enumerate().map(|(j, out)| ("out", j, out.clone())).collect();
+    if let Err(error) = gradients(device, case, &inputs, outs, &mut answers) {
+        return fatal(error.to_string());
+    }
+    // One plan for everything, as in a training step. What is wrong with it, each tensor will say when it is read.
+    let _ = Tensor::eval_all(&answers.iter().map(|(_, _, tensor)| tensor).collect::<Vec<_>>());
+    let mut found = Vec::new();
+    for (part, index, tensor) in &answers {
+        check(case, part, *index, tensor, &mut found);
+    }
+    found
+}
+
+/// Adds the gradients of a row, and their gradients, where PyTorch recorded them.
+fn gradients(
+    device: &Device,
+    case: &Case,
+    inputs: &[Tensor],
+    mut of: Vec<Tensor>,
+    answers: &mut Vec<Answer>,
+) -> Result<()> {
+    let floats: Vec<usize> = (0..inputs.len()).filter(|&k| case.inputs[k].is_float()).collect();
+    let wanted: Vec<&Tensor> = floats.iter().map(|&k| &inputs[k]).collect();
+    for (part, stream) in [("grad", 1000), ("twice", 2000)] {
+        let recorded = floats.first().is_some_and(|&k| reference::want(&case.name, part, k).is_some());
+        let Some(sum) = weighed(device, &case.name, stream, &of)?.filter(|_| recorded) else { break };
+        let grads = sum.grad(&wanted)?;
+        // Gradient k has the weights of stream 2000 + k, so inputs that have no gradient keep their place.
+        of = inputs.to_vec();
+        for (&k, grad) in floats.iter().zip(grads) {
+            answers.push((part, k, grad.clone()));
+            of[k] = grad;
+        }
+    }
+    Ok(())
+}

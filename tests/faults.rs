@@ -1,0 +1,161 @@
+//! A bad step changes nothing: no weight, no running statistic, no moment, no counter. The error names what went
+//! wrong and in which layer, and training goes on after it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use kiln::loss::cross_entropy;
+use kiln::prelude::*;
+
+/// Everything that a step may change: look-up, running statistics, dropout's counter.
+#[derive(Module)]
+struct Model {
+    table: Embedding,
+    norm: BatchNorm,
+    drop: Dropout,
+    out: Linear,
+}
+
+impl Model {
+    fn new(device: &Device) -> Self {
+        let init = &mut Init::new(device, 7);
+        Self {
+            table: Embedding::new(5, 8, init),
+            norm: BatchNorm::new(8, init),
+            drop: Dropout::new(0.25, init),
+            out: Linear::new(8, 3, init),
+        }
+    }
+
+    /// `words` [batch] and `scale` [] → logits [batch, 3].
+    fn forward(&self, words: &Tensor, scale: &Tensor) -> Tensor {
+        let x = self.table.forward(words) * scale;
+        self.out.forward(&self.drop.forward(&self.norm.forward(&x)))
+    }
+}
+
+/// A model in training.
+struct World {
+    device: Device,
+    model: Model,
+    adam: Adam,
+}
+
+impl World {
+    fn new() -> Self {
+        let device = Device::open().unwrap();
+        let model = Model::new(&device);
+        let adam = Adam::new(&model, 1e-2);
+        Self { device, model, adam }
+    }
+
+    /// One step; the loss as it is read afterwards, or the first error.
+    fn step(&mut self, words: [i32; 6], labels: [i32; 6], scale: f32) -> Result<f32> {
+        let logits = self.model.forward(&Tensor::new(&self.device, words), &Tensor::new(&self.device, scale));
+        let loss = cross_entropy(&logits, &Tensor::new(&self.device, labels));
+        self.adam.step(&loss)?;
+        loss.item()
+    }
+
+    fn good(&mut self) -> f32 {
+        self.step([0, 1, 2, 3, 4, 0], [0, 1, 2, 0, 1, 2], 1.0).unwrap()
+    }
+
+    /// The bits of every cell of model and optimizer.
+    fn bits(&self) -> Vec<(String, Vec<u32>)> {
+        let counters = self.model.named_counters().into_iter().map(|(name, state)| (name, state.value()));
+        let all = self.model.state_dict().into_iter().chain(Optimizer::state_dict(&self.adam)).chain(counters);
+        let bits = |t: Tensor| Tensor::read_all(&[&t]).unwrap().swap_remove(0);
+        let words = |b: Vec<u8>| b.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])).collect();
+        all.map(|(name, tensor)| (name, words(bits(tensor)))).collect()
+    }
+}
+
+/// Takes a bad step between good ones; gives its error.
+fn refused(words: [i32; 6], labels: [i32; 6], scale: f32) -> Error {
+    let mut world = World::new();
+    world.good();
+    world.good();
+    let before = world.bits();
+    assert!(before.len() > 12, "{before:?}");
+    let error = world.step(words, labels, scale).expect_err("the step is refused");
+    for (was, is) in before.iter().zip(world.bits()) {
+        assert_eq!(*was, is, "changed by a bad step");
+    }
+    assert!(world.good().is_finite());
+    assert_ne!(before, world.bits(), "training goes on");
+    // A run that never met the bad step is at the same place, bit for bit.
+    let mut untroubled = World::new();
+    (0..3).for_each(|_| drop(untroubled.good()));
+    assert_eq!(untroubled.bits(), world.bits());
+    error
+}
+
+const WORDS: [i32; 6] = [4, 3, 2, 1, 0, 1];
+const LABELS: [i32; 6] = [0, 1, 2, 0, 1, 2];
+
+#[test]
+fn an_index_past_the_table() {
+    let error = refused([4, 3, 5, 1, 0, 1], LABELS, 1.0);
+    assert!(matches!(error, Error::Index { row: 2, .. }), "{error:?}");
+    assert!(error.to_string().contains("nn/linear.rs") || error.to_string().contains("faults.rs"), "{error}");
+}
+
+#[test]
+fn a_negative_index() {
+    let error = refused([4, 3, 2, 1, 0, -1], LABELS, 1.0);
+    assert!(matches!(error, Error::Index { row: 5, .. }), "{error:?}");
+}
+
+#[test]
+fn a_label_that_is_no_class() {
+    let error = refused(WORDS, [0, 3, 2, 0, 1, 2], 1.0);
+    assert!(matches!(error, Error::Index { row: 1, .. }), "{error:?}");
+}
+
+#[test]
+fn a_loss_that_is_not_a_number() {
+    let error = refused(WORDS, LABELS, f32::NAN);
+    assert!(matches!(error, Error::NotFinite { .. }), "{error:?}");
+}
+
+#[test]
+fn an_infinite_loss() {
+    let error = refused(WORDS, LABELS, f32::INFINITY);
+    assert!(matches!(error, Error::NotFinite { .. }), "{error:?}");
+}
+
+/// Steps that are queued behind a bad one, before the host has seen it, change nothing either.
+#[test]
+fn a_fault_holds_until_it_is_seen() {
+    let mut world = World::new();
+    world.good();
+    let before = world.bits();
+    let run = |world: &mut World, word: i32| {
+        let logits = world.model.forward(&Tensor::new(&world.device, [word; 6]), &Tensor::new(&world.device, 1.0f32));
+        let loss = cross_entropy(&logits, &Tensor::new(&world.device, LABELS));
+        (world.adam.step(&loss), loss)
+    };
+    let (first, bad) = run(&mut world, 9);
+    assert_eq!(first, Ok(()), "nothing is known yet");
+    let (_, _) = run(&mut world, 1);
+    let (_, _) = run(&mut world, 2);
+    assert!(matches!(bad.item(), Err(Error::Index { .. })));
+    assert_eq!(before, world.bits());
+    assert!(world.good().is_finite());
+    assert_ne!(before, world.bits());
+}
+
+/// The layer is named where the model names its parts.
+#[test]
+fn the_layer_is_named() {
+    let device = Device::open().unwrap();
+    let init = &mut Init::new(&device, 7);
+    let model = Sequential::new().push(Embedding::new(5, 4, init)).push(Linear::new(4, 2, init));
+    let error = model.forward(&Tensor::new(&device, [0, 7])).to_vec::<f32>().unwrap_err();
+    assert!(matches!(error, Error::Index { .. }), "{error:?}");
+    assert!(error.to_string().contains("(in 0"), "{error}");
+    let model = Sequential::new().push(Linear::new(4, 3, init)).push(Linear::new(4, 2, init));
+    let error = model.forward(&Tensor::ones(&device, [5, 4])).eval().unwrap_err();
+    assert!(matches!(error, Error::In { .. }), "{error:?}");
+    assert!(error.to_string().contains("in 1") && error.to_string().contains("matmul"), "{error}");
+}
