@@ -210,7 +210,8 @@ UNARY = [
 for op, lo, hi, fn, flags in UNARY:
     fn = fn or getattr(torch, op)
     case(f"unary/{op}", [f([129], lo, hi)], fn, twice="t" in flags)
-    case(f"unary/{op}/specials", [v(SPECIALS if "s" in flags else TAME)], fn, grad=False)
+    specials = [x for x in (SPECIALS if "s" in flags else TAME) if op != "hardswish" or x != -inf]
+    case(f"unary/{op}/specials", [v(specials)], fn, grad=False)
     if "r" in flags:
         case(f"unary/{op}/small", [f([65], -0.01, 0.01)], fn, grad=False)
     if "e" in flags:

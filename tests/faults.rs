@@ -10,7 +10,7 @@ use kiln::prelude::*;
 #[derive(Module)]
 struct Model {
     table: Embedding,
-    norm: BatchNorm,
+    norm: BatchNorm1d,
     drop: Dropout,
     out: Linear,
 }
@@ -20,7 +20,7 @@ impl Model {
         let init = &mut Init::new(device, 7);
         Self {
             table: Embedding::new(5, 8, init),
-            norm: BatchNorm::new(8, init),
+            norm: BatchNorm1d::new(8, init),
             drop: Dropout::new(0.25, init),
             out: Linear::new(8, 3, init),
         }

@@ -10,9 +10,10 @@ mod cases;
 use cases::compare::{Mistake, mistakes};
 use cases::{Case, FAMILIES, Table, reference};
 use kiln::Device;
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::{Once, OnceLock};
 use std::time::Instant;
 
 fn device() -> &'static Device {
@@ -27,13 +28,27 @@ fn rows(family: &str) -> Vec<Case> {
     table.0
 }
 
+thread_local! {
+    /// Where and why the row that runs on this thread panicked, if one runs.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
 /// A row that panics is a mistake like another, and must not hide the rest.
 fn run(case: &Case) -> Vec<Mistake> {
-    catch_unwind(AssertUnwindSafe(|| mistakes(device(), case))).unwrap_or_else(|cause| {
-        let text = cause.downcast_ref::<String>().cloned();
-        let text = text.or(cause.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default();
-        vec![(f64::INFINITY, format!("{}: PANIC: {text}", case.name))]
-    })
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let loud = take_hook();
+        set_hook(Box::new(move |info| {
+            let in_row = PANIC.with_borrow_mut(|text| text.as_mut().map(|text| *text = info.to_string()).is_some());
+            if !in_row {
+                loud(info);
+            }
+        }));
+    });
+    PANIC.set(Some(String::new()));
+    let found = catch_unwind(AssertUnwindSafe(|| mistakes(device(), case)));
+    let text = PANIC.take().unwrap_or_default();
+    found.unwrap_or_else(|_| vec![(f64::INFINITY, format!("{}: PANIC: {text}", case.name))])
 }
 
 /// Runs the rows of a family; fails with all that is wrong, the worst first.

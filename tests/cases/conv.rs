@@ -2,7 +2,6 @@
 
 use super::input::{f, ties, v_as};
 use super::{Case, Table};
-use kiln::ops::{Conv, Pool};
 use kiln::prelude::*;
 
 /// Everything that a convolution takes but its operands.

@@ -3,7 +3,6 @@
 
 use super::Table;
 use super::input::{f, i};
-use kiln::loss::cross_entropy;
 use kiln::prelude::*;
 
 /// Softmax out of plain operations.
@@ -110,7 +109,8 @@ fn models(t: &mut Table) {
     let mlp = [f(&[17, 9]), f(&[16, 9]), f(&[16]), f(&[5, 16]), f(&[5]), i(&[17], 0, 5)];
     t.case("fuse/mlp_loss", mlp, |x| {
         let hidden = (x[0].matmul(&x[1].t()) + &x[2]).relu();
-        cross_entropy(&(hidden.matmul(&x[3].t()) + &x[4]), &x[5])
+        let logits = hidden.matmul(&x[3].t()) + &x[4];
+        -logits.log_softmax(1).gather(1, &x[5].unsqueeze(1)).mean()
     });
     t.case("fuse/gru_like", [f(&[5, 8]), f(&[8, 8]), f(&[8, 8])], |x| {
         let (z, n) = (x[0].matmul(&x[1]).sigmoid(), x[0].matmul(&x[2]).tanh());

@@ -1,8 +1,7 @@
 //! Taking and putting elements by index. Indices that repeat add their gradients, in order.
 
 use super::Table;
-use super::input::{b, f, i};
-use kiln::prelude::*;
+use super::input::{Input, b, f, i};
 
 pub fn index(t: &mut Table) {
     t.case("index/gather/last", [f(&[5, 17]), i(&[5, 9], 0, 17)], |x| x[0].gather(1, &x[1]));
@@ -16,7 +15,7 @@ pub fn index(t: &mut Table) {
     t.case("index/take_along", [f(&[5, 1]), i(&[5, 9], 0, 1)], |x| x[0].take_along(1, &x[1]));
     t.case("index/take_along/broadcast", [f(&[5, 7]), i(&[1, 9], 0, 7)], |x| x[0].take_along(1, &x[1]));
     // Sums of up to a thousand terms of either sign.
-    let sources = |rows: &[usize], index: [_; 1], source: &[usize]| [f(rows), index[0].clone(), f(source)];
+    let sources = |rows: &[usize], index: [Input; 1], source: &[usize]| [f(rows), index[0].clone(), f(source)];
     t.case("index/scatter_add/last", sources(&[5, 17], [i(&[5, 33], 0, 17)], &[5, 33]), |x| {
         x[0].scatter_add(1, &x[1], &x[2])
     });

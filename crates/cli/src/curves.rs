@@ -1,6 +1,6 @@
 //! The figures of each epoch, and their picture.
 
-use kiln::prelude::*;
+use kiln::train::{Epoch, Figures};
 
 use crate::svg::{Line, Panel, Picture, Scale};
 

@@ -150,7 +150,8 @@ mod tests {
             let mut training = Training::new(&device, settings);
             training.fit(&train, &test, |_, _| false).unwrap();
             training.model.eval();
-            let path = std::env::temp_dir().join(format!("kiln-cli-{}-{}.safetensors", kind.name(), std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("kiln-cli-{}-{}.safetensors", kind.name(), std::process::id()));
             store::save(&training.model, &path).unwrap();
             let loaded = load(&device, &path).unwrap();
             std::fs::remove_file(&path).unwrap();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use kiln::prelude::*;
+use kiln::train::{Epoch, Figures};
 
 use crate::curves::Curves;
 use crate::digits::Kind;

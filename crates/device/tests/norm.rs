@@ -60,7 +60,9 @@ fn check(x: &[f32], [rows, cols]: [usize; 2], tolerance: f64) {
 
 #[test]
 fn rows_match_f64() {
-    for [rows, cols] in [[3, 3], [70, 4], [5, 10], [3, 17], [2, 65], [5, 127], [5, 128], [3, 129], [4, 512], [2, 5000], [1, 20000]] {
+    for [rows, cols] in
+        [[3, 3], [70, 4], [5, 10], [3, 17], [2, 65], [5, 127], [5, 128], [3, 129], [4, 512], [2, 5000], [1, 20000]]
+    {
         check(&normal(rows * cols, 7), [rows, cols], 1e-6);
     }
 }
@@ -78,7 +80,8 @@ fn one_element_and_equal_elements_give_zero() {
     for (variant, caps) in variants(&device) {
         for cols in [1usize, 6, 40] {
             let (input, xhat, rstd) = (upload(&device, &vec![3.0f32; cols]), empty(&device, cols), empty(&device, 1));
-            let launch = norm::rows(&caps, &Rows { center: true, rows: 1, cols: cols as u32, width: 1, eps: EPS }).unwrap();
+            let launch =
+                norm::rows(&caps, &Rows { center: true, rows: 1, cols: cols as u32, width: 1, eps: EPS }).unwrap();
             run(&device, &launch, &[("x", &input), ("out", &xhat), ("rstd", &rstd)]).unwrap();
             // A mean that is off by one rounding, times 1 / sqrt(eps).
             close(&format!("{variant} {cols}"), &floats(&device, &xhat), &vec![0.0; cols], 1e-4);

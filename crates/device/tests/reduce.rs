@@ -28,7 +28,15 @@ fn data(kind: Kind, n: usize) -> Vec<f32> {
 }
 
 /// The rows reduced, in two launches where one is not enough.
-fn rows(device: &Device, caps: &Caps, kind: Kind, x: &[f32], [rows, cols]: [usize; 2], width: u32, chunks: u32) -> Vec<f32> {
+fn rows(
+    device: &Device,
+    caps: &Caps,
+    kind: Kind,
+    x: &[f32],
+    [rows, cols]: [usize; 2],
+    width: u32,
+    chunks: u32,
+) -> Vec<f32> {
     let (input, part) = (upload(device, x), empty(device, rows * chunks as usize));
     let p = Rows { kind, ty: Scalar::F32, rows: rows as u32, cols: cols as u32, width, chunks };
     run(device, &reduce::rows(caps, &p).unwrap(), &[("x", &input), ("out", &part)]).unwrap();
@@ -45,24 +53,50 @@ fn rows(device: &Device, caps: &Caps, kind: Kind, x: &[f32], [rows, cols]: [usiz
 fn rows_match_f64() {
     let device = device();
     for (variant, caps) in variants(&device) {
-        for [r, c] in [[1, 1], [3, 2], [5, 4], [67, 3], [3, 17], [130, 16], [7, 65], [5, 127], [5, 128], [3, 129], [9, 512], [2, 5000], [3, 20000]] {
+        for [r, c] in [
+            [1, 1],
+            [3, 2],
+            [5, 4],
+            [67, 3],
+            [3, 17],
+            [130, 16],
+            [7, 65],
+            [5, 127],
+            [5, 128],
+            [3, 129],
+            [9, 512],
+            [2, 5000],
+            [3, 20000],
+        ] {
             for kind in KINDS {
                 let x = data(kind, r * c);
                 let want: Vec<f64> = x.chunks(c).map(|row| twin(kind, row.iter().map(|&v| v.into()))).collect();
-                let scale: Vec<f64> = x.chunks(c).map(|row| row.iter().map(|&v| f64::from(v).abs()).sum::<f64>()).collect();
+                let scale: Vec<f64> =
+                    x.chunks(c).map(|row| row.iter().map(|&v| f64::from(v).abs()).sum::<f64>()).collect();
                 for width in [1, 4].into_iter().filter(|w| c % w == 0) {
                     for chunks in [1, 3] {
                         let got = rows(&device, &caps, kind, &x, [r, c], width as u32, chunks);
                         if kind == Kind::Sum {
                             // Relative to the sum of |terms|: a sum may cancel.
                             let relative = |v: &f64, s: &f64| v / s;
-                            let got: Vec<f32> = got.iter().zip(&scale).map(|(g, s)| (f64::from(*g) / s) as f32).collect();
+                            let got: Vec<f32> =
+                                got.iter().zip(&scale).map(|(g, s)| (f64::from(*g) / s) as f32).collect();
                             let want: Vec<f64> = want.iter().zip(&scale).map(|(w, s)| relative(w, s)).collect();
-                            close(&format!("{variant} {kind:?} [{r}, {c}] width {width} chunks {chunks}"), &got, &want, 1e-6);
+                            close(
+                                &format!("{variant} {kind:?} [{r}, {c}] width {width} chunks {chunks}"),
+                                &got,
+                                &want,
+                                1e-6,
+                            );
                         } else {
                             // A product of n factors has n roundings.
                             let tolerance = if kind == Kind::Prod { 1e-7 * (c as f64).sqrt().max(4.0) } else { 0.0 };
-                            close(&format!("{variant} {kind:?} [{r}, {c}] width {width} chunks {chunks}"), &got, &want, tolerance);
+                            close(
+                                &format!("{variant} {kind:?} [{r}, {c}] width {width} chunks {chunks}"),
+                                &got,
+                                &want,
+                                tolerance,
+                            );
                         }
                     }
                 }
@@ -75,18 +109,31 @@ fn rows_match_f64() {
 fn columns_match_f64() {
     let device = device();
     for (variant, caps) in variants(&device) {
-        for [o, r, c] in [[1, 1, 1], [1, 3, 17], [2, 33, 4], [3, 65, 5], [5, 129, 8], [1, 128, 129], [2, 1000, 3], [1, 5000, 12]] {
+        for [o, r, c] in
+            [[1, 1, 1], [1, 3, 17], [2, 33, 4], [3, 65, 5], [5, 129, 8], [1, 128, 129], [2, 1000, 3], [1, 5000, 12]]
+        {
             for kind in KINDS {
                 let x = data(kind, o * r * c);
                 let column = |o: usize, j: usize| (0..r).map(move |i| (o * r + i) * c + j);
                 let fold = |f: &dyn Fn(f64) -> f64, kind| -> Vec<f64> {
-                    (0..o).flat_map(|o| (0..c).map(move |j| (o, j))).map(|(o, j)| twin(kind, column(o, j).map(|i| f(x[i].into())))).collect()
+                    (0..o)
+                        .flat_map(|o| (0..c).map(move |j| (o, j)))
+                        .map(|(o, j)| twin(kind, column(o, j).map(|i| f(x[i].into()))))
+                        .collect()
                 };
                 let (want, scale) = (fold(&|v| v, kind), fold(&f64::abs, Kind::Sum));
                 for width in [1, 4].into_iter().filter(|w| c % w == 0) {
                     for chunks in [1, 5, col_chunks(&caps, o as u32, r as u32, c as u32, width as u32)] {
                         let (input, part) = (upload(&device, &x), empty(&device, o * c * chunks as usize));
-                        let p = Cols { kind, ty: Scalar::F32, outer: o as u32, rows: r as u32, inner: c as u32, width: width as u32, chunks };
+                        let p = Cols {
+                            kind,
+                            ty: Scalar::F32,
+                            outer: o as u32,
+                            rows: r as u32,
+                            inner: c as u32,
+                            width: width as u32,
+                            chunks,
+                        };
                         run(&device, &reduce::cols(&caps, &p).unwrap(), &[("x", &input), ("out", &part)]).unwrap();
                         let out = empty(&device, o * c);
                         let p = Cols { rows: chunks, chunks: 1, ..p };
@@ -94,11 +141,17 @@ fn columns_match_f64() {
                         let what = format!("{variant} {kind:?} [{o}, {r}, {c}] width {width} chunks {chunks}");
                         let got = floats(&device, &out);
                         if kind == Kind::Sum {
-                            let got: Vec<f32> = got.iter().zip(&scale).map(|(g, s)| (f64::from(*g) / s) as f32).collect();
+                            let got: Vec<f32> =
+                                got.iter().zip(&scale).map(|(g, s)| (f64::from(*g) / s) as f32).collect();
                             let want: Vec<f64> = want.iter().zip(&scale).map(|(w, s)| w / s).collect();
                             close(&what, &got, &want, 1e-6);
                         } else {
-                            close(&what, &got, &want, if kind == Kind::Prod { 1e-7 * (r as f64).sqrt().max(4.0) } else { 0.0 });
+                            close(
+                                &what,
+                                &got,
+                                &want,
+                                if kind == Kind::Prod { 1e-7 * (r as f64).sqrt().max(4.0) } else { 0.0 },
+                            );
                         }
                     }
                 }
@@ -114,12 +167,15 @@ fn integers_are_exact() {
     for (variant, caps) in variants(&device) {
         for kind in KINDS {
             for (c, width) in [(52, 4), (52, 1), (13, 1), (4, 4)] {
-                let want: Vec<i32> = x.chunks(c).map(|row| match kind {
-                    Kind::Sum => row.iter().sum(),
-                    Kind::Prod => row.iter().fold(1i32, |a, &b| a.wrapping_mul(b)),
-                    Kind::Max => *row.iter().max().unwrap(),
-                    Kind::Min => *row.iter().min().unwrap(),
-                }).collect();
+                let want: Vec<i32> = x
+                    .chunks(c)
+                    .map(|row| match kind {
+                        Kind::Sum => row.iter().sum(),
+                        Kind::Prod => row.iter().fold(1i32, |a, &b| a.wrapping_mul(b)),
+                        Kind::Max => *row.iter().max().unwrap(),
+                        Kind::Min => *row.iter().min().unwrap(),
+                    })
+                    .collect();
                 for ty in [Scalar::I32, Scalar::U32] {
                     if ty == Scalar::U32 && matches!(kind, Kind::Max | Kind::Min) {
                         continue;
@@ -147,12 +203,19 @@ fn nan_and_infinity_pass_through() {
             (x[4 * c], x[5 * c - 1]) = (-INF, INF);
             x[5 * c..].fill(-3.0);
             for width in [1, 4] {
-                for (kind, want) in [(Kind::Max, [NAN, -INF, INF, INF, INF, -3.0]), (Kind::Min, [NAN, -INF, INF, 1.0, -INF, -3.0])] {
+                for (kind, want) in
+                    [(Kind::Max, [NAN, -INF, INF, INF, INF, -3.0]), (Kind::Min, [NAN, -INF, INF, 1.0, -INF, -3.0])]
+                {
                     let got = rows(&device, &caps, kind, &x, [6, c], width, 1);
                     close(&format!("{variant} {kind:?} {c} width {width}"), &got, &want.map(f64::from), 0.0);
                 }
                 let sum = rows(&device, &caps, Kind::Sum, &x, [6, c], width, 1);
-                close(&format!("{variant} sum {c}"), &sum, &[NAN, -INF, INF, INF, NAN, -3.0 * c as f32].map(f64::from), 0.0);
+                close(
+                    &format!("{variant} sum {c}"),
+                    &sum,
+                    &[NAN, -INF, INF, INF, NAN, -3.0 * c as f32].map(f64::from),
+                    0.0,
+                );
             }
         }
     }
@@ -178,8 +241,20 @@ fn ten_million_ones_and_tenths() {
     }
     // A length at which lavapipe 22.3 stops a single loop in silence.
     for n in [65_535, 65_536, 262_144] {
-        let got = rows(&device, device.caps(), Kind::Sum, &vec![1.0; n], [1, n], 1, row_chunks(device.caps(), 1, n as u32))[0];
+        let got =
+            rows(&device, device.caps(), Kind::Sum, &vec![1.0; n], [1, n], 1, row_chunks(device.caps(), 1, n as u32))
+                [0];
         assert_eq!(got, n as f32);
+    }
+    // The longest rows and columns that one launch may have.
+    for (variant, caps) in variants(&device) {
+        for n in [60_000 * 8, 59_999] {
+            assert_eq!(rows(&device, &caps, Kind::Sum, &vec![1.0; n], [1, n], 1, 1)[0], n as f32, "{variant}");
+        }
+        let (input, out) = (upload(&device, &[1.0f32; 60_000 * 4]), empty(&device, 4));
+        let p = Cols { kind: Kind::Sum, ty: Scalar::F32, outer: 1, rows: 60_000, inner: 4, width: 1, chunks: 1 };
+        run(&device, &reduce::cols(&caps, &p).unwrap(), &[("x", &input), ("out", &out)]).unwrap();
+        assert_eq!(floats(&device, &out), [60_000.0; 4], "{variant}");
     }
 }
 
@@ -195,22 +270,33 @@ fn the_first_extreme_wins() {
             x[3 * c..4 * c].fill(0.0);
             x[3 * c] = -0.0;
             for max in [true, false] {
-                let want: Vec<i32> = x.chunks(c).map(|row| {
-                    let better = |a: f32, b: f32| !a.is_nan() && (b.is_nan() || if max { b > a } else { b < a });
-                    (1..c).fold(0, |best, i| if better(row[best], row[i]) { i } else { best }) as i32
-                }).collect();
+                let want: Vec<i32> = x
+                    .chunks(c)
+                    .map(|row| {
+                        let better = |a: f32, b: f32| !a.is_nan() && (b.is_nan() || if max { b > a } else { b < a });
+                        (1..c).fold(0, |best, i| if better(row[best], row[i]) { i } else { best }) as i32
+                    })
+                    .collect();
                 let (input, out) = (upload(&device, &x), empty(&device, 9));
                 let p = Arg { max, ty: Scalar::F32, rows: 9, cols: c as u32 };
                 run(&device, &reduce::arg_rows(&caps, &p).unwrap(), &[("x", &input), ("out", &out)]).unwrap();
                 assert_eq!(ints(&device, &out), want, "{variant} max {max} [9, {c}]");
 
                 let y: Vec<i32> = (0..9 * c as i32).map(|i| (i * 7919) % 23 - 11).collect();
-                let want: Vec<i32> = y.chunks(c).map(|row| {
-                    let best = if max { row.iter().max() } else { row.iter().min() }.unwrap();
-                    row.iter().position(|v| v == best).unwrap() as i32
-                }).collect();
+                let want: Vec<i32> = y
+                    .chunks(c)
+                    .map(|row| {
+                        let best = if max { row.iter().max() } else { row.iter().min() }.unwrap();
+                        row.iter().position(|v| v == best).unwrap() as i32
+                    })
+                    .collect();
                 let input = upload(&device, &y);
-                run(&device, &reduce::arg_rows(&caps, &Arg { ty: Scalar::I32, ..p }).unwrap(), &[("x", &input), ("out", &out)]).unwrap();
+                run(
+                    &device,
+                    &reduce::arg_rows(&caps, &Arg { ty: Scalar::I32, ..p }).unwrap(),
+                    &[("x", &input), ("out", &out)],
+                )
+                .unwrap();
                 assert_eq!(ints(&device, &out), want, "{variant} i32 max {max} [9, {c}]");
             }
         }
@@ -222,7 +308,8 @@ fn the_guard_tells_of_the_first_fault() {
     let device = device();
     let check = |x: &[f32], node: u32, fault: &kiln_device::Buffer| {
         let input = upload(&device, x);
-        run(&device, &guard::launch(device.caps(), x.len() as u32, node).unwrap(), &[("x", &input), ("fault", fault)]).unwrap();
+        run(&device, &guard::launch(device.caps(), x.len() as u32, node).unwrap(), &[("x", &input), ("fault", fault)])
+            .unwrap();
         guard::fault(words(&device, fault)[0])
     };
     let fault = upload(&device, &[0u32; 4]);

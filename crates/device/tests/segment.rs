@@ -30,13 +30,15 @@ fn check(keys: &[i32], rows: usize, cols: usize) {
     }
     let [x, s, p] = [upload(&device, &src), upload(&device, &sorted), upload(&device, &perm)];
     for (variant, caps) in variants(&device) {
-        for width in [1, 4].into_iter().filter(|w| cols % w == 0) {
+        for width in [1, 4].into_iter().filter(|&w| cols.is_multiple_of(w)) {
             let out = empty(&device, rows * cols);
-            let problem = Sum { n: n as u32, rows: rows as u32, cols: cols as u32, width: width as u32, key: Scalar::I32 };
+            let problem =
+                Sum { n: n as u32, rows: rows as u32, cols: cols as u32, width: width as u32, key: Scalar::I32 };
             let stages = segment::sum(&caps, &problem).unwrap();
             let bindings = [("src", &x), ("sorted", &s), ("perm", &p), ("out", &out)];
             device.run(stages.steps(&device, &bindings).unwrap()).unwrap();
-            let got: Vec<f32> = floats(&device, &out).iter().zip(&scale).map(|(g, s)| (f64::from(*g) / s) as f32).collect();
+            let got: Vec<f32> =
+                floats(&device, &out).iter().zip(&scale).map(|(g, s)| (f64::from(*g) / s) as f32).collect();
             close(&format!("{variant} {n} keys [{rows}, {cols}] width {width}"), &got, &want, 1e-6);
             let first = words(&device, &out);
             device.run(stages.steps(&device, &bindings).unwrap()).unwrap();

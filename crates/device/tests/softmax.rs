@@ -58,7 +58,20 @@ fn check(x: &[f32], [rows, cols]: [usize; 2], what: &str) {
 
 #[test]
 fn rows_match_f64() {
-    for [rows, cols] in [[1, 1], [3, 3], [70, 4], [5, 10], [3, 17], [2, 65], [5, 127], [5, 128], [3, 129], [4, 512], [2, 5000], [1, 20000]] {
+    for [rows, cols] in [
+        [1, 1],
+        [3, 3],
+        [70, 4],
+        [5, 10],
+        [3, 17],
+        [2, 65],
+        [5, 127],
+        [5, 128],
+        [3, 129],
+        [4, 512],
+        [2, 5000],
+        [1, 20000],
+    ] {
         let x = normal(rows * cols, 7);
         check(&x, [rows, cols], "normal");
         // exp(x) alone overflows
@@ -77,8 +90,6 @@ fn infinities_and_nan_are_as_in_pytorch() {
         x[4 * c..5 * c].fill(f32::MIN);
         (x[5 * c], x[5 * c + 2]) = (INF, INF);
         x[6 * c..].fill(f32::MAX);
-        let mut want = softmax(&x, c, false);
-        want[4 * c..5 * c].fill(1.0 / c as f64);
         check(&x, [7, c], "edges");
     }
 }
@@ -86,10 +97,11 @@ fn infinities_and_nan_are_as_in_pytorch() {
 #[test]
 fn rows_past_65535_workgroups() {
     let device = device();
-    let [rows, cols] = [70_000usize, 65];       // too long for one invocation a row
+    let [rows, cols] = [70_000usize, 65]; // too long for one invocation a row
     let x = normal(rows * cols, 9);
     let (input, out) = (upload(&device, &x), empty(&device, x.len()));
-    let launch = softmax::rows(device.caps(), &Rows { log: false, rows: rows as u32, cols: cols as u32, width: 1 }).unwrap();
+    let launch =
+        softmax::rows(device.caps(), &Rows { log: false, rows: rows as u32, cols: cols as u32, width: 1 }).unwrap();
     assert!(launch.groups[1] > 1);
     run(&device, &launch, &[("x", &input), ("out", &out)]).unwrap();
     close("folded", &floats(&device, &out), &softmax(&x, cols, false), 1e-6);

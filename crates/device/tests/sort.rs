@@ -18,11 +18,19 @@ fn run<T: Copy + Into<Word>>(device: &Device, caps: &Caps, p: &Rows, x: &[T]) ->
 }
 
 /// What `run` should give: a stable sort by `order`, its complement when descending.
-fn twin<T: Copy + Into<Word>>(x: &[T], cols: usize, descending: bool, order: impl Fn(T, T) -> Ordering) -> (Vec<u32>, Vec<i32>) {
+fn twin<T: Copy + Into<Word>>(
+    x: &[T],
+    cols: usize,
+    descending: bool,
+    order: impl Fn(T, T) -> Ordering,
+) -> (Vec<u32>, Vec<i32>) {
     let rows = x.chunks(cols).map(|row| {
         let mut index: Vec<usize> = (0..cols).collect();
         index.sort_by(|&a, &b| if descending { order(row[b], row[a]) } else { order(row[a], row[b]) });
-        (index.iter().map(|&i| row[i].into().0).collect::<Vec<u32>>(), index.iter().map(|&i| i as i32).collect::<Vec<i32>>())
+        (
+            index.iter().map(|&i| row[i].into().0).collect::<Vec<u32>>(),
+            index.iter().map(|&i| i as i32).collect::<Vec<i32>>(),
+        )
     });
     let (values, indices): (Vec<_>, Vec<_>) = rows.unzip();
     (values.concat(), indices.concat())
@@ -33,7 +41,8 @@ fn float_order(a: f32, b: f32) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
-const SHAPES: [[usize; 2]; 9] = [[1, 1], [5, 2], [3, 17], [100, 65], [3, 256], [3, 257], [20, 700], [2, 5000], [1, 40_000]];
+const SHAPES: [[usize; 2]; 9] =
+    [[1, 1], [5, 2], [3, 17], [100, 65], [3, 256], [3, 257], [20, 700], [2, 5000], [1, 40_000]];
 
 #[test]
 fn floats_with_edges() {
@@ -49,7 +58,10 @@ fn floats_with_edges() {
             }
             for descending in [false, true] {
                 let p = Rows { ty: Scalar::F32, rows: r as u32, cols: c as u32, descending, bits: 32 };
-                assert!(run(&device, &caps, &p, &x) == twin(&x, c, descending, float_order), "{variant} [{r}, {c}] {descending}");
+                assert!(
+                    run(&device, &caps, &p, &x) == twin(&x, c, descending, float_order),
+                    "{variant} [{r}, {c}] {descending}"
+                );
             }
         }
     }
@@ -63,14 +75,23 @@ fn integers() {
         let x: Vec<i32> = (0..(r * c) as i32).map(|i| i.wrapping_mul(1_234_567_891) >> (i % 20)).collect();
         for descending in [false, true] {
             let p = Rows { ty: Scalar::I32, rows: r as u32, cols: c as u32, descending, bits: 32 };
-            assert!(run(&device, caps, &p, &x) == twin(&x, c, descending, |a, b| a.cmp(&b)), "i32 [{r}, {c}] {descending}");
+            assert!(
+                run(&device, caps, &p, &x) == twin(&x, c, descending, |a, b| a.cmp(&b)),
+                "i32 [{r}, {c}] {descending}"
+            );
             let y: Vec<u32> = x.iter().map(|&v| v as u32).collect();
             let p = Rows { ty: Scalar::U32, ..p };
-            assert!(run(&device, caps, &p, &y) == twin(&y, c, descending, |a, b| a.cmp(&b)), "u32 [{r}, {c}] {descending}");
+            assert!(
+                run(&device, caps, &p, &y) == twin(&y, c, descending, |a, b| a.cmp(&b)),
+                "u32 [{r}, {c}] {descending}"
+            );
             // Few bits: fewer passes, the same order.
             let z: Vec<i32> = x.iter().map(|&v| v & 0x3ff).collect();
             let p = Rows { ty: Scalar::I32, bits: 10, ..p };
-            assert!(run(&device, caps, &p, &z) == twin(&z, c, descending, |a, b| a.cmp(&b)), "10 bits [{r}, {c}] {descending}");
+            assert!(
+                run(&device, caps, &p, &z) == twin(&z, c, descending, |a, b| a.cmp(&b)),
+                "10 bits [{r}, {c}] {descending}"
+            );
         }
     }
 }

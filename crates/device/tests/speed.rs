@@ -28,7 +28,9 @@ fn time(device: &Device, what: &str, make: impl FnOnce() -> Vec<Step>) {
     };
     let first = run();
     let best = (0..8).map(|_| run()).fold(f64::INFINITY, f64::min) / REPEATS as f64;
-    println!("{what:48} {best:8.3} ms  {count:3} launches, made in {compile:6.1} ms, first run {first:6.1} ms, {text} bytes");
+    println!(
+        "{what:48} {best:8.3} ms  {count:3} launches, made in {compile:6.1} ms, first run {first:6.1} ms, {text} bytes"
+    );
 }
 
 fn one(device: &Device, what: &str, launch: &Launch, bindings: &[(&'static str, &Buffer)]) {
@@ -53,7 +55,12 @@ fn rows() {
             one(&device, &name("max of rows"), &reduce::rows(&caps, &p).unwrap(), &[("x", &x), ("out", &out)]);
             let chunks = reduce::col_chunks(&caps, 1, rows, cols, width);
             let p = reduce::Cols { kind: Kind::Sum, ty: Scalar::F32, outer: 1, rows, inner: cols, width, chunks };
-            one(&device, &name(&format!("sum of columns, {chunks} chunks")), &reduce::cols(&caps, &p).unwrap(), &[("x", &x), ("out", &out)]);
+            one(
+                &device,
+                &name(&format!("sum of columns, {chunks} chunks")),
+                &reduce::cols(&caps, &p).unwrap(),
+                &[("x", &x), ("out", &out)],
+            );
             let p = softmax::Rows { log: false, rows, cols, width };
             one(&device, &name("softmax"), &softmax::rows(&caps, &p).unwrap(), &[("x", &x), ("out", &out)]);
             let p = softmax::LogSumExp { rows, cols, width };
@@ -65,13 +72,28 @@ fn rows() {
             one(&device, &name("norm gradient"), &norm::grad(&caps, &p).unwrap(), &bindings);
         }
         let p = reduce::Arg { max: true, ty: Scalar::F32, rows, cols };
-        one(&device, &format!("{variant} argmax 512x1024"), &reduce::arg_rows(&caps, &p).unwrap(), &[("x", &x), ("out", &out)]);
+        one(
+            &device,
+            &format!("{variant} argmax 512x1024"),
+            &reduce::arg_rows(&caps, &p).unwrap(),
+            &[("x", &x), ("out", &out)],
+        );
         for (rows, cols) in [(52_428, 10), (131_072, 4), (8192, 64)] {
             let width = if cols % 4 == 0 { 4 } else { 1 };
             let p = softmax::Rows { log: false, rows, cols, width };
-            one(&device, &format!("{variant} softmax {rows}x{cols} width {width}"), &softmax::rows(&caps, &p).unwrap(), &[("x", &x), ("out", &out)]);
+            one(
+                &device,
+                &format!("{variant} softmax {rows}x{cols} width {width}"),
+                &softmax::rows(&caps, &p).unwrap(),
+                &[("x", &x), ("out", &out)],
+            );
             let p = reduce::Rows { kind: Kind::Sum, ty: Scalar::F32, rows, cols, width, chunks: 1 };
-            one(&device, &format!("{variant} sum {rows}x{cols} width {width}"), &reduce::rows(&caps, &p).unwrap(), &[("x", &x), ("out", &out)]);
+            one(
+                &device,
+                &format!("{variant} sum {rows}x{cols} width {width}"),
+                &reduce::rows(&caps, &p).unwrap(),
+                &[("x", &x), ("out", &out)],
+            );
         }
     }
 }
@@ -83,13 +105,38 @@ fn elementwise() {
     let n = 1u32 << 20;
     let (x, out) = (upload(&device, &normal(n as usize, 1)), empty(&device, n as usize));
     for expression in [
-        "x", "exp(x)", "exp_(x)", "log(abs(x))", "log_(abs(x))", "tanh(x)", "tanh_(x)", "sigmoid_(x)", "gelu_(x)", "erf_(x)", "sin(x)",
-        "sin_(x)", "pow(abs(x), F(2.5))", "pow_(x, F(2.5))", "sqrt_(abs(x))", "rsqrt_(abs(x))", "max_(x, F(0.0))", "relu_(x)",
-        "softplus_(x)", "atan2_(x, x)", "rem_(x, F(0.3))", "lgamma_(x)", "digamma_(x)",
+        "x",
+        "exp(x)",
+        "exp_(x)",
+        "log(abs(x))",
+        "log_(abs(x))",
+        "tanh(x)",
+        "tanh_(x)",
+        "sigmoid_(x)",
+        "gelu_(x)",
+        "erf_(x)",
+        "sin(x)",
+        "sin_(x)",
+        "pow(abs(x), F(2.5))",
+        "pow_(x, F(2.5))",
+        "sqrt_(abs(x))",
+        "rsqrt_(abs(x))",
+        "max_(x, F(0.0))",
+        "relu_(x)",
+        "softplus_(x)",
+        "atan2_(x, x)",
+        "rem_(x, F(0.3))",
+        "lgamma_(x)",
+        "digamma_(x)",
     ] {
         let launch = map::launch(device.caps(), n / 4, 4).unwrap();
         let source = launch.source.clone().slot("body", format!("    let x = x[i];\n    out[i] = {expression};"));
-        one(&device, &format!("map {expression} 2^20 width 4"), &Launch { source, ..launch }, &[("x", &x), ("out", &out)]);
+        one(
+            &device,
+            &format!("map {expression} 2^20 width 4"),
+            &Launch { source, ..launch },
+            &[("x", &x), ("out", &out)],
+        );
     }
 }
 
@@ -100,7 +147,9 @@ fn others() {
     let n = 1usize << 20;
     let (x, out, indices) = (upload(&device, &normal(n, 1)), empty(&device, n), empty(&device, n));
     let caps = device.caps().clone();
-    for (draw, width) in [(random::Draw::Uniform, 4), (random::Draw::Uniform, 1), (random::Draw::Normal, 4), (random::Draw::Normal, 1)] {
+    for (draw, width) in
+        [(random::Draw::Uniform, 4), (random::Draw::Uniform, 1), (random::Draw::Normal, 4), (random::Draw::Normal, 1)]
+    {
         let launch = random::launch(&caps, draw, Stream::new(1, 2), n as u32, width).unwrap();
         one(&device, &format!("{draw:?} 2^20 width {width}"), &launch, &[("out", &out)]);
     }
@@ -118,7 +167,9 @@ fn others() {
     let (keys, perm) = (upload(&device, &keys), upload(&device, &perm));
     let p = segment::Sum { n: 8192, rows: 1000, cols: 128, width: 4, key: Scalar::I32 };
     let bindings = [("src", &x), ("sorted", &keys), ("perm", &perm), ("out", &out)];
-    time(&device, "segment sum of 8192x128 into 1000", || segment::sum(&caps, &p).unwrap().steps(&device, &bindings).unwrap());
+    time(&device, "segment sum of 8192x128 into 1000", || {
+        segment::sum(&caps, &p).unwrap().steps(&device, &bindings).unwrap()
+    });
 }
 
 #[test]
@@ -132,9 +183,19 @@ fn short() {
         let rows = n as u32 / cols;
         for width in [1u32, 4].into_iter().filter(|w| cols % w == 0) {
             let p = reduce::Rows { kind: Kind::Sum, ty: Scalar::F32, rows, cols, width, chunks: 1 };
-            one(&device, &format!("sum {rows}x{cols} width {width}"), &reduce::rows(&caps, &p).unwrap(), &[("x", &x), ("out", &out)]);
+            one(
+                &device,
+                &format!("sum {rows}x{cols} width {width}"),
+                &reduce::rows(&caps, &p).unwrap(),
+                &[("x", &x), ("out", &out)],
+            );
             let p = softmax::Rows { log: false, rows, cols, width };
-            one(&device, &format!("softmax {rows}x{cols} width {width}"), &softmax::rows(&caps, &p).unwrap(), &[("x", &x), ("out", &out)]);
+            one(
+                &device,
+                &format!("softmax {rows}x{cols} width {width}"),
+                &softmax::rows(&caps, &p).unwrap(),
+                &[("x", &x), ("out", &out)],
+            );
         }
     }
 }

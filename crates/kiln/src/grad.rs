@@ -3,17 +3,19 @@
 
 use crate::cell::Param;
 use crate::error::{At, Error, Result};
-use crate::node::{Op, ascribed};
+use crate::node::{Op, Quiet, ascribed};
 use crate::ops::{Lit, conv, index, matmul, norm, pool, reduce, scan, view};
 use crate::Tensor;
 use std::collections::{HashMap, HashSet};
 
 /// The gradients of a loss with respect to every trainable parameter it depends on.
+///
+/// A step with them replaces what they were made from: read or clone a gradient before the step to keep it.
 #[derive(Clone)]
 pub struct Gradients {
     loss: Tensor,
     /// By cell, in the order in which the backward pass meets them.
-    of_cells: Vec<(u64, Tensor)>,
+    of_cells: Vec<(u64, Quiet)>,
 }
 
 impl Tensor {
@@ -37,7 +39,7 @@ impl Tensor {
         let mut of_cells = Vec::new();
         for (leaf, gradient) in found.leaves {
             if let Op::Content(cell) = &leaf.0.op {
-                of_cells.push((cell.id, gradient));
+                of_cells.push((cell.id, Quiet::new(gradient)));
             }
         }
         Ok(Gradients { loss, of_cells })
@@ -88,7 +90,7 @@ impl Gradients {
         if let Some(cell) = of.cell() {
             let known = self.of_cells.iter().find(|(id, _)| *id == cell.info.id);
             if let Some((_, gradient)) = known {
-                return Some(gradient.clone());
+                return Some(gradient.tensor().clone());
             }
         }
         gradients_of(&self.loss, &[of.current()], false).ok()?.remove(0)
@@ -98,21 +100,21 @@ impl Gradients {
     pub fn set(&mut self, param: &Param, gradient: Tensor) {
         let id = param.id();
         match self.of_cells.iter_mut().find(|(cell, _)| *cell == id) {
-            Some((_, slot)) => *slot = gradient,
-            None => self.of_cells.push((id, gradient)),
+            Some((_, slot)) => *slot = Quiet::new(gradient),
+            None => self.of_cells.push((id, Quiet::new(gradient))),
         }
     }
 
     /// Every gradient replaced by what `change` makes of it.
     #[must_use]
     pub fn map(&self, mut change: impl FnMut(&Tensor) -> Tensor) -> Gradients {
-        let of_cells = self.of_cells.iter().map(|(id, g)| (*id, change(g))).collect();
+        let of_cells = self.of_cells.iter().map(|(id, g)| (*id, Quiet::new(change(g.tensor())))).collect();
         Gradients { loss: self.loss.clone(), of_cells }
     }
 
     /// The parameters' numbers and gradients.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Tensor)> {
-        self.of_cells.iter().map(|(id, g)| (*id, g))
+        self.of_cells.iter().map(|(id, g)| (*id, g.tensor()))
     }
 
     /// How many parameters have a gradient.

@@ -14,7 +14,10 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+extern crate self as kiln;
+
 pub mod cell;
+pub mod data;
 mod device;
 mod dtype;
 mod emit;
@@ -22,14 +25,22 @@ pub mod error;
 mod fuse;
 mod grad;
 mod graph;
+pub mod init;
 mod layout;
+pub mod loss;
 mod lower;
 mod memory;
+pub mod metrics;
+pub mod nn;
 mod node;
 pub mod ops;
+pub mod optim;
 mod plan;
+pub mod schedule;
 mod shape;
+pub mod store;
 mod tensor;
+pub mod train;
 
 pub use cell::{CellGroup, Param, State};
 pub use device::Device;
@@ -50,5 +61,21 @@ pub use tensor::Reading;
 
 /// What most programs need.
 pub mod prelude {
+    pub use crate::data::{self, Dataset, TensorDataset};
+    pub use crate::init::Init;
+    pub use crate::loss::{
+        BinaryCrossEntropy, CrossEntropy, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,
+        cross_entropy, huber_loss, kl_div, l1_loss, mse_loss, nll_loss, smooth_l1_loss,
+    };
+    pub use crate::metrics::{ConfusionMatrix, accuracy};
+    pub use crate::nn::{
+        self, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv1d, Conv2d,
+        Dropout, Elu, Embedding, Flatten, Forward, Gelu, GeluTanh, GroupNorm, Hardsigmoid, Hardswish, Identity,
+        LayerNorm, LeakyRelu, Linear, LogSigmoid, LogSoftmax, MaxPool1d, MaxPool2d, Mish, Mode, Module, Relu, Relu6,
+        RmsNorm, Selu, Sequential, Sigmoid, Silu, Softmax, Softplus, Softsign, Tanh, Visitor,
+    };
+    pub use crate::optim::{Adam, AdamW, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
+    pub use crate::train::{Outcome, Trainer};
+    pub use crate::{schedule, store};
     pub use crate::{Conv, DType, Device, Error, Gradients, PadMode, Param, Pool, Result, Rng, Shape, State, Tensor};
 }

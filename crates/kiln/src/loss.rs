@@ -1,7 +1,6 @@
 //! Losses. Each is a formula in tensor ops; the plan joins it with what comes before.
 
-use crate::ops::Lit;
-use crate::{DType, Tensor};
+use crate::{DType, Lit, Tensor};
 
 /// How the losses of single elements become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

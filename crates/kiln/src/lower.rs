@@ -665,7 +665,7 @@ impl<'a> Lowerer<'a> {
             split += 1;
         }
         let mut kernel = self.kernel(group);
-        let axes = vec![Axis::new("plane", &own[..split]), Axis::new("p", &own[split..])];
+        let axes = vec![Axis::new("nc", &own[..split]), Axis::new("p", &own[split..])];
         let store = self.store_slot(&mut kernel, group, axes, launch.width, launch.width)?;
         let label = self.label(group, &kernel);
         let fixed = fixed.into_iter().map(|(name, o)| (name.to_string(), o)).collect();

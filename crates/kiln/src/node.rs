@@ -12,6 +12,7 @@ use crate::plan::Fault;
 use crate::{DType, Device, Shape};
 use kiln_device::Slice;
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An n-dimensional array on a device, or the expression that will make it.
@@ -42,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) scope: Option<Arc<str>>,
     /// Whether something trainable is among its ancestors.
     pub(crate) grad: bool,
+    /// Handles that do not ask for the value to be kept: those of [`crate::Gradients`].
+    pub(crate) quiet: AtomicUsize,
     links: Mutex<Links>,
 }
 
@@ -264,7 +267,33 @@ impl Node {
         let links = Mutex::new(Links { inputs: Vec::new(), value });
         let grad = matches!(&op, Op::Content(cell) if cell.trainable());
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
-        Tensor(Arc::new(Node { device: device.clone(), op, shape, dtype, at, scope, grad, links }))
+        Tensor(Arc::new(Node { device: device.clone(), op, shape, dtype, at, scope, grad, quiet: AtomicUsize::new(0), links }))
+    }
+}
+
+/// A handle on a tensor that a step need not keep: once its inputs have been replaced it can no longer be computed.
+pub(crate) struct Quiet(Tensor);
+
+impl Quiet {
+    pub(crate) fn new(tensor: Tensor) -> Self {
+        tensor.0.quiet.fetch_add(1, Ordering::Relaxed);
+        Self(tensor)
+    }
+
+    pub(crate) fn tensor(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+impl Clone for Quiet {
+    fn clone(&self) -> Self {
+        Self::new(self.0.clone())
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        self.0.0.quiet.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -304,7 +333,7 @@ impl Tensor {
         let grad = dtype.is_float() && !matches!(op, Op::Detach) && inputs.iter().any(|t| t.0.grad);
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
         let links = Mutex::new(Links { inputs, value: Value::Pending });
-        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, grad, links }))
+        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, grad, quiet: AtomicUsize::new(0), links }))
     }
 
     /// The line that nodes made now belong to.

@@ -11,6 +11,7 @@ use crate::node::{Op, Stored, Value};
 use crate::{Device, Tensor};
 use kiln_device::{Buffer, Copy, Program, Slice, Step};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The plans of a device and the memory they work in.
@@ -512,7 +513,7 @@ fn count_edges(graph: &Graph, roots: &[Tensor], pendings: &[Pending], guard: Opt
 fn held(graph: &Graph, edges: &[usize]) -> Vec<u32> {
     let outside = |i: &usize| {
         let node = &graph.nodes[*i];
-        node.role == Role::Compute && !matches!(node.tensor.0.op, Op::Const(_) | Op::Iota) && Arc::strong_count(&node.tensor.0) > edges[*i]
+        node.role == Role::Compute && !matches!(node.tensor.0.op, Op::Const(_) | Op::Iota) && Arc::strong_count(&node.tensor.0) > edges[*i] + node.tensor.0.quiet.load(Ordering::Relaxed)
     };
     (0..graph.nodes.len()).filter(outside).map(|i| i as u32).collect()
 }

@@ -109,7 +109,7 @@ pub fn cols(caps: &Caps, p: &Cols) -> Result<Launch> {
     check_width("reduce_cols", p.inner, p.width)?;
     let work = count("reduce_cols", &[p.outer, p.chunks, p.inner])? / p.width;
     let chunk = chunk(p.rows, p.chunks);
-    if chunk > MAX_ITERATIONS - MAX_ITERATIONS / 16 {
+    if chunk > MAX_ITERATIONS {
         let (needs, has) = (u64::from(chunk), u64::from(MAX_ITERATIONS));
         return Err(Error::Limit { kernel: "reduce_cols".into(), what: "rows in a chunk", needs, has });
     }

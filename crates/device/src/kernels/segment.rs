@@ -33,6 +33,7 @@ pub struct Sum {
 /// [`Error::Limit`](crate::Error::Limit) for too many elements.
 pub fn sum(caps: &Caps, p: &Sum) -> Result<Stages> {
     check_width("segment_sum", p.cols, p.width)?;
+    count("segment_sum", &[p.n, 4])?; // keeps both loops within limits
     let wg = workgroup(caps).min(64);
     let fill = |name: &'static str, text: &'static str| {
         at_width(Source::new(name, text), p.width)

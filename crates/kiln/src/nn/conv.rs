@@ -2,9 +2,7 @@
 
 use super::{Forward, Module, sizes};
 use crate::init::Init;
-use crate::ops::conv::Conv;
-use crate::ops::view::Extents;
-use crate::{Param, Tensor};
+use crate::{Conv, Extents, Param, Tensor};
 
 /// A convolution layer over `$n` spatial axes; the two differ in the shapes alone.
 macro_rules! conv {

@@ -3,8 +3,7 @@
 use super::module::Leaf;
 use super::{Forward, Mode, Module, Visitor};
 use crate::init::Init;
-use crate::ops::random::dropout_mask;
-use crate::{State, Tensor};
+use crate::{State, Tensor, dropout_mask};
 
 /// Sets each element to zero with probability `p` while training and scales the others by
 /// 1/(1 − p), so that the mean stays; does nothing in evaluation mode.

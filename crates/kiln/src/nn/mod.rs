@@ -26,7 +26,7 @@ pub use pool::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPo
 pub use sequential::Sequential;
 pub use state_dict::StateDict;
 
-use crate::ops::view::Extents;
+use crate::Extents;
 
 /// Extents as sizes; a negative one becomes 0, which the operation refuses.
 fn sizes(list: &impl Extents) -> Vec<usize> {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::state_dict::{self, StateDict};
-use crate::ops::conv::Conv;
-use crate::ops::pool::Pool;
-use crate::{DType, Device, Param, Result, State, StateReport, Tensor};
+use crate::{Conv, DType, Device, Param, Pool, Result, State, StateReport, Tensor};
 
 /// A part of a model: a layer, or a struct of layers. Derived, seldom written by hand.
 ///

@@ -2,8 +2,7 @@
 
 use super::{Forward, Mode, Module, sizes};
 use crate::init::Init;
-use crate::ops::view::Extents;
-use crate::{Param, Result, State, Tensor};
+use crate::{Extents, Param, Result, State, Tensor};
 
 /// Brings each channel to mean 0 and variance 1 over the batch and the positions, then scales and
 /// shifts it: `y = (x − mean) / √(var + eps) · weight + bias`.

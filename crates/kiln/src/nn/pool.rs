@@ -1,9 +1,7 @@
 //! Pooling: the largest or the mean element of each window.
 
 use super::{Forward, Module, sizes};
-use crate::Tensor;
-use crate::ops::pool::Pool;
-use crate::ops::view::Extents;
+use crate::{Extents, Pool, Tensor};
 
 /// A pooling layer: its name, the method, and the settings that only it has.
 macro_rules! pool {

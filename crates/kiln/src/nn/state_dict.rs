@@ -29,7 +29,7 @@ pub(super) fn load<M: Module + ?Sized>(module: &M, dict: &StateDict, strict: boo
             report.mismatched.push((path.clone(), shape.to_vec(), is.to_vec()));
             continue;
         }
-        found.push((target, tensor.cast(target.dtype())));
+        found.push((target.clone(), tensor.cast(target.dtype())));
     }
     let known: HashSet<&str> = targets.iter().map(|(path, _)| path.as_str()).collect();
     report.unexpected.extend(dict.keys().filter(|name| !known.contains(name.as_str())).cloned());
@@ -37,10 +37,6 @@ pub(super) fn load<M: Module + ?Sized>(module: &M, dict: &StateDict, strict: boo
     if strict && report != StateReport::default() {
         return Err(Error::State(Box::new(report)));
     }
-    for (target, tensor) in &found {
-        target.set(tensor)?;
-    }
-    // Carried out now: what is loaded is in place when this returns.
-    Tensor::eval_all(&found.iter().map(|(target, _)| &***target).collect::<Vec<_>>())?;
+    crate::step(None, found, &[])?; // all at once or not at all
     Ok(report)
 }

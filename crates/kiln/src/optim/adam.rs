@@ -1,9 +1,8 @@
 //! Adam and AdamW.
 
 use super::{Optimizer, Slots, Updates, settings};
-use crate::grad::Gradients;
 use crate::nn::Module;
-use crate::{State, Tensor};
+use crate::{Gradients, State, Tensor};
 
 /// Adaptive moments, as PyTorch has it. With g the gradient (plus `weight_decay · p`):
 /// ```text

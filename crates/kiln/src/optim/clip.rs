@@ -1,8 +1,6 @@
 //! Gradients kept within bounds.
 
-use crate::Tensor;
-use crate::grad::Gradients;
-use crate::ops::Number;
+use crate::{Gradients, Number, Tensor};
 
 /// Scales all gradients so that their common 2-norm is at most `max_norm`, and gives the norm from
 /// before: g ← g · min(1, max_norm / (norm + 1e-6)), as PyTorch does. `None` without gradients.

@@ -11,9 +11,8 @@ pub use sgd::Sgd;
 
 use std::collections::HashMap;
 
-use crate::grad::Gradients;
 use crate::nn::{Module, StateDict};
-use crate::{Param, Result, State, Tensor};
+use crate::{Gradients, Param, Result, State, Tensor};
 
 /// What a step is taken from: a loss, or gradients already made (clipped, accumulated).
 pub enum StepInput<'a> {

@@ -1,8 +1,7 @@
 //! Stochastic gradient descent.
 
 use super::{Optimizer, Slots, Updates, settings};
-use crate::State;
-use crate::grad::Gradients;
+use crate::{Gradients, State};
 use crate::nn::Module;
 
 /// Gradient descent with momentum, as PyTorch has it:
