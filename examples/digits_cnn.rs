@@ -28,7 +28,7 @@ impl Cnn {
 
     /// `x` [batch, 64] → logits [batch, 10].
     fn forward(&self, x: &Tensor) -> Tensor {
-        let x = x.reshape(&[-1, 1, 8, 8]);
+        let x = x.reshape([-1, 1, 8, 8]);
         let x = self.pool.forward(&self.norm1.forward(&self.conv1.forward(&x)).relu()); // [batch, 16, 4, 4]
         let x = self.pool.forward(&self.norm2.forward(&self.conv2.forward(&x)).relu()); // [batch, 32, 2, 2]
         self.out.forward(&x.flatten(1, -1))
@@ -42,9 +42,8 @@ fn main() -> Result<()> {
     let mut adam = Adam::new(&model, 5e-3);
 
     let trainer = Trainer::new(15).schedule(|step, steps| schedule::cosine(5e-3, step, steps, 0.0));
-    let history = trainer.fit(&model, &mut adam, &train, Some(&test), |(x, y)| {
-        Outcome::classification(&model.forward(x), y)
-    })?;
+    let history =
+        trainer.fit(&model, &mut adam, &train, Some(&test), |(x, y)| Outcome::classification(&model.forward(x), y))?;
     for epoch in history.epochs {
         let right = epoch.validation.and_then(|figures| figures.metric).unwrap_or_default();
         println!("epoch {:2}: {:.2} % of the held-out digits", epoch.epoch, 100.0 * right);

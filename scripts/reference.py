@@ -319,6 +319,12 @@ case("dtypes/cast/f32_bool", [v([0.0, -0.0, 0.5, -1.0, inf, nan])], lambda x: x.
 case("dtypes/cast/i32_f32", [iv([0, 1, -1, 16777216, -16777217, 2147483647])], lambda x: x.double())
 case("dtypes/cast/i32_bool", [i([17], -2, 3)], lambda x: x.to(torch.bool))
 case("dtypes/cast/i32_u32", [iv([0, 1, 7, 2147483647])], lambda x: x.to(torch.uint32))
+for op, fn in [("add", torch.add), ("mul", torch.mul), ("floor_divide", torch.floor_divide), ("remainder", torch.remainder), ("maximum", torch.maximum)]:
+    case(f"dtypes/u32/{op}", [i([17], 0, 100000), i([17], 1, 1000)], lambda x, y, fn=fn: fn(x.long(), y.long()).to(torch.uint32))
+case("dtypes/u32/lt", [i([17], 0, 9), i([17], 0, 9)], torch.lt)
+case("dtypes/u32/sum", [i([5, 17], 0, 100000)], lambda x: x.long().sum(1).to(torch.uint32))
+case("dtypes/u32/to_f32", [i([17], 0, 100000)], lambda x: x.double())
+case("dtypes/u32_i32/add", [i([17], 0, 9), i([17], -9, 9)], torch.add)
 case("dtypes/cast/bool_f32", [b([17])], lambda x: x.double())
 case("dtypes/cast/bool_i32", [b([17])], lambda x: x.to(torch.int32))
 case("dtypes/cast/gradient", [f([17]), b([17])], lambda x, m: x * m.double())
@@ -524,6 +530,7 @@ case("join/stack/scalars", [f([]), f([]), f([])], lambda *xs: torch.stack(xs))
 case("join/split", [f([3, 17])], lambda x: x.split(5, 1))
 case("join/split/exact", [f([6, 3])], lambda x: x.split(2))
 case("join/split/part_used", [f([17, 3])], lambda x: x.split(5)[1])
+case("join/split_sizes", [f([3, 17])], lambda x: x.split([4, 0, 6, 7], 1))
 case("join/chunk", [f([3, 17])], lambda x: x.chunk(4, -1))
 case("join/chunk/fewer", [f([5, 2])], lambda x: x.chunk(4))
 
@@ -547,6 +554,8 @@ case("matmul/heads", [f([2, 9, 12]), f([2, 9, 12])], lambda x, y: x.reshape(2, 9
 case("matmul/linear_relu", [f([17, 33]), f([9, 33]), f([9])], lambda x, w, c: torch.relu(x @ w.t() + c))
 case("matmul/input_slot", [f([17, 33]), f([33, 9])], lambda x, y: (x * 0.5 + 1.0) @ y.tanh())
 case("matmul/chain", [f([5, 17]), f([17, 9]), f([9, 3])], lambda x, y, z: (x @ y).tanh() @ z, twice=True)
+case("matmul/dot", [f([65]), f([65])], torch.dot)
+case("matmul/mt", [f([2, 5, 3]), f([2, 5, 7])], lambda x, y: x.mT @ y)
 case("matmul/nan", [v([1, nan, 2, 3], [2, 2]), f([2, 3])], torch.matmul, grad=False)
 
 EINSUM = [
@@ -695,6 +704,7 @@ case("norms/layer/two_axes", [f([3, 5, 7]), f([5, 7]), f([5, 7])], lambda x, w, 
 case("norms/layer/strided", [f([17, 5]), f([17]), f([17])], lambda x, w, c: F.layer_norm(x.t(), [17], w, c))
 case("norms/layer/large_offset", [f([5, 129], 100, 101)], lambda x: F.layer_norm(x, [129]))
 case("norms/layer/twice", [f([3, 5]), f([5]), f([5])], lambda x, w, c: F.layer_norm(x, [5], w, c), twice=True)
+case("norms/standardize", [f([5, 65])], lambda x: F.layer_norm(x, [65]))
 case("norms/rms/twice", [f([3, 5]), f([5])], lambda x, w: F.rms_norm(x, [5], w, 1e-6), twice=True)
 case("norms/group/2", [f([2, 6, 5]), f([6]), f([6])], lambda x, w, c: F.group_norm(x, 2, w, c))
 case("norms/group/1", [f([2, 3, 5, 7]), f([3]), f([3])], lambda x, w, c: F.group_norm(x, 1, w, c))

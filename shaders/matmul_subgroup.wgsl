@@ -20,7 +20,7 @@ const B_WIDTH: u32 = 1u;
 const A_DOWN: bool = false;       // a's fours lie along m (a transposed operand), not along k
 const B_DOWN: bool = true;        // b's fours lie along k, not along n
 const WIDTH: u32 = 1u;            // elements of F
-const PER: u32 = 4u;              // rows that a lane loads: 4; or 1 or 2, but not with A_DOWN
+const PER: u32 = 4u;              // rows that a lane loads: 4; or 1 or 3, but not with A_DOWN
 const ROWS: u32 = 8u * PER;
 
 struct Sizes {
@@ -111,16 +111,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var x = a_block(a_at + vec4(k * sizes.a_col), ahead * sizes.a_col);
         let z = b_block(b_at + vec4(k * sizes.b_row), ahead * sizes.b_row);
         let y = mat4x4(z[0], select(vec4(0.0), z[1], real.y), select(vec4(0.0), z[2], real.z), select(vec4(0.0), z[3], real.w));
-        for (var i = 0u; i < PER; i++) {
-            let xi = select(vec4(0.0), x[i], real);
-            acc[i] = step(acc[i], subgroupBroadcast(xi, 0u), y);
-            acc[PER + i] = step(acc[PER + i], subgroupBroadcast(xi, 1u), y);
-            acc[2u * PER + i] = step(acc[2u * PER + i], subgroupBroadcast(xi, 2u), y);
-            acc[3u * PER + i] = step(acc[3u * PER + i], subgroupBroadcast(xi, 3u), y);
-            acc[4u * PER + i] = step(acc[4u * PER + i], subgroupBroadcast(xi, 4u), y);
-            acc[5u * PER + i] = step(acc[5u * PER + i], subgroupBroadcast(xi, 5u), y);
-            acc[6u * PER + i] = step(acc[6u * PER + i], subgroupBroadcast(xi, 6u), y);
-            acc[7u * PER + i] = step(acc[7u * PER + i], subgroupBroadcast(xi, 7u), y);
+        for (var i = 0u; i < 4u; i++) {
+            if i < PER {
+                let xi = select(vec4(0.0), x[i], real);
+                acc[i] = step(acc[i], subgroupBroadcast(xi, 0u), y);
+                acc[PER + i] = step(acc[PER + i], subgroupBroadcast(xi, 1u), y);
+                acc[2u * PER + i] = step(acc[2u * PER + i], subgroupBroadcast(xi, 2u), y);
+                acc[3u * PER + i] = step(acc[3u * PER + i], subgroupBroadcast(xi, 3u), y);
+                acc[4u * PER + i] = step(acc[4u * PER + i], subgroupBroadcast(xi, 4u), y);
+                acc[5u * PER + i] = step(acc[5u * PER + i], subgroupBroadcast(xi, 5u), y);
+                acc[6u * PER + i] = step(acc[6u * PER + i], subgroupBroadcast(xi, 6u), y);
+                acc[7u * PER + i] = step(acc[7u * PER + i], subgroupBroadcast(xi, 7u), y);
+            }
         }
     }
 

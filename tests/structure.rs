@@ -77,7 +77,7 @@ fn only_the_device_crate_names_wgpu_and_only_plans_run_programs() {
 fn what_the_documents_link_to_is_there() {
     let mut dead = Vec::new();
     for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
-        let text = fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let text = read(name);
         for target in links(&text).into_iter().chain(paths_in_code(&text)) {
             if !root().join(target.split('#').next().unwrap_or_default()).exists() {
                 dead.push(format!("{name}: {target}"));
@@ -85,6 +85,13 @@ fn what_the_documents_link_to_is_there() {
         }
     }
     assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
+}
+
+#[test]
+fn the_readme_shows_an_example_that_compiles() {
+    let (readme, example) = (read("README.md"), read("examples/digits_mlp.rs"));
+    let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert!(example.ends_with(shown), "README.md and examples/digits_mlp.rs differ");
 }
 
 #[test]
@@ -119,7 +126,7 @@ fn every_kernel_says_what_it_computes() {
 
 #[test]
 fn the_readme_lists_the_debug_switches_that_are_read_and_no_others() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let readme = read("README.md");
     let listed: BTreeSet<String> =
         readme.lines().filter(|line| line.starts_with("| `KILN_")).flat_map(switches).collect();
     let mut read = BTreeSet::new();
@@ -129,6 +136,10 @@ fn the_readme_lists_the_debug_switches_that_are_read_and_no_others() {
         }
     }
     assert_eq!(listed, read, "left: listed in README.md; right: read by the code");
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 fn root() -> PathBuf {

@@ -47,7 +47,7 @@ fn mlp(init: &mut Init) -> Sequential {
 
 fn cnn(init: &mut Init) -> Sequential {
     Sequential::new()
-        .push(Conv2d::new(1, 4, 3, init).padding(1))
+        .push(Conv2d::new(1, 4, 3, init).padding(1).no_bias())
         .push(BatchNorm2d::new(4, init))
         .push(Relu)
         .push(MaxPool2d::new(2))

@@ -137,6 +137,17 @@ fn rem_(a: F, b: F) -> F {
     return select(r, r + b, (r != F(0.0)) & isfinite_(r) & ((r < F(0.0)) != (b < F(0.0))));
 }
 
+// The quotient rounded down, by way of the remainder as torch.floor_divide has it: infinities give NaN or -1.
+fn floor_div_(a: F, b: F) -> F {
+    let m = fmod_(a, b);
+    var d = (a - m) / b;
+    d = select(d, d - 1.0, (m != F(0.0)) & ((b < F(0.0)) != (m < F(0.0))));
+    let f = floor(d);
+    let r = select(f, f + 1.0, d - f > F(0.5));
+    let v = select(r, nan_(), isnan_(m));
+    return select(v, a / b, b == F(0.0));
+}
+
 // ---- exponentials ----
 
 // e^r - 1 for |r| <= ln(2) / 2.
@@ -366,7 +377,9 @@ fn tanh_(x: F) -> F {
     let p = (((((-2.76076847742355e-16 * z + 2.00018790482477e-13) * z - 8.60467152213735e-11) * z
         + 5.12229709037114e-8) * z + 1.48572235717979e-5) * z + 6.37261928875436e-4) * z + 4.89352455891786e-3;
     let q = ((1.19825839466702e-6 * z + 1.18534705686654e-4) * z + 2.26843463243900e-3) * z + 4.89352518554385e-3;
-    return select(v * p / q, x, isnan_(x));
+    // ±1 to the last bit from 9.02 on
+    let y = select(v * p / q, sign(x), abs(x) > F(9.02));
+    return select(y, x, isnan_(x));
 }
 
 fn sinh_(x: F) -> F {

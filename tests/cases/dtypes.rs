@@ -46,6 +46,10 @@ pub fn dtypes(t: &mut Table) {
     whole_tensors(t);
 }
 
+fn u32s(x: &Tensor) -> Tensor {
+    x.cast(DType::U32)
+}
+
 fn casts(t: &mut Table) {
     let floats = [0.0, -0.0, 0.9, -0.9, 1.5, -1.5, 2.5, 1e6, -1e6, 123456.7];
     t.case("dtypes/cast/f32_i32", [v(&floats)], |x| x[0].cast(DType::I32));
@@ -53,6 +57,16 @@ fn casts(t: &mut Table) {
     t.case("dtypes/cast/i32_f32", [iv(&[0, 1, -1, 16777216, -16777217, i32::MAX])], |x| x[0].cast(DType::F32));
     t.case("dtypes/cast/i32_bool", [i(&[17], -2, 3)], |x| x[0].cast(DType::Bool));
     t.case("dtypes/cast/i32_u32", [iv(&[0, 1, 7, i32::MAX])], |x| x[0].cast(DType::U32));
+    let unsigned = ["add", "mul", "floor_divide", "remainder", "maximum"];
+    for (op, fun) in ARITHMETIC.into_iter().filter(|row| unsigned.contains(&row.0)) {
+        t.case(format!("dtypes/u32/{op}"), [i(&[17], 0, 100_000), i(&[17], 1, 1000)], move |x| {
+            fun(&u32s(&x[0]), &u32s(&x[1]))
+        });
+    }
+    t.case("dtypes/u32/lt", [i(&[17], 0, 9), i(&[17], 0, 9)], |x| u32s(&x[0]).lt(u32s(&x[1])));
+    t.case("dtypes/u32/sum", [i(&[5, 17], 0, 100_000)], |x| u32s(&x[0]).sum_axes([1], false));
+    t.case("dtypes/u32/to_f32", [i(&[17], 0, 100_000)], |x| u32s(&x[0]).cast(DType::F32));
+    t.case("dtypes/u32_i32/add", [i(&[17], 0, 9), i(&[17], -9, 9)], |x| u32s(&x[0]) + &x[1]);
     t.case("dtypes/cast/bool_f32", [b(&[17])], |x| x[0].cast(DType::F32));
     t.case("dtypes/cast/bool_i32", [b(&[17])], |x| x[0].cast(DType::I32));
     t.case("dtypes/cast/gradient", [f(&[17]), b(&[17])], |x| &x[0] * x[1].cast(DType::F32));

@@ -31,6 +31,7 @@ pub fn join(t: &mut Table) {
     t.case("join/split", [f(&[3, 17])], |x| x[0].split(5, 1));
     t.case("join/split/exact", [f(&[6, 3])], |x| x[0].split(2, 0));
     t.case("join/split/part_used", [f(&[17, 3])], |x| x[0].split(5, 0).swap_remove(1));
+    t.case("join/split_sizes", [f(&[3, 17])], |x| x[0].split_sizes(&[4, 0, 6, 7], 1));
     t.case("join/chunk", [f(&[3, 17])], |x| x[0].chunk(4, -1));
     t.case("join/chunk/fewer", [f(&[5, 2])], |x| x[0].chunk(4, 0));
 }

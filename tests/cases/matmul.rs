@@ -60,6 +60,8 @@ pub fn matmul(t: &mut Table) {
         .contraction();
     t.case("matmul/chain", [f(&[5, 17]), f(&[17, 9]), f(&[9, 3])], |x| x[0].matmul(&x[1]).tanh().matmul(&x[2]))
         .contraction();
+    t.case("matmul/dot", [f(&[65]), f(&[65])], |x| x[0].dot(&x[1])).contraction();
+    t.case("matmul/mt", [f(&[2, 5, 3]), f(&[2, 5, 7])], |x| x[0].mt().matmul(&x[1])).contraction();
     t.case("matmul/nan", [v_as(&[2, 2], &[1.0, f32::NAN, 2.0, 3.0]), f(&[2, 3])], |x| x[0].matmul(&x[1])).contraction();
 }
 

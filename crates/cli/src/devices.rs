@@ -2,7 +2,7 @@
 
 use kiln::gpu::{AdapterInfo, AdapterKind, Caps, Device, Options};
 
-use crate::draw::Ink;
+use crate::draw::{Ink, say};
 use crate::failure::Result;
 
 /// Prints the list. If none of them can be used as asked, it fails with what to install or to change.
@@ -26,13 +26,13 @@ pub(crate) fn run() -> Result<()> {
     // Asked for by KILN_BACKEND, and not among those that Kiln looks at by itself.
     list.splice(0..0, chosen.map(|caps| describe(ink, caps, true)));
     for text in list {
-        anstream::println!("{text}");
+        say(text);
     }
     let used = used?;
     if used.caps().is_cpu() {
-        anstream::println!("The adapter in use computes on the processor: everything works, at a processor's pace.");
+        say("The adapter in use computes on the processor: everything works, at a processor's pace.");
     }
-    anstream::println!("KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12|gl choose another one.");
+    say("KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12|gl choose another one.");
     Ok(())
 }
 

@@ -1,5 +1,13 @@
 //! Pictures and tables for the terminal: in greys and colours where it has them, in plain characters elsewhere.
 
+use std::fmt::Display;
+use std::io::Write;
+
+/// Prints a line. That nobody reads it any more (`| head`) is no reason to break off a training.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(anstream::stdout(), "{line}");
+}
+
 /// How things are drawn.
 #[derive(Clone, Copy)]
 pub(crate) struct Ink {
@@ -101,7 +109,7 @@ pub(crate) fn gallery(tiles: &[Tile], width: usize, across: usize) -> String {
 /// Counts of [truth, prediction] with the share of each class that was found.
 pub(crate) fn confusion(ink: Ink, counts: &[Vec<u64>]) -> String {
     let heads: String = (0..counts.len()).map(|class| format!("{class:>5}")).collect();
-    let mut out = format!("{}\n", ink.faint(&format!("  truth{heads}   found   (columns: predicted)")));
+    let mut out = format!("{}\n", ink.faint(&format!("           read as\n  truth{heads}   found")));
     for (truth, row) in counts.iter().enumerate() {
         let cells: String = (row.iter().enumerate())
             .map(|(predicted, &count)| match count {
@@ -145,7 +153,7 @@ mod tests {
         let text = confusion(Ink { colour: false }, &[vec![9, 1], vec![0, 4]]);
         assert_eq!(
             text,
-            "  truth    0    1   found   (columns: predicted)\n      0    9    1   90.0 %\n      1    ·    4  100.0 %\n"
+            "           read as\n  truth    0    1   found\n      0    9    1   90.0 %\n      1    ·    4  100.0 %\n"
         );
     }
 }

@@ -9,6 +9,7 @@ mod predict;
 mod svg;
 mod train;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            anstream::eprintln!("{failure}");
+            let _ = writeln!(std::io::stderr(), "{failure}");
             failure.exit_code()
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kiln::prelude::*;
 
 use crate::digits::Kind;
-use crate::draw::{Ink, Tile, gallery};
+use crate::draw::{Ink, Tile, gallery, say};
 use crate::failure::{Failure, Result};
 
 /// Arguments of `kiln predict`.
@@ -29,9 +29,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let all = answers.truth.len();
     let shown = usize::from(args.count).min(all);
     let tiles: Vec<Tile> = (0..shown).map(|i| answers.tile(ink, i * all / shown)).collect();
-    anstream::print!("{}", gallery(&tiles, 2 * SIDE, 4));
+    say(gallery(&tiles, 2 * SIDE, 4).trim_end_matches('\n'));
     let right = (0..all).filter(|&i| answers.digit(i).0 == answers.truth[i]).count();
-    println!("{right} of {all} held-out images read right: {:.1} %", 100.0 * right as f64 / all as f64);
+    say(format_args!("\n{right} of {all} held-out images read right: {:.1} %", 100.0 * right as f64 / all as f64));
     Ok(())
 }
 

@@ -38,7 +38,7 @@ const HEIGHT: f64 = 430.0;
 const TOP: f64 = 104.0;
 const BOTTOM: f64 = 56.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 58.0; // room for the last value of each line
+const RIGHT: f64 = 72.0; // room for the last value of each line
 
 const STYLE: &str = "\
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#57606a}\
@@ -227,7 +227,8 @@ impl Scale {
 
     fn value(self, value: f64) -> String {
         match self {
-            Scale::Log if value < 0.001 => format!("{value:.1e}"),
+            Scale::Log if value < 1e-4 => format!("{value:.1e}"),
+            Scale::Log if value < 1e-2 => format!("{value:.5}"),
             Scale::Log => format!("{value:.3}"),
             Scale::Percent => format!("{:.1} %", 100.0 * value),
         }

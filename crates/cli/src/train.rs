@@ -1,5 +1,6 @@
 //! `kiln train digits`: trains, shows how well it went, and saves model, picture and checkpoint.
 
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use kiln::train::{Epoch, Figures};
 
 use crate::curves::Curves;
 use crate::digits::Kind;
-use crate::draw::{Ink, confusion};
+use crate::draw::{Ink, confusion, say};
 use crate::failure::{Failure, Result};
 
 /// Arguments of `kiln train digits`.
@@ -59,11 +60,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => Training::new(&device, Settings::of(args)),
     };
 
-    println!("{}", training.headline(&device, train.len(), test.len()));
+    say(format_args!("{}\n", training.headline(&device, train.len(), test.len())));
+    say(ink.faint(HEAD));
     let stop = stop_on_ctrl_c();
     let started = Instant::now();
     training.fit(&train, &test, |epochs, epoch| {
-        anstream::println!("{}", line(ink, epochs, epoch));
+        say(line(ink, epochs, epoch));
         stop.load(Ordering::Relaxed)
     })?;
     let seconds = started.elapsed().as_secs_f64();
@@ -75,25 +77,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let svg = training.curves.svg(&training.settings.title(&right), &training.settings.subtitle(&device));
     std::fs::write(&picture, svg).map_err(|why| write(&picture, why))?;
 
-    anstream::println!("\n{}", confusion(ink, matrix.counts()));
-    anstream::println!("{} read right after {seconds:.1} s of training.", ink.strong(&right));
-    println!("Saved {} and {}", model.display(), picture.display());
+    say(format_args!("\n{}", confusion(ink, matrix.counts())));
+    say(format_args!("{} read right after {seconds:.1} s of training.", ink.strong(&right)));
+    say(format_args!("Saved {} and {}", model.display(), picture.display()));
     if training.curves.len() < training.settings.epochs {
         let checkpoint = args.out.join("checkpoint.safetensors");
         training.save(&checkpoint)?;
-        println!("Saved {0}: `kiln train digits --resume {0}` goes on from here.", checkpoint.display());
+        say(format_args!("Saved {0}: `kiln train digits --resume {0}` goes on from here.", checkpoint.display()));
         return Err(Failure::Stopped);
     }
-    println!("`kiln predict {}` shows what it says.", model.display());
+    say(format_args!("`kiln predict {}` shows what it says.", model.display()));
     Ok(())
 }
 
+const HEAD: &str = "  epoch       loss  accuracy    held out: loss  accuracy      time";
+
 /// One epoch for people.
 fn line(ink: Ink, epochs: usize, epoch: &Epoch) -> String {
-    let figures = |f: Figures| format!("loss {:.4}  accuracy {:>5.1} %", f.loss, 100.0 * f.metric.unwrap_or(f64::NAN));
-    let held_out = epoch.validation.map_or(String::new(), |f| format!("   held out: {}", figures(f)));
-    let count = ink.strong(&format!("epoch {:>2}/{epochs}", epoch.epoch));
-    format!("{count}  {}{held_out}   {}", figures(epoch.train), ink.faint(&format!("{:.1} s", epoch.seconds)))
+    let figures = |f: Figures, width| format!("{:>width$.4} {:>7.1} %", f.loss, 100.0 * f.metric.unwrap_or(f64::NAN));
+    let held_out = epoch.validation.map_or(String::new(), |f| figures(f, 18));
+    let (count, time) = (format!("{:>3}/{epochs:<4}", epoch.epoch), format!("{:>7.1} s", epoch.seconds));
+    format!("{}{}{held_out}{}", ink.strong(&count), figures(epoch.train, 10), ink.faint(&time))
 }
 
 /// The first Ctrl-C asks for a clean end, the second ends at once.
@@ -104,7 +108,8 @@ fn stop_on_ctrl_c() -> Arc<AtomicBool> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nStopping after this epoch; Ctrl-C again leaves at once, without saving.");
+        let note = "Stopping after this epoch; Ctrl-C again leaves at once, without saving.";
+        let _ = writeln!(std::io::stderr(), "\n{note}");
     });
     if let Err(why) = handler {
         log::warn!("Ctrl-C will end the program without saving: {why}");
@@ -184,7 +189,7 @@ impl Training {
 
     fn headline(&self, device: &Device, train: usize, test: usize) -> String {
         let (name, weights, on) = (self.settings.model.name(), self.model.num_parameters(), &device.caps().name);
-        format!("Training the {name} ({weights} weights) on {train} images, {test} held out, on {on}")
+        format!("The {name}, {weights} weights, on {on}\n{train} images to learn from, {test} held out")
     }
 
     /// Runs the epochs that are left. `after` sees each of them and says whether to stop.

@@ -73,7 +73,7 @@ fn files_that_do_not_fit_are_explained() {
         (["predict", folder.to_str().unwrap()], "not a regular file"),
     ] {
         let (status, _, err) = run(&args);
-        assert!(status == 1 && err.starts_with("kiln: ") && err.contains(word), "{args:?}: {status}: {err}");
+        assert!(status == 1 && err.contains("kiln: ") && err.contains(word), "{args:?}: {status}: {err}");
     }
     let (status, _, err) = run(&["train", "digits", "--resume", &path("empty")]);
     assert!(status == 1 && err.contains("no training can go on from"), "{status}: {err}");
@@ -87,7 +87,7 @@ fn a_training_ends_with_figures_a_picture_and_a_model_that_predicts() {
     let out = folder.to_str().unwrap();
     let (status, text, err) = run(&["train", "digits", "--model", "mlp", "--epochs", "2", "--out", out]);
     assert_eq!(status, 0, "{err}");
-    for part in ["epoch  1/2", "epoch  2/2", "held out: loss", "truth", "% of the held-out images"] {
+    for part in ["  1/2 ", "  2/2 ", "held out: loss", "truth", "% of the held-out images"] {
         assert!(text.contains(part), "no `{part}` in\n{text}");
     }
     let picture = std::fs::read_to_string(folder.join("curves.svg")).unwrap();
@@ -119,7 +119,7 @@ fn ctrl_c_saves_a_checkpoint_that_goes_on_to_the_same_bytes() {
 
     let mut child = start(&broken).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.by_ref().any(|line| line.unwrap().contains("epoch  1/4")));
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("  1/4 ")));
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     let (status, _, err) = told(&child.wait_with_output().unwrap());
@@ -130,7 +130,7 @@ fn ctrl_c_saves_a_checkpoint_that_goes_on_to_the_same_bytes() {
     let (status, text, err) =
         run(&["train", "digits", "--resume", checkpoint.to_str().unwrap(), "--out", broken.to_str().unwrap()]);
     assert_eq!(status, 0, "{err}");
-    assert!(!text.contains("epoch  1/4") && text.contains("epoch  4/4"), "{text}");
+    assert!(!text.contains("  1/4 ") && text.contains("  4/4 "), "{text}");
     for name in ["model.safetensors", "curves.svg"] {
         assert!(
             std::fs::read(whole.join(name)).unwrap() == std::fs::read(broken.join(name)).unwrap(),

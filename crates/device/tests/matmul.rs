@@ -51,7 +51,7 @@ fn error(device: &Device, caps: &Caps, p: &Problem, variant: Variant) -> f64 {
     let poison = vec![f32::NAN; size * p.split as usize];
     let out = device.upload(&bytes(&poison), "out").unwrap();
     let launch = matmul::launch_as(caps, p, variant).unwrap();
-    assert_eq!(launch.width, if p.n % 4 == 0 { 4 } else { 1 });
+    assert_eq!(launch.width, if p.n.is_multiple_of(4) { 4 } else { 1 });
     let step = Step::new(device, &launch, &[("a", &a_buffer), ("b", &b_buffer), ("out", &out)]).unwrap();
     device.run(vec![step]).unwrap();
     let got = floats(&device.read(&[Slice::from(&out)]).unwrap()[0]);

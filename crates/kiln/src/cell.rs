@@ -17,6 +17,8 @@ pub(crate) struct CellInfo {
     trainable: AtomicBool,
     /// The faults of the steps that replace it.
     pub(crate) record: Arc<Record>,
+    /// The buffer of the cell.
+    memory: u64,
 }
 
 impl CellInfo {
@@ -26,6 +28,11 @@ impl CellInfo {
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {
         self.name.get().cloned()
+    }
+
+    /// Whether `stored` is what the cell holds now, and not a copy of what it held before.
+    pub(crate) fn holds(&self, stored: &Stored) -> bool {
+        stored.slice.as_ref().is_some_and(|s| s.buffer.id() == self.memory)
     }
 }
 
@@ -69,7 +76,7 @@ impl Cell {
     /// A new node for what now lies in the buffer.
     pub(crate) fn new_leaf(&self, at: At) -> Tensor {
         let slice = self.buffer.clone().map(|buffer| Slice { bytes: self.bytes(), buffer, offset: 0 });
-        let value = Value::Ready(Stored { slice, fault: None });
+        let value = Value::Ready(Stored { slice, second: None, fault: None });
         Node::leaf(&self.device, Op::Content(self.info.clone()), self.shape, self.dtype, at, value)
     }
 
@@ -109,16 +116,17 @@ impl CellGroup {
             Err(error) => return Tensor::invalid(&self.device, error),
         };
         let (shape, dtype) = (numbers.shape_or_scalar(), numbers.dtype());
+        let buffer = match crate::plan::own_copy(&self.device, stored.and_then(|s| s.slice)) {
+            Ok(buffer) => buffer,
+            Err(error) => return Tensor::invalid(&self.device, error),
+        };
         let info = Arc::new(CellInfo {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             name: OnceLock::new(),
             trainable: AtomicBool::new(trainable),
             record: self.record.clone(),
+            memory: buffer.as_ref().map_or(0, Buffer::id),
         });
-        let buffer = match crate::plan::own_copy(&self.device, stored.and_then(|s| s.slice)) {
-            Ok(buffer) => buffer,
-            Err(error) => return Tensor::invalid(&self.device, error),
-        };
         let placeholder = Tensor::zero_of(&self.device, dtype);
         let state = Mutex::new(Content { leaf: placeholder, pending: None });
         let cell = Arc::new(Cell { info, device: self.device.clone(), shape, dtype, buffer, state });
@@ -157,7 +165,7 @@ impl State {
     }
 
     /// Replaces the content by `value` (of the same shape and type) with the next evaluation that has to do with
-    /// `value`'s expression, or when the state is read or saved.
+    /// `value`'s expression, or when the state is read or saved; that of a trainable parameter at once.
     ///
     /// # Errors
     /// The error that `value` carries, or [`crate::Error::Shape`] or [`crate::Error::DType`] if it does not fit.
@@ -172,6 +180,12 @@ impl State {
     /// As [`State::set`].
     #[track_caller]
     pub fn set_with(&self, value: &Tensor, with: &[&Tensor]) -> Result<()> {
+        self.replace(value, with, true)
+    }
+
+    /// Notes the replacement; that of a parameter is carried out at once if `carry_out`.
+    #[track_caller]
+    pub(crate) fn replace(&self, value: &Tensor, with: &[&Tensor], carry_out: bool) -> Result<()> {
         let value = value.current();
         if let Some(error) = value.error().or(self.0.error()) {
             return Err((**error).clone());
@@ -195,7 +209,8 @@ impl State {
         content.pending = Some(Pending { value, anchors });
         drop(content);
         cell.device.executor().watch(cell);
-        Ok(())
+        // expressions made from now on must find a parameter to differentiate by
+        if carry_out && cell.info.trainable() { crate::plan::settle(cell) } else { Ok(()) }
     }
 
     /// Its path in the model, once a module or an optimizer has named it.

@@ -241,7 +241,10 @@ impl Slot<'_, '_> {
             let layout = self.layout(&shape, chain)?;
             return if layout.is_linear() { Ok(self.push(Inst::Primary, dtype)) } else { Err(Refusal::Slot) };
         }
-        if let Op::Second = graph.op(node) {
+        if graph.role(node) == Role::Empty {
+            return Ok(self.push(Inst::Const(0), dtype)); // only what a pad puts around it is ever seen
+        }
+        if let (Op::Second, Role::Compute) = (graph.op(node), graph.role(node)) {
             let layout = self.layout(&shape, chain)?;
             let from = Operand::Second(graph.inputs(node)[0]);
             return Ok(self.push(Inst::Load { from, dtype, layout }, dtype));
@@ -356,7 +359,7 @@ impl Slot<'_, '_> {
         over.valid[axis] = (0, shape[axis]);
         let layout = self.follow(over, chain)?;
         let index = self.value(index, &self.spread(index, &shape, chain))?;
-        let from = if matches!(graph.op(base), Op::Second) { Operand::Second(graph.inputs(base)[0]) } else { Operand::Node(base) };
+        let from = if graph.role(base) == Role::Compute && matches!(graph.op(base), Op::Second) { Operand::Second(graph.inputs(base)[0]) } else { Operand::Node(base) };
         self.kernel.ops.push("gather");
         Ok(self.push(Inst::Gather { node, from, dtype, layout, stride, extent, index }, dtype))
     }
@@ -725,7 +728,13 @@ impl Slot<'_, '_> {
         self.kernel.report();
         let row = self.row_of(*index, grid);
         let _ = writeln!(text, "    let k{at} = U(v{index});");
-        let _ = writeln!(text, "    if any(k{at} >= U({extent})) {{ out_of_range({site}, {row}); }}");
+        if grid.lanes == 4 && !self.uniform(*index, grid) {
+            let _ = writeln!(text, "    let b{at} = k{at} >= U({extent});");
+            let first = format!("select(select(select(3u, 2u, b{at}.z), 1u, b{at}.y), 0u, b{at}.x)");
+            let _ = writeln!(text, "    if any(b{at}) {{ out_of_range({site}, {row} + {first}); }}");
+        } else {
+            let _ = writeln!(text, "    if any(k{at} >= U({extent})) {{ out_of_range({site}, {row}); }}");
+        }
         let _ = writeln!(text, "    let g{at} = min(k{at}, U({extent} - 1u));");
         let address = self.address(layout, grid, &format!("a{at}"), text);
         let along = if *stride == 1 { String::new() } else { format!(" * {}", self.kernel.param("u32", Word::Fixed(*stride as i32 as u32))) };
@@ -879,6 +888,8 @@ fn cast(from: DType, to: DType, x: &str) -> String {
     match (from, to) {
         (DType::Bool, DType::Bool) => x.into(),
         (DType::Bool, to) => format!("select({}, {}, {x})", constant(to, 0), one(to)),
+        // not `!=`, which is false of NaN on some drivers
+        (from, DType::Bool) if from.is_float() => format!("!({x} == {})", zero(from)),
         (from, DType::Bool) => format!("{x} != {}", zero(from)),
         (_, DType::F16) => format!("quantizeToF16({x})"),
         (from, to) if from.wgsl() == to.wgsl() => x.into(),

@@ -4,10 +4,13 @@
 //! An elementwise node is not stored, but repeated in every kernel that needs it, if that costs no more than reading
 //! it would: one consumer, or one full-size operand and little arithmetic.
 
-use crate::graph::{Graph, Role};
+use crate::graph::{Graph, Role, content};
 use crate::layout::{Layout, ViewOp};
 use crate::node::Op;
 use std::collections::HashSet;
+
+/// Up to so many elements a dispatch costs more than the work, and what is alike only in size is put together.
+const SMALL: usize = 256;
 
 /// What is in memory, and which kernels there are.
 pub(crate) struct Choice {
@@ -21,10 +24,10 @@ pub(crate) struct Group {
     pub(crate) heavy: Option<u32>,
     /// Elementwise nodes computed and stored here.
     pub(crate) members: Vec<u32>,
-    /// Replacements of cells carried out here.
-    pub(crate) writes: Vec<usize>,
-    /// Checks that the loss is finite.
-    pub(crate) guard: bool,
+    /// Replacements of cells carried out here: sets of one size each, which share what they compute.
+    pub(crate) writes: Vec<Vec<usize>>,
+    /// The number that it checks to be finite.
+    pub(crate) guard: Option<u32>,
     /// Groups that must run before.
     pub(crate) before: HashSet<usize>,
 }
@@ -152,7 +155,7 @@ pub(crate) fn choose(graph: &Graph, lessons: &Lessons, fusion: bool, bindings: u
 impl Fuser<'_> {
     fn mark_live(&mut self) {
         let graph = self.graph;
-        let mut stack: Vec<u32> = graph.roots.iter().copied().chain(graph.writes.iter().map(|w| w.value)).chain(graph.guard).collect();
+        let mut stack: Vec<u32> = graph.roots.iter().copied().chain(graph.writes.iter().map(|w| w.value)).chain(graph.guards.iter().copied()).collect();
         while let Some(node) = stack.pop() {
             if !std::mem::replace(&mut self.live[node as usize], true) {
                 stack.extend(graph.inputs(node));
@@ -174,7 +177,7 @@ impl Fuser<'_> {
                 self.stored[node as usize] = true;
             }
         }
-        for &root in graph.roots.iter().chain(&graph.guard) {
+        for &root in graph.roots.iter().chain(&graph.guards) {
             let plain = graph.role(root) == Role::Leaf || graph.role(root) == Role::Empty || matches!(graph.op(root), Op::Second);
             self.stored[root as usize] |= !plain;
         }
@@ -202,7 +205,7 @@ impl Fuser<'_> {
         let (base, chain) = resolve(graph, &self.stored, input);
         let layout = Layout::contiguous(&graph.shape(base)).after(&chain);
         let fits = layout.is_some_and(|l| match way {
-            Way::Strided => crate::lower::matmul_layout(&l).is_some(),
+            Way::Strided => l.is_strided(),
             _ => l.is_linear(),
         });
         let base_in_memory = graph.role(base) == Role::Leaf || matches!(graph.op(base), Op::Second);
@@ -272,7 +275,7 @@ impl Fuser<'_> {
         let (mut weight, mut reads) = (0, Vec::new());
         for &input in inputs {
             let (base, _) = resolve(graph, &self.stored, input);
-            if is_virtual(graph, base) || graph.role(base) == Role::Empty {
+            if graph.role(base) == Role::Empty || (is_virtual(graph, base) && !self.stored[base as usize]) {
                 continue;
             }
             if elementwise(graph, base) && !self.stored[base as usize] {
@@ -326,7 +329,8 @@ impl Fuser<'_> {
         }
     }
 
-    /// Writes of one size that have an expression or an operand of that size in common share a kernel.
+    /// Writes of one size that have an expression or an operand of that size in common share a kernel, and so do all
+    /// small ones of one size.
     fn write_groups(&self) -> Vec<usize> {
         let graph = self.graph;
         let count = graph.writes.len();
@@ -337,6 +341,10 @@ impl Fuser<'_> {
                 continue;
             }
             let size = graph.shape(graph.writes[w].value).numel();
+            let alike = (0..w).find(|&v| size <= SMALL && graph.shape(graph.writes[v].value).numel() == size && !self.lessons.alone.contains(&v));
+            if let Some(other) = alike.filter(|_| self.fusion) {
+                group[w] = group[other];
+            }
             let (mut stack, mut seen) = (vec![graph.writes[w].value], HashSet::new());
             while let Some(node) = stack.pop() {
                 if !seen.insert(node) {
@@ -430,7 +438,7 @@ impl Fuser<'_> {
         let size = graph.shape(node).numel();
         let same = |read: &u32| graph.shape(*read).numel() == size && !matches!(graph.op(*read), Op::Second);
         let mut open: Vec<usize> = self.reads[node as usize].iter().filter(|r| same(r)).filter_map(|&r| self.home_of(home, r)).collect();
-        let shares = |g: &Group| g.heavy.is_none() && g.members.first().is_some_and(|&m| graph.shape(m).numel() == size && self.reads[m as usize].iter().any(|r| same(r) && self.reads[node as usize].contains(r)));
+        let shares = |g: &Group| g.heavy.is_none() && g.members.first().is_some_and(|&m| graph.shape(m).numel() == size && (size <= SMALL || self.reads[m as usize].iter().any(|r| same(r) && self.reads[node as usize].contains(r))));
         open.extend((0..groups.len()).filter(|&g| shares(&groups[g])));
         open.sort_unstable();
         open.dedup();
@@ -461,19 +469,66 @@ impl Fuser<'_> {
         reads.len() + group.members.len() + 1 + 2 * usize::from(group.heavy.is_some())
     }
 
+    /// The cells that a set replaces, and those of others that it reads.
+    fn cells_of(&self, set: &[usize]) -> (HashSet<u64>, HashSet<u64>) {
+        let graph = self.graph;
+        let writes: HashSet<u64> = set.iter().map(|&w| graph.writes[w].cell.info.id).collect();
+        let values = set.iter().map(|&w| graph.writes[w].value);
+        let memory = values.flat_map(|v| self.under(&[v]).1);
+        let reads = memory.filter_map(|r| content(&graph.nodes[r as usize].tensor).map(|c| c.id)).filter(|c| !writes.contains(c)).collect();
+        (writes, reads)
+    }
+
+    /// The sets of replacements, those that read a cell before the one that replaces it, where that is possible.
+    fn ordered_sets(&self) -> Vec<Vec<usize>> {
+        let writers = self.write_groups();
+        let sets = (0..writers.len()).map(|first| (0..writers.len()).filter(|&w| writers[w] == first).collect::<Vec<_>>());
+        let mut open: Vec<(Vec<usize>, (HashSet<u64>, HashSet<u64>))> =
+            sets.filter(|s| !s.is_empty()).map(|s| { let cells = self.cells_of(&s); (s, cells) }).collect();
+        let mut ordered = Vec::new();
+        while !open.is_empty() {
+            let free = |at: &usize| (0..open.len()).all(|other| other == *at || open[*at].1.0.is_disjoint(&open[other].1.1));
+            // a circle is broken anywhere: lowering will ask for copies
+            let next = (0..open.len()).find(free).unwrap_or(0);
+            ordered.push(open.remove(next).0);
+        }
+        ordered
+    }
+
+    /// How many bindings the replacements of some sets need.
+    fn write_bindings<'s>(&self, sets: impl Iterator<Item = &'s Vec<usize>>) -> usize {
+        let graph = self.graph;
+        let (mut reads, mut cells) = (HashSet::new(), HashSet::new());
+        for &w in sets.flatten() {
+            let write = &graph.writes[w];
+            cells.insert(write.cell.info.id);
+            reads.extend(self.under(&[write.value]).1);
+        }
+        reads.retain(|&r| !content(&graph.nodes[r as usize].tensor).is_some_and(|c| cells.contains(&c.id)));
+        reads.len() + cells.len() + 1
+    }
+
     /// Adds the guard and the writes, which come after everything else.
     fn finish(&self, mut groups: Vec<Group>, home: &[Option<usize>]) -> Vec<Group> {
         let graph = self.graph;
-        if let Some(loss) = graph.guard {
-            let before = self.home_of(home, loss).into_iter().collect();
-            groups.push(Group { guard: true, before, ..Group::default() });
+        for &number in &graph.guards {
+            let before = self.home_of(home, number).into_iter().collect();
+            groups.push(Group { guard: Some(number), before, ..Group::default() });
         }
-        let writers = self.write_groups();
-        for first in 0..graph.writes.len() {
-            let writes: Vec<usize> = (0..graph.writes.len()).filter(|&w| writers[w] == first).collect();
-            if !writes.is_empty() {
-                groups.push(Group { writes, ..Group::default() });
+        let mut last_reads = HashSet::new();
+        for set in self.ordered_sets() {
+            // many parameters are updated by one dispatch, as far as its bindings go
+            let (writes, reads) = self.cells_of(&set);
+            let apart = set.iter().any(|w| self.lessons.alone.contains(w)) || !writes.is_disjoint(&last_reads);
+            let last = groups.last_mut().filter(|g| !g.writes.is_empty() && self.fusion && !apart);
+            match last {
+                Some(last) if last.writes.len() < 16 && self.write_bindings(last.writes.iter().chain([&set])) <= self.bindings => last.writes.push(set),
+                _ => {
+                    last_reads.clear();
+                    groups.push(Group { writes: vec![set], ..Group::default() });
+                }
             }
+            last_reads.extend(reads);
         }
         groups
     }
@@ -497,7 +552,7 @@ fn reaches(groups: &[Group], from: usize, to: usize) -> bool {
 pub(crate) fn order(groups: &[Group]) -> Vec<usize> {
     let mut done = vec![false; groups.len()];
     let mut order = Vec::with_capacity(groups.len());
-    let phase = |g: &Group| (u8::from(g.guard) + 2 * u8::from(!g.writes.is_empty())) as usize;
+    let phase = |g: &Group| (u8::from(g.guard.is_some()) + 2 * u8::from(!g.writes.is_empty())) as usize;
     for round in 0..3 {
         for first in 0..groups.len() {
             if phase(&groups[first]) != round {

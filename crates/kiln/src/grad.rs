@@ -14,6 +14,8 @@ use std::collections::{HashMap, HashSet};
 #[derive(Clone)]
 pub struct Gradients {
     loss: Tensor,
+    /// What must be finite for a step to change anything: the loss first.
+    guards: Vec<Tensor>,
     /// By cell, in the order in which the backward pass meets them.
     of_cells: Vec<(u64, Quiet)>,
 }
@@ -34,7 +36,7 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn backward(&self) -> Result<Gradients> {
-        let loss = self.differentiable(At::here())?;
+        let loss = self.differentiable("backward", At::here())?;
         let found = Backward::run(&loss, |t| t.0.grad)?;
         let mut of_cells = Vec::new();
         for (leaf, gradient) in found.leaves {
@@ -42,7 +44,7 @@ impl Tensor {
                 of_cells.push((cell.id, Quiet::new(gradient)));
             }
         }
-        Ok(Gradients { loss, of_cells })
+        Ok(Gradients { guards: vec![loss.clone()], loss, of_cells })
     }
 
     /// The gradients of this loss (one element) with respect to any tensors it was made from, as tensors which can be
@@ -52,7 +54,7 @@ impl Tensor {
     /// As [`Tensor::backward`], or the error that one of the tensors carries.
     #[track_caller]
     pub fn grad(&self, with_respect_to: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let loss = self.differentiable(At::here())?;
+        let loss = self.differentiable("grad", At::here())?;
         let wanted: Vec<Tensor> = with_respect_to.iter().map(|t| t.current()).collect();
         for t in &wanted {
             t.shape()?;
@@ -61,11 +63,11 @@ impl Tensor {
         Ok(found.into_iter().zip(&wanted).map(|(g, t)| g.unwrap_or_else(|| t.zeros_like())).collect())
     }
 
-    fn differentiable(&self, at: At) -> Result<Tensor> {
+    fn differentiable(&self, op: &'static str, at: At) -> Result<Tensor> {
         let loss = self.current();
         loss.shape()?;
         if loss.numel() != 1 || !loss.dtype().is_float() {
-            return Err(Error::Gradient { op: "backward", why: "a loss is one float: sum or average it first", at });
+            return Err(Error::Gradient { op, why: "a loss is one float: sum or average it first", at });
         }
         Ok(loss)
     }
@@ -83,6 +85,16 @@ impl Gradients {
     /// The loss they are the gradients of.
     pub fn loss(&self) -> &Tensor {
         &self.loss
+    }
+
+    /// Also asks of a step that `number` (one float, such as a gradient norm) is finite.
+    pub fn guard(&mut self, number: &Tensor) {
+        self.guards.push(number.current());
+    }
+
+    /// What must be finite for a step to change anything: the loss first.
+    pub fn guards(&self) -> &[Tensor] {
+        &self.guards
     }
 
     /// The gradient with respect to a parameter, or to any tensor the loss was made from; `None` if it does not depend on it.
@@ -109,7 +121,7 @@ impl Gradients {
     #[must_use]
     pub fn map(&self, mut change: impl FnMut(&Tensor) -> Tensor) -> Gradients {
         let of_cells = self.of_cells.iter().map(|(id, g)| (*id, Quiet::new(change(g.tensor())))).collect();
-        Gradients { loss: self.loss.clone(), of_cells }
+        Gradients { loss: self.loss.clone(), guards: self.guards.clone(), of_cells }
     }
 
     /// The parameters' numbers and gradients.

@@ -1,10 +1,10 @@
 //! What one evaluation needs, read off the nodes: a list in which inputs come first, and the structural key under
 //! which its plan is found.
 
-use crate::cell::Cell;
+use crate::cell::{Cell, CellInfo};
 use crate::error::{Error, Result};
 use crate::layout::ViewOp;
-use crate::node::{Op, Value};
+use crate::node::{Op, Stored, Value};
 use crate::{DType, Shape, Tensor};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -46,13 +46,13 @@ pub(crate) struct Graph {
     /// Nodes whose elements are wanted.
     pub(crate) roots: Vec<u32>,
     pub(crate) writes: Vec<Write>,
-    /// The loss that must be finite before anything is replaced.
-    pub(crate) guard: Option<u32>,
+    /// What must be finite before anything is replaced: the loss first.
+    pub(crate) guards: Vec<u32>,
 }
 
 impl Graph {
     pub(crate) fn new() -> Self {
-        Self { nodes: Vec::with_capacity(256), index: HashMap::default(), roots: Vec::new(), writes: Vec::new(), guard: None }
+        Self { nodes: Vec::with_capacity(256), index: HashMap::default(), roots: Vec::new(), writes: Vec::new(), guards: Vec::new() }
     }
 
     pub(crate) fn shape(&self, i: u32) -> Shape {
@@ -91,7 +91,7 @@ impl Graph {
                     Role::Compute => {
                         let inputs = tensor.inputs();
                         if inputs.is_empty() && !matches!(tensor.0.op, Op::Const(_) | Op::Iota) {
-                            return Err(Error::Stale { op: tensor.0.op.name(), at: tensor.0.at });
+                            return Err(Error::Stale { op: tensor.0.name, at: tensor.0.at });
                         }
                         let waiting: Vec<(Tensor, Option<Vec<Tensor>>)> =
                             inputs.iter().rev().filter(|t| !self.index.contains_key(&t.id())).map(|t| (t.clone(), None)).collect();
@@ -115,10 +115,20 @@ impl Graph {
         if matches!(tensor.0.op, Op::Scalar(_)) {
             return Ok(Role::Scalar);
         }
+        if matches!(tensor.0.op, Op::Second) {
+            // the first result may have been kept together with this one
+            let kept = tensor.inputs().first().and_then(Tensor::stored);
+            if let Some(Stored { second: Some(slice), fault, .. }) = kept {
+                let mut links = tensor.0.links();
+                if matches!(links.value, Value::Pending) {
+                    links.value = Value::Ready(Stored { slice: Some(slice), second: None, fault });
+                }
+            }
+        }
         match &tensor.0.links().value {
             Value::Ready(_) => Ok(Role::Leaf),
             Value::Pending => Ok(Role::Compute),
-            Value::Stale => Err(Error::Stale { op: tensor.0.op.name(), at: tensor.0.at }),
+            Value::Stale => Err(Error::Stale { op: tensor.0.name, at: tensor.0.at }),
         }
     }
 
@@ -145,7 +155,8 @@ impl Graph {
             key.word(write.cell.info.id);
             key.word(u64::from(write.value));
         }
-        key.word(self.guard.map_or(u64::MAX, u64::from));
+        key.word(u64::MAX - 2);
+        self.guards.iter().for_each(|&g| key.word(u64::from(g)));
         [key.a, key.b]
     }
 }
@@ -159,13 +170,21 @@ fn hash_node(tensor: &Tensor, role: Role) -> u64 {
     h.word(node.shape.rank() as u64);
     node.shape.iter().for_each(|&d| h.word(d as u64));
     if role == Role::Leaf {
-        if let Op::Content(cell) = &node.op {
+        if let Some(cell) = content(tensor) {
             h.word(cell.id);
         }
     } else if role == Role::Compute {
         hash_op(&node.op, &mut h);
     }
     h.a ^ h.b.rotate_left(32)
+}
+
+/// The cell whose present content this leaf is.
+pub(crate) fn content(tensor: &Tensor) -> Option<&CellInfo> {
+    match &tensor.0.op {
+        Op::Content(cell) => tensor.stored().filter(|s| cell.holds(s)).map(|_| &**cell),
+        _ => None,
+    }
 }
 
 fn hash_op(op: &Op, h: &mut Mix) {

@@ -137,7 +137,7 @@ impl Init {
         self.normal(shape, 0.0, (2.0 / ((1.0 + slope * slope) * fans(shape).0)).sqrt())
     }
 
-    /// A matrix [rows, all the rest] whose rows (or columns, where there are fewer) are orthogonal
+    /// A matrix `[rows, all the rest]` whose rows (or columns, where there are fewer) are orthogonal
     /// with length `gain`.
     ///
     /// Source: Saxe, McClelland & Ganguli 2013, "Exact solutions to the nonlinear dynamics of
@@ -211,7 +211,7 @@ impl Draws {
     }
 }
 
-/// Inputs and outputs of one unit of a weight [outputs, inputs, window..], PyTorch's reading.
+/// Inputs and outputs of one unit of a weight `[outputs, inputs, window..]`, PyTorch's reading.
 fn fans(shape: &[usize]) -> (f64, f64) {
     let window: usize = shape.iter().skip(2).product();
     let outputs = shape.first().copied().unwrap_or(1);

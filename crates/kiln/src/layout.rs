@@ -52,6 +52,11 @@ impl Layout {
         straight && self.offset == 0 && !self.masked()
     }
 
+    /// Whether a matrix product can follow it: no mask, nothing backwards, a row and a column axis.
+    pub(crate) fn is_strided(&self) -> bool {
+        !self.masked() && self.offset >= 0 && self.strides.iter().all(|&s| s >= 0) && self.dims.len() >= 2
+    }
+
     /// Whether some coordinates read zero.
     pub(crate) fn masked(&self) -> bool {
         (0..self.dims.len()).any(|axis| self.masks(axis))

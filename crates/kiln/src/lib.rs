@@ -48,6 +48,7 @@ pub use dtype::{DType, Element, TensorData};
 pub use error::{Error, Result, StateReport};
 pub use grad::Gradients;
 pub use kiln_device as gpu;
+pub(crate) use node::composed;
 pub use node::{Tensor, in_module};
 pub use ops::conv::Conv;
 pub use ops::custom::{Custom, CustomLaunch};

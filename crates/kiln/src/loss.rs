@@ -1,5 +1,6 @@
 //! Losses. Each is a formula in tensor ops; the plan joins it with what comes before.
 
+use crate::composed;
 use crate::{DType, Lit, Tensor};
 
 /// How the losses of single elements become one number.
@@ -77,8 +78,8 @@ fn huber(x: &Tensor, y: &Tensor, delta: f64) -> Tensor {
 
 /// Mean cross-entropy of `logits` against class indices: mean over rows of  log Σⱼ exp(zⱼ) − z\[label\].
 ///
-/// Shapes: `logits` [rows, classes] or [rows, classes, ..], `labels` [rows] or [rows, ..] of `I32`
-/// (or one row without the axis) → []. `labels` of the shape of `logits` and of a float type are
+/// Shapes: `logits [rows, classes]` or `[rows, classes, ..]`, `labels [rows]` or `[rows, ..]` of `I32`
+/// (or one row without the axis) → `[]`. `labels` of the shape of `logits` and of a float type are
 /// class probabilities. The row maximum is taken out first, so logits of any finite size are safe.
 ///
 /// For class weights, label smoothing, labels to ignore and other reductions: [`CrossEntropy`].
@@ -139,57 +140,78 @@ impl CrossEntropy {
     /// The loss of `logits` against class indices or class probabilities; shapes as for [`cross_entropy`].
     #[track_caller]
     pub fn loss(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
+        composed("cross_entropy", || self.of_logits(logits, labels))
+    }
+
+    fn of_logits(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
         let axis = class_axis(logits);
-        self.against(&logits.log_softmax(axis), labels, axis)
+        if labels.dtype().is_float() {
+            return self.probabilities(&logits.log_softmax(axis), labels, axis);
+        }
+        if self.label_smoothing > 0.0 {
+            return self.nll(&logits.log_softmax(axis), labels);
+        }
+        self.rows("cross_entropy", logits, labels, |picked, _| {
+            // ln Σ exp(z − z[label]): exact where the label's logit is the largest. The shift is held
+            // fixed, and the term behind it, which is zero, brings in the label's gradient.
+            let shift = picked.detach();
+            (logits - shift.unsqueeze(axis)).logsumexp(axis, false) + (shift - picked)
+        })
     }
 
     /// The loss of log-probabilities against class indices.
     #[track_caller]
     pub fn nll(&self, logp: &Tensor, labels: &Tensor) -> Tensor {
-        self.against(logp, labels, class_axis(logp))
+        let (axis, smoothing) = (class_axis(logp), self.label_smoothing);
+        self.rows("nll_loss", logp, labels, |picked, weight| {
+            if smoothing == 0.0 {
+                return -picked;
+            }
+            // Σ w·logp over the classes, relative to the label's own weight, which multiplies it later.
+            let all = match (&self.weight, weight) {
+                (Some(weights), Some(own)) => (logp * along(weights, logp, axis)).sum_axes(axis, false) / own,
+                _ => logp.sum_axes(axis, false),
+            };
+            picked * (smoothing - 1.0) - all * (smoothing / extent(logp, axis) as f64)
+        })
     }
 
+    /// Reduces a loss of each row, which `loss` makes of the score at the label and the label's weight.
     #[track_caller]
-    fn against(&self, logp: &Tensor, labels: &Tensor, axis: i64) -> Tensor {
-        if labels.dtype().is_float() {
-            return self.probabilities(logp, labels, axis);
-        }
-        let (Ok(shape), Ok(rows)) = (logp.shape(), labels.shape()) else {
-            return logp + labels; // carries the error on
+    fn rows(
+        &self,
+        op: &'static str,
+        scores: &Tensor,
+        labels: &Tensor,
+        loss: impl FnOnce(&Tensor, Option<&Tensor>) -> Tensor,
+    ) -> Tensor {
+        let axis = class_axis(scores);
+        let (Ok(shape), Ok(rows)) = (scores.shape(), labels.shape()) else {
+            return scores + labels; // carries the error on
         };
-        let mut want = shape.to_vec();
-        if !want.is_empty() {
-            want.remove(axis as usize);
-        }
+        let want: Vec<usize> = (0..shape.rank()).filter(|&a| a != axis as usize).map(|a| shape[a]).collect();
         if rows[..] != want[..] {
-            return Tensor::bad_shape("cross_entropy", &[logp, labels], "labels need the shape of logits without the classes");
+            return Tensor::bad_shape(op, &[scores, labels], "labels need the shape of the scores without the classes");
         }
-
-        let classes = shape.get(axis as usize).copied().unwrap_or(1);
-        let numbers = Tensor::arange(logp.device(), 0, classes as i32, 1);
         // The ignored label is no class: it is looked up as class 0 and then weighted with 0.
         let counts = labels.ne(self.ignore_index);
-        let index = Tensor::where_(&counts, labels, 0);
-        // Looking the label up notices one that is no class.
-        let label = numbers.index_select(0, &index.reshape(-1)).reshape(rows);
-        let hit = label.unsqueeze(axis).eq(along(&numbers, logp, axis));
-        let picked = Tensor::where_(&hit, logp, Lit(0.0)).sum_axes(axis, false);
+        let label = Tensor::where_(&counts, labels, 0);
+        let classes = Tensor::iota(scores.device(), extent(scores, axis));
+        let hit = label.unsqueeze(axis).eq(along(&classes, scores, axis));
+        let picked = Tensor::where_(&hit, scores, Lit(0.0)).sum_axes(axis, false);
+        // Looking the label up notices one that is no class; of the others it finds the label itself.
+        let looked_up = classes.index_select(0, &label.reshape(-1)).reshape(rows);
+        let own = self.weight.as_ref().map(|weight| weight.index_select(0, &label.reshape(-1)).reshape(rows));
+        let losses = loss(&picked, own.as_ref()) + (looked_up - label).cast(DType::F32);
         let counts = counts.cast(DType::F32);
-        let weight = match &self.weight {
-            Some(weight) => weight.index_select(0, &label.reshape(-1)).reshape(rows) * &counts,
-            None => counts.clone(),
+        let weight = match own {
+            Some(own) => own * counts,
+            None => counts,
         };
-        let mut losses = -(picked * &weight);
-        if self.label_smoothing > 0.0 {
-            let all = match &self.weight {
-                Some(weight) => logp * along(weight, logp, axis),
-                None => logp.clone(),
-            };
-            let spread = -(all.sum_axes(axis, false) * &counts);
-            losses = losses * (1.0 - self.label_smoothing) + spread * (self.label_smoothing / classes as f64);
-        }
+        let losses = losses * &weight;
         match self.reduction {
-            Reduction::Mean => losses.sum() / weight.sum(),
+            // times the reciprocal: the gradient of each row is then a product, which fuses anywhere
+            Reduction::Mean => losses.sum() * weight.sum().recip(),
             other => other.of(&losses),
         }
     }
@@ -200,7 +222,7 @@ impl CrossEntropy {
         if let Some(error) = alike("cross_entropy", logp, p) {
             return error;
         }
-        let classes = logp.shape().ok().and_then(|shape| shape.get(axis as usize).copied()).unwrap_or(1) as f64;
+        let classes = extent(logp, axis) as f64;
         let p = if self.label_smoothing > 0.0 {
             p * (1.0 - self.label_smoothing) + self.label_smoothing / classes
         } else {
@@ -282,7 +304,12 @@ fn class_axis(x: &Tensor) -> i64 {
     i64::from(x.rank() > 1)
 }
 
-/// A vector of all classes as [1, classes, 1, ..], so that it lies along the class axis of `like`.
+/// How many classes there are.
+fn extent(x: &Tensor, axis: i64) -> usize {
+    x.shape().ok().and_then(|shape| shape.get(axis as usize).copied()).unwrap_or(1)
+}
+
+/// A vector of all classes as `[1, classes, 1, ..]`, so that it lies along the class axis of `like`.
 #[track_caller]
 fn along(vector: &Tensor, like: &Tensor, axis: i64) -> Tensor {
     let mut dims = vec![1i64; like.rank().max(1)];

@@ -3,7 +3,7 @@
 use crate::emit::{Axis, Kernel, Operand, Refusal, Target, Word};
 use crate::error::{Error, Result};
 use crate::fuse::{Choice, Group, Lessons};
-use crate::graph::{Graph, Role};
+use crate::graph::{Graph, Role, content};
 use crate::layout::{Layout, ViewOp};
 use crate::node::{Op, Reduction};
 use crate::ops::conv::ConvSpec;
@@ -11,7 +11,8 @@ use crate::ops::pool::Window;
 use crate::{DType, Shape};
 use kiln_device::kernels::{conv, guard, map, matmul, norm, pool, reduce, scan, segment, softmax, sort, Kind, Scalar, Stages};
 use kiln_device::{Caps, Launch, Source};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 
 /// A launch with everything in its slots, and what is to be bound.
 pub(crate) struct Lowered {
@@ -58,15 +59,15 @@ pub(crate) fn lower(graph: &Graph, caps: &Caps, fusion: bool) -> Result<Lowering
         let choice = crate::fuse::choose(graph, &lessons, fusion, bindings);
         match attempt(graph, caps, &choice, bindings) {
             Ok(lowering) => return Ok(lowering),
-            Err((_, Stop::Failed(error))) => return Err(error),
-            Err((group, Stop::Refused(refusal))) => learn(graph, &choice, &choice.groups[group], refusal, &mut lessons),
+            Err((_, Stop::Failed(error), _)) => return Err(error),
+            Err((group, Stop::Refused(refusal), writes)) => learn(graph, &choice, &choice.groups[group], refusal, &writes, &mut lessons),
         }
     }
     unreachable!("every graph can be lowered with every node in a kernel of its own")
 }
 
 /// What to do otherwise next time.
-fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, lessons: &mut Lessons) {
+fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, writes: &[usize], lessons: &mut Lessons) {
     if let Refusal::Store(node) = refusal
         && !choice.stored(node)
         && lessons.store.insert(node)
@@ -77,13 +78,13 @@ fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, lesson
         lessons.apart.insert(last);
         return;
     }
-    let fresh = group.writes.iter().map(|&w| graph.writes[w].value).filter(|v| !lessons.copied.contains(v)).collect::<Vec<_>>();
+    let fresh = writes.iter().map(|&w| graph.writes[w].value).filter(|v| !lessons.copied.contains(v)).collect::<Vec<_>>();
     if !fresh.is_empty() {
         lessons.copied.extend(fresh);
         return;
     }
-    if group.writes.len() > 1 {
-        lessons.alone.extend(&group.writes);
+    if group.writes.iter().flatten().count() > 1 {
+        lessons.alone.extend(group.writes.iter().flatten());
         return;
     }
     let operands = group.heavy.iter().chain(group.members.last()).flat_map(|&n| graph.inputs(n)).copied();
@@ -97,15 +98,17 @@ fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, lesson
     unreachable!("{names:?} cannot be lowered: {refusal:?}")
 }
 
-fn attempt(graph: &Graph, caps: &Caps, choice: &Choice, bindings: usize) -> std::result::Result<Lowering, (usize, Stop)> {
-    let mut lowerer = Lowerer { graph, caps, choice, needed: needed(graph, choice), steps: Vec::new(), scratch: Vec::new() };
+fn attempt(graph: &Graph, caps: &Caps, choice: &Choice, bindings: usize) -> std::result::Result<Lowering, (usize, Stop, Vec<usize>)> {
+    let mut lowerer = Lowerer { graph, caps, choice, needed: needed(graph, choice), steps: Vec::new(), scratch: Vec::new(), replaced: HashSet::new(), failed: Vec::new() };
     for at in crate::fuse::order(&choice.groups) {
         let first = lowerer.steps.len();
-        lowerer.group(&choice.groups[at]).map_err(|stop| (at, stop))?;
+        if let Err(stop) = lowerer.group(&choice.groups[at]) {
+            return Err((at, stop, lowerer.failed));
+        }
         let most = lowerer.steps[first..].iter().map(|s| s.bindings.len()).max().unwrap_or(0);
-        let shrinks = choice.groups[at].members.len() + choice.groups[at].writes.len() > 1 || (choice.groups[at].heavy.is_some() && !choice.groups[at].members.is_empty());
+        let shrinks = choice.groups[at].members.len() + choice.groups[at].writes.iter().flatten().count() > 1 || (choice.groups[at].heavy.is_some() && !choice.groups[at].members.is_empty());
         if most > bindings && shrinks {
-            return Err((at, Stop::Refused(Refusal::Slot)));
+            return Err((at, Stop::Refused(Refusal::Slot), Vec::new()));
         }
     }
     Ok(Lowering { steps: lowerer.steps, scratch: lowerer.scratch })
@@ -114,14 +117,14 @@ fn attempt(graph: &Graph, caps: &Caps, choice: &Choice, bindings: usize) -> std:
 /// Nodes whose elements somebody outside of their kernel reads.
 fn needed(graph: &Graph, choice: &Choice) -> Vec<bool> {
     let mut needed = vec![false; graph.nodes.len()];
-    for &root in graph.roots.iter().chain(&graph.guard) {
+    for &root in graph.roots.iter().chain(&graph.guards) {
         needed[root as usize] = true;
     }
     for group in &choice.groups {
         let own: HashSet<u32> = group.heavy.iter().chain(&group.members).copied().collect();
         let starts = group.heavy.iter().chain(&group.members).copied();
         let mut stack: Vec<u32> = starts.flat_map(|n| graph.inputs(n)).copied().collect();
-        stack.extend(group.writes.iter().map(|&w| graph.writes[w].value));
+        stack.extend(group.writes.iter().flatten().map(|&w| graph.writes[w].value));
         let mut seen = HashSet::new();
         while let Some(node) = stack.pop() {
             if !seen.insert(node) || graph.role(node) != Role::Compute {
@@ -146,12 +149,10 @@ struct Lowerer<'a> {
     needed: Vec<bool>,
     steps: Vec<Lowered>,
     scratch: Vec<(Operand, u64)>,
-}
-
-/// The batch, row and column strides of an operand of a matrix product, if it has any that the kernels can follow.
-pub(crate) fn matmul_layout(layout: &Layout) -> Option<()> {
-    let fine = !layout.masked() && layout.offset >= 0 && layout.strides.iter().all(|&s| s >= 0);
-    (fine && layout.dims.len() >= 2).then_some(())
+    /// Cells that the steps so far replace.
+    replaced: HashSet<u64>,
+    /// The replacements that could not be lowered.
+    failed: Vec<usize>,
 }
 
 fn scalar(dtype: DType) -> Scalar {
@@ -168,8 +169,8 @@ fn product(dims: &[usize]) -> u32 {
 
 impl<'a> Lowerer<'a> {
     fn group(&mut self, group: &Group) -> std::result::Result<(), Stop> {
-        if group.guard {
-            return self.guard();
+        if let Some(number) = group.guard {
+            return self.guard(number);
         }
         if !group.writes.is_empty() {
             return self.write_cells(group);
@@ -180,8 +181,7 @@ impl<'a> Lowerer<'a> {
         }
     }
 
-    fn guard(&mut self) -> std::result::Result<(), Stop> {
-        let Some(loss) = self.graph.guard else { return Ok(()) };
+    fn guard(&mut self, loss: u32) -> std::result::Result<(), Stop> {
         let launch = guard::launch(self.caps, 1, 0)?;
         let bindings = vec![("x".to_string(), self.operand(loss)), ("fault".to_string(), Operand::Fault)];
         self.steps.push(Lowered {
@@ -235,7 +235,7 @@ impl<'a> Lowerer<'a> {
             params.extend(bits.to_le_bytes());
         }
         let mut declarations = kernel.declarations;
-        for (alias, elem) in [("I", "i32"), ("U", "u32"), ("B", "bool")] {
+        for (alias, elem) in [("F", "f32"), ("I", "i32"), ("U", "u32"), ("B", "bool")] {
             if !source.has_alias(alias) {
                 let ty = if launch.width == 4 { format!("vec4<{elem}>") } else { elem.to_string() };
                 declarations.push_str(&format!("alias {alias} = {ty};\n"));
@@ -257,72 +257,102 @@ impl<'a> Lowerer<'a> {
         if names.is_empty() { "copy".into() } else { names.join(" ") }
     }
 
+    /// A `map` kernel over the elements of its members.
     fn map(&mut self, group: &Group) -> std::result::Result<(), Stop> {
-        let mut kernel = self.kernel(group);
         let targets = self.targets(group);
-        let Some(first) = group.members.first() else { return Ok(()) };
-        self.body(&mut kernel, group, *first, &targets, String::new())
-    }
-
-    /// A `map` kernel over the elements of `model`.
-    fn body(&mut self, kernel: &mut Kernel<'a>, group: &Group, model: u32, targets: &[Target], prelude: String) -> std::result::Result<(), Stop> {
+        let Some(&model) = group.members.first() else { return Ok(()) };
         let shape = self.graph.shape(model);
-        let mut attempt = std::mem::replace(kernel, Kernel::new(self.graph, self.choice));
-        let axes = || vec![Axis::new("e", &shape)];
-        let (in_place, members) = (attempt.in_place.clone(), attempt.members.clone());
-        let wide = {
-            let mut slot = attempt.slot(axes(), None)?;
-            for target in targets {
-                slot.value(target.node, &[])?;
-            }
-            slot.widens(true)
-        };
-        let width = if wide { 4 } else { 1 };
-        let mut fresh = Kernel::new(self.graph, self.choice);
-        (fresh.in_place, fresh.members) = (in_place, members);
-        let guard = if prelude.is_empty() { prelude } else { fresh.stop_on_fault() };
-        let head = format!("{guard}    let e = i{};\n", if wide { " * 4u" } else { "" });
-        let body = fresh.slot(axes(), None)?.store(targets, width, width, true, &head)?;
-        let count = shape.numel().div_ceil(width as usize) as u32;
-        let launch = map::launch(self.caps, count, width)?;
-        let mut label = self.label(group, &fresh);
-        if !group.writes.is_empty() {
-            label = format!("update {label}");
-        }
-        self.push(fresh, launch, &[("body", body)], label, Vec::new(), Vec::new());
+        let width = if self.widens(group, &HashMap::new(), &shape, &targets)? { 4 } else { 1 };
+        let mut kernel = self.kernel(group);
+        let head = format!("    let e = i{};\n", if width == 4 { " * 4u" } else { "" });
+        let axes = vec![Axis::new("e", &shape)];
+        let body = kernel.slot(axes, None)?.store(&targets, width, width, true, &head)?;
+        let launch = map::launch(self.caps, shape.numel().div_ceil(width as usize) as u32, width)?;
+        let label = self.label(group, &kernel);
+        self.push(kernel, launch, &[("body", body)], label, Vec::new(), Vec::new());
         Ok(())
     }
 
-    /// Replacements of cells, in place, unless the run has met a fault.
+    /// Whether a map over `shape` handles four elements at once.
+    fn widens(&self, group: &Group, in_place: &HashMap<u32, usize>, shape: &Shape, targets: &[Target]) -> std::result::Result<bool, Stop> {
+        let mut trial = self.kernel(group);
+        trial.in_place = in_place.clone();
+        let mut slot = trial.slot(vec![Axis::new("e", shape)], None)?;
+        for target in targets {
+            slot.value(target.node, &[])?;
+        }
+        Ok(slot.widens(true))
+    }
+
+    /// Replacements of cells, in place, unless the run has met a fault: one `map` kernel, each set of cells after the other.
     fn write_cells(&mut self, group: &Group) -> std::result::Result<(), Stop> {
-        let graph = self.graph;
+        let in_place = self.in_place(group)?;
+        let mut sets = Vec::new();
+        for set in &group.writes {
+            self.failed = set.clone();
+            let targets: Vec<Target> = set.iter().map(|&w| Target { node: self.graph.writes[w].value, to: Operand::Cell(w) }).collect();
+            let shape = self.graph.shape(targets[0].node);
+            let lanes = if self.widens(group, &in_place, &shape, &targets)? { 4 } else { 1 };
+            sets.push((shape, targets, lanes));
+        }
+        let width = sets.iter().map(|(_, _, lanes)| *lanes).max().unwrap_or(1);
         let mut kernel = self.kernel(group);
-        let others: HashSet<u64> = (0..graph.writes.len()).filter(|w| !group.writes.contains(w)).map(|w| graph.writes[w].cell.info.id).collect();
-        let own: Vec<(u64, usize)> = group.writes.iter().map(|&w| (graph.writes[w].cell.info.id, w)).collect();
-        let (mut stack, mut seen) = (Vec::new(), HashSet::new());
-        stack.extend(group.writes.iter().map(|&w| graph.writes[w].value));
-        while let Some(node) = stack.pop() {
-            if !seen.insert(node) {
-                continue;
-            }
-            if let (Role::Leaf, Op::Content(cell)) = (graph.role(node), graph.op(node)) {
-                if others.contains(&cell.id) {
-                    return Err(Refusal::Slot.into()); // the other group may have replaced it already
+        kernel.in_place = in_place;
+        let mut body = kernel.stop_on_fault();
+        let mut work = 0;
+        body.push_str("    var j = i;\n");
+        for ((shape, targets, lanes), set) in sets.iter().zip(&group.writes) {
+            self.failed = set.clone();
+            let count = shape.numel().div_ceil(*lanes as usize) as u32;
+            work += count;
+            let size = kernel.param("u32", Word::Fixed(count));
+            let head = format!("    let e = j{};\n", if *lanes == 4 { " * 4u" } else { "" });
+            let store = kernel.slot(vec![Axis::new("e", shape)], None)?.store(targets, width, *lanes, true, &head)?;
+            let _ = write!(body, "    if j < {size} {{\n{store}    return;\n    }}\n    j -= {size};\n");
+        }
+        let launch = map::launch(self.caps, work, width)?;
+        self.replaced.extend(group.writes.iter().flatten().map(|&w| self.graph.writes[w].cell.info.id));
+        let label = format!("update {}", self.label(group, &kernel));
+        self.push(kernel, launch, &[("body", body)], label, Vec::new(), Vec::new());
+        Ok(())
+    }
+
+    /// The present contents that a group of writes replaces where it reads them.
+    fn in_place(&mut self, group: &Group) -> std::result::Result<HashMap<u32, usize>, Stop> {
+        let graph = self.graph;
+        let id = |w: usize| graph.writes[w].cell.info.id;
+        let set_of: HashMap<u64, usize> = group.writes.iter().enumerate().flat_map(|(s, set)| set.iter().map(move |&w| (id(w), s))).collect();
+        let written: HashMap<u64, usize> = (0..graph.writes.len()).map(|w| (id(w), w)).collect();
+        let mut in_place = HashMap::new();
+        for (number, set) in group.writes.iter().enumerate() {
+            self.failed = set.clone();
+            let (mut stack, mut seen): (Vec<u32>, _) = (set.iter().map(|&w| graph.writes[w].value).collect(), HashSet::new());
+            while let Some(node) = stack.pop() {
+                if !seen.insert(node) {
+                    continue;
                 }
-                if let Some((_, w)) = own.iter().find(|(id, _)| *id == cell.id) {
-                    kernel.in_place.insert(node, *w);
+                if let Some(cell) = content(&graph.nodes[node as usize].tensor)
+                    && let Some(&write) = written.get(&cell.id)
+                {
+                    match set_of.get(&cell.id) {
+                        Some(own) if *own == number => {
+                            in_place.insert(node, write);
+                        }
+                        // somebody else has replaced it already, or may have
+                        Some(_) => return Err(Refusal::Slot.into()),
+                        None if self.replaced.contains(&cell.id) => return Err(Refusal::Slot.into()),
+                        None => {}
+                    }
                 }
-            }
-            if graph.role(node) == Role::Compute && !self.choice.stored(node) {
-                if matches!(graph.op(node), Op::Gather(_)) {
-                    return Err(Refusal::Slot.into()); // an index out of range must be known before
+                if graph.role(node) == Role::Compute && !self.choice.stored(node) {
+                    if matches!(graph.op(node), Op::Gather(_)) {
+                        return Err(Refusal::Slot.into()); // an index out of range must be known before
+                    }
+                    stack.extend(graph.inputs(node));
                 }
-                stack.extend(graph.inputs(node));
             }
         }
-        let targets: Vec<Target> = group.writes.iter().map(|&w| Target { node: graph.writes[w].value, to: Operand::Cell(w) }).collect();
-        let model = targets[0].node;
-        self.body(&mut kernel, group, model, &targets, "stop".into())
+        Ok(in_place)
     }
 
     fn heavy(&mut self, node: u32, group: &Group) -> std::result::Result<(), Stop> {
@@ -547,7 +577,7 @@ impl<'a> Lowerer<'a> {
         }
         let layout = |x: u32| {
             let (base, chain) = self.choice.resolve(graph, x);
-            Layout::contiguous(&graph.shape(base)).after(&chain).filter(|l| matmul_layout(l).is_some()).ok_or(Refusal::Store(x))
+            Layout::contiguous(&graph.shape(base)).after(&chain).filter(Layout::is_strided).ok_or(Refusal::Store(x))
         };
         let (la, lb) = (layout(a)?, layout(b)?);
         let Some(merged) = merge_batches(&batch, &la, &lb) else {
@@ -705,6 +735,9 @@ impl<'a> Lowerer<'a> {
                 segment::sum(self.caps, &segment::Sum { n, rows, cols, width, key: Scalar::I32 })?
             }
         };
+        if source_dims.numel() == 0 {
+            return self.fill(node, group, 0.0);
+        }
         let scratch: Vec<Operand> = stages.scratch.iter().enumerate().map(|(i, &bytes)| self.scratch(node, i, bytes)).collect();
         let load_axes = || match graph.op(node) {
             Op::SegmentSum => vec![Axis::new("row", &source_dims[..1]), Axis::new("col", &source_dims[1..])],

@@ -6,7 +6,7 @@ use crate::{DType, Result, Tensor};
 
 /// The share of rows whose largest logit is at the label.
 ///
-/// Shapes: `logits` [rows, classes], `labels` [rows] → []. Given to the step along with the loss,
+/// Shapes: `logits [rows, classes]`, `labels [rows]` → `[]`. Given to the step along with the loss,
 /// it is computed in the same plan.
 #[track_caller]
 pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Tensor {

@@ -41,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) at: At,
     /// The path of the module that made it, where one is known.
     pub(crate) scope: Option<Arc<str>>,
+    /// The operation that the user called.
+    pub(crate) name: &'static str,
     /// Whether something trainable is among its ancestors.
     pub(crate) grad: bool,
     /// Handles that do not ask for the value to be kept: those of [`crate::Gradients`].
@@ -69,6 +71,8 @@ pub(crate) enum Value {
 #[derive(Clone)]
 pub(crate) struct Stored {
     pub(crate) slice: Option<Slice>,
+    /// The second result of the kernel that made it.
+    pub(crate) second: Option<Slice>,
     /// The record of the run that made it, to be looked at when it is read.
     pub(crate) fault: Option<Arc<Fault>>,
 }
@@ -229,6 +233,8 @@ impl Op {
 pub(crate) struct Origin {
     pub(crate) at: Option<At>,
     pub(crate) scope: Option<Arc<str>>,
+    /// The operation that the user called, where it is made of others.
+    pub(crate) op: Option<&'static str>,
 }
 
 thread_local! {
@@ -254,7 +260,20 @@ pub fn in_module<T>(name: &str, body: impl FnOnce() -> T) -> T {
         Some(path) => Arc::from(format!("{path}.{name}")),
         None => Arc::from(name),
     };
-    ascribed(Origin { at: outer.at, scope: Some(path) }, body)
+    ascribed(Origin { at: outer.at, scope: Some(path), op: outer.op }, body)
+}
+
+/// Runs `body`, which makes the operation `op` out of others: errors and nodes in it name `op` and the caller's line.
+#[track_caller]
+pub(crate) fn composed<T>(op: &'static str, body: impl FnOnce() -> T) -> T {
+    let at = Tensor::origin_at(At::here());
+    let outer = ORIGIN.with(|o| o.borrow().clone());
+    ascribed(Origin { at: Some(at), scope: outer.scope, op: outer.op.or(Some(op)) }, body)
+}
+
+/// The operation that the user called: the composed one, or `op` itself.
+pub(crate) fn called(op: &'static str) -> &'static str {
+    ORIGIN.with(|o| o.borrow().op).unwrap_or(op)
 }
 
 impl Node {
@@ -267,7 +286,8 @@ impl Node {
         let links = Mutex::new(Links { inputs: Vec::new(), value });
         let grad = matches!(&op, Op::Content(cell) if cell.trainable());
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
-        Tensor(Arc::new(Node { device: device.clone(), op, shape, dtype, at, scope, grad, quiet: AtomicUsize::new(0), links }))
+        let name = called(op.name());
+        Tensor(Arc::new(Node { device: device.clone(), op, shape, dtype, at, scope, name, grad, quiet: AtomicUsize::new(0), links }))
     }
 }
 
@@ -323,17 +343,18 @@ impl Tensor {
         }
         let device = inputs[0].0.device.clone();
         if inputs.iter().any(|t| !t.0.device.same(&device)) {
-            return Self::invalid(&device, Error::Devices { op: op.name(), at });
+            return Self::invalid(&device, Error::Devices { op: called(op.name()), at });
         }
         if shape.numel() > i32::MAX as usize {
             let needs = shape.numel() as u64;
-            let error = Error::Limit { op: op.name(), what: "elements", needs, has: i32::MAX as u64, at };
+            let error = Error::Limit { op: called(op.name()), what: "elements", needs, has: i32::MAX as u64, at };
             return Self::invalid(&device, error);
         }
         let grad = dtype.is_float() && !matches!(op, Op::Detach) && inputs.iter().any(|t| t.0.grad);
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
+        let name = called(op.name());
         let links = Mutex::new(Links { inputs, value: Value::Pending });
-        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, grad, quiet: AtomicUsize::new(0), links }))
+        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet: AtomicUsize::new(0), links }))
     }
 
     /// The line that nodes made now belong to.
@@ -360,7 +381,7 @@ impl Tensor {
         }
         let shapes = List(operands.iter().map(|t| t.0.shape).collect());
         let at = Self::origin_at(At::here());
-        Self::invalid(&operands[0].0.device, Error::Shape { op, shapes, why, at })
+        Self::invalid(&operands[0].0.device, Error::Shape { op: called(op), shapes, why, at })
     }
 
     /// A tensor that carries an error about the element types of `operands`.
@@ -371,7 +392,7 @@ impl Tensor {
         }
         let dtypes = List(operands.iter().map(|t| t.0.dtype).collect());
         let at = Self::origin_at(At::here());
-        Self::invalid(&operands[0].0.device, Error::DType { op, dtypes, why, at })
+        Self::invalid(&operands[0].0.device, Error::DType { op: called(op), dtypes, why, at })
     }
 
     /// A tensor that carries an error about an argument.
@@ -381,7 +402,7 @@ impl Tensor {
             return self.current();
         }
         let at = Self::origin_at(At::here());
-        Self::invalid(&self.0.device, Error::Argument { op, name, value: value.to_string(), why, at })
+        Self::invalid(&self.0.device, Error::Argument { op: called(op), name, value: value.to_string(), why, at })
     }
 
     /// The axis meant by `axis`, or a tensor that carries the error.
@@ -390,10 +411,9 @@ impl Tensor {
         if self.error().is_some() {
             return Err(self.current());
         }
-        self.0.shape.axis(axis).ok_or_else(|| {
-            let at = Self::origin_at(At::here());
-            Self::invalid(&self.0.device, Error::Axis { op, axis, shape: self.0.shape, at })
-        })
+        let at = Self::origin_at(At::here());
+        let error = Error::Axis { op: called(op), axis, shape: self.0.shape, at };
+        self.0.shape.axis(axis).ok_or_else(|| Self::invalid(&self.0.device, error))
     }
 
     /// What this stands for now: a cell's current content, or the tensor itself.
@@ -435,7 +455,7 @@ impl Tensor {
 
     /// Where and in which module it was made, for nodes that derive from it.
     pub(crate) fn origin(&self) -> Origin {
-        Origin { at: Some(self.0.at), scope: self.0.scope.clone() }
+        Origin { at: Some(self.0.at), scope: self.0.scope.clone(), op: Some(self.0.name) }
     }
 
     /// The node's identity while some handle on it lives.

@@ -36,7 +36,7 @@ struct Plan {
     /// Step, byte offset, and what goes there.
     words: Vec<(usize, usize, Word)>,
     /// For each root: where the program leaves it, if it is computed.
-    outputs: Vec<Option<Buffer>>,
+    outputs: Vec<Option<(Buffer, Option<Buffer>)>>,
     /// Where the program expects the fault record; its own one if it replaces no cells.
     record: Option<Buffer>,
     own_record: bool,
@@ -122,17 +122,21 @@ struct SiteList {
 
 impl Sites {
     /// The number of a node's site. Past 4094 different ones they share the last.
-    fn number(&self, tensor: &Tensor, loss: bool) -> u32 {
+    fn number(&self, tensor: &Tensor, guard: Option<usize>) -> u32 {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let node = &tensor.0;
-        let op = if loss { "loss" } else { node.op.name() };
+        let op = match guard {
+            Some(0) => "loss",
+            Some(_) => "gradient norm",
+            None => node.name,
+        };
         let key = (std::ptr::from_ref(node.at.0) as usize, node.at.line(), op, node.scope.clone());
         if let Some(&number) = list.index.get(&key) {
             return number;
         }
         let number = list.all.len().min(4093) as u32;
         if list.all.len() < 4094 {
-            list.all.push((op, node.at, module_of(tensor), loss));
+            list.all.push((op, node.at, module_of(tensor), guard.is_some()));
             list.index.insert(key, number);
         }
         number
@@ -184,6 +188,20 @@ impl Pages {
     }
 }
 
+impl Pages {
+    /// Memory for a result of `bytes` that lies in `from` when the run ends, and the copy that brings it there.
+    fn hand_out(&mut self, gpu: &kiln_device::Device, from: &Buffer, bytes: u64, after: &mut Vec<Copy>) -> Result<Slice> {
+        let slice = if bytes <= 64 {
+            Slice { bytes, ..self.slot(gpu, bytes)? }
+        } else {
+            Slice { buffer: gpu.alloc(bytes, "result")?, offset: 0, bytes }
+        };
+        let copied = bytes.next_multiple_of(4);
+        after.push(Copy { from: from.clone(), from_offset: 0, to: slice.buffer.clone(), to_offset: slice.offset, bytes: copied });
+        Ok(slice)
+    }
+}
+
 /// A contiguous copy of `slice` in a buffer of its own, or nothing of nothing.
 pub(crate) fn own_copy(device: &Device, slice: Option<Slice>) -> Result<Option<Buffer>> {
     let Some(slice) = slice else { return Ok(None) };
@@ -207,45 +225,43 @@ pub(crate) fn evaluate(tensors: &[&Tensor]) -> Result<()> {
     let device = first.0.device.clone();
     let mut executor = device.executor();
     // read handles under the lock: no other thread replaces their cells meanwhile
-    let roots: Vec<Tensor> = tensors.iter().map(|t| t.current()).filter(|t| t.stored().is_none() && t.numel() > 0).collect();
-    executor.settle_empty(tensors);
+    executor.settle_plain(tensors)?;
+    let roots: Vec<Tensor> = tensors.iter().map(|t| t.current()).filter(|t| t.stored().is_none()).collect();
     if roots.is_empty() {
         return Ok(());
     }
-    executor.run(&roots, Vec::new(), None, None)
+    executor.run(&roots, Vec::new(), &[])
 }
 
-/// One training step: replaces cells by expressions behind the guard of `loss`, evaluates `also` in the same plan,
-/// and lets go of the loss's graph.
+/// Carries out the replacement that waits for a cell.
+pub(crate) fn settle(cell: &Arc<Cell>) -> Result<()> {
+    cell.device.executor().run(&[], vec![cell.clone()], &[])
+}
+
+/// One training step: replaces cells by expressions if all `guards` (single floats, the loss first) are finite,
+/// evaluates `also` in the same plan, and lets go of the graphs of both.
 ///
 /// # Errors
 /// The first error that an expression carries, or what the device says. Then nothing was replaced.
-pub fn step(loss: Option<&Tensor>, replace: Vec<(crate::cell::State, Tensor)>, also: &[&Tensor]) -> Result<()> {
-    for (state, value) in &replace {
-        state.shape()?;
-        value.shape()?;
-    }
-    for tensor in loss.iter().chain(also) {
+pub fn step(guards: &[&Tensor], replace: Vec<(crate::cell::State, Tensor)>, also: &[&Tensor]) -> Result<()> {
+    for tensor in replace.iter().flat_map(|(state, value)| [&**state, value]).chain(guards.iter().copied()).chain(also.iter().copied()) {
         tensor.shape()?;
     }
-    let Some(device) = loss.or(also.first().copied()).map(|t| t.0.device.clone()).or_else(|| replace.first().map(|(s, _)| s.device().clone())) else {
-        return Ok(());
-    };
+    let first = guards.first().or(also.first()).copied().or(replace.first().map(|(s, _)| &**s));
+    let Some(device) = first.map(|t| t.0.device.clone()) else { return Ok(()) };
     for (state, value) in &replace {
-        state.set(value)?;
+        state.replace(value, &[], false)?;
     }
     let cells: Vec<Arc<Cell>> = replace.iter().filter_map(|(s, _)| s.cell().cloned()).collect();
     drop(replace);
     let mut executor = device.executor();
-    let mut roots: Vec<Tensor> = loss.iter().chain(also).map(|t| t.current()).collect();
-    roots.retain(|t| t.numel() > 0);
-    let done = executor.run(&roots, cells, loss.map(|t| t.current()).as_ref(), Some(()));
-    if done.is_ok() {
-        for root in &roots {
-            root.0.links().inputs.clear();
-        }
+    let guards: Vec<Tensor> = guards.iter().map(|t| t.current()).collect();
+    let roots: Vec<Tensor> = guards.iter().cloned().chain(also.iter().map(|t| t.current())).filter(|t| t.numel() > 0).collect();
+    executor.run(&roots, cells, &guards)?;
+    for root in &roots {
+        root.0.links().inputs.clear();
     }
-    done
+    Ok(())
 }
 
 impl Executor {
@@ -284,15 +300,25 @@ impl Executor {
         }
     }
 
-    /// Tensors of no elements have their value already.
-    fn settle_empty(&self, tensors: &[&Tensor]) {
-        for tensor in tensors.iter().map(|t| t.current()).filter(|t| t.numel() == 0) {
-            tensor.0.links().value = Value::Ready(Stored { slice: None, fault: None });
+    /// Tensors of no elements, and numbers of the host, need no kernel.
+    fn settle_plain(&mut self, tensors: &[&Tensor]) -> Result<()> {
+        for tensor in tensors.iter().map(|t| t.current()).filter(|t| t.stored().is_none()) {
+            let slice = match tensor.0.op {
+                _ if tensor.numel() == 0 => None,
+                Op::Scalar(bits) => {
+                    let slot = self.pages.slot(&self.gpu, 4)?;
+                    self.gpu.write(&slot.buffer, slot.offset, &bits.to_le_bytes())?;
+                    Some(slot)
+                }
+                _ => continue,
+            };
+            tensor.0.links().value = Value::Ready(Stored { slice, second: None, fault: None });
         }
+        Ok(())
     }
 
     /// The graph of an evaluation: the roots, the cells to be replaced, and the waiting ones that belong to them.
-    fn collect(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guard: Option<&Tensor>) -> Result<(Graph, Vec<Pending>)> {
+    fn collect(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guards: &[Tensor]) -> Result<(Graph, Vec<Pending>)> {
         let mut graph = Graph::new();
         for root in roots {
             let node = graph.add(root)?;
@@ -300,7 +326,10 @@ impl Executor {
                 graph.roots.push(node);
             }
         }
-        graph.guard = guard.map(|loss| graph.add(loss)).transpose()?;
+        for number in guards {
+            let node = graph.add(number)?;
+            graph.guards.push(node);
+        }
         let mut pendings = Vec::new();
         let mut open: Vec<Arc<Cell>> = Vec::new();
         self.waiting.retain(|w| w.upgrade().inspect(|c| open.push(c.clone())).is_some_and(|c| c.content().pending.is_some()));
@@ -324,9 +353,9 @@ impl Executor {
         Ok((graph, pendings))
     }
 
-    fn run(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guard: Option<&Tensor>, step: Option<()>) -> Result<()> {
-        let (mut graph, pendings) = self.collect(roots, cells, guard)?;
-        let edges = count_edges(&graph, roots, &pendings, guard);
+    fn run(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guards: &[Tensor]) -> Result<()> {
+        let (mut graph, pendings) = self.collect(roots, cells, guards)?;
+        let edges = count_edges(&graph, roots, &pendings, guards);
         if !graph.writes.is_empty() {
             for held in held(&graph, &edges) {
                 if !graph.roots.contains(&held) {
@@ -348,9 +377,7 @@ impl Executor {
             self.evict();
             self.plans.insert(key, plan);
         }
-        self.replay(key, &graph, &edges)?;
-        let _ = step;
-        Ok(())
+        self.replay(key, &graph, &edges)
     }
 
     /// Makes room for one more plan.
@@ -402,7 +429,7 @@ impl Executor {
             words.extend(lowered.words.iter().map(|&(offset, word)| (at, offset, word)));
             steps.push(record_step(lowered, kernel, &of));
         }
-        let outputs = graph.roots.iter().map(|&r| if graph.role(r) == Role::Compute { of.get(&output_of(graph, r)).cloned() } else { None }).collect();
+        let outputs = graph.roots.iter().map(|&r| if graph.role(r) == Role::Compute { of.get(&output_of(graph, r)).cloned().map(|b| (b, of.get(&Operand::Second(r)).cloned())) } else { None }).collect();
         Ok(Plan {
             program: Program::new(&self.gpu, steps)?,
             label,
@@ -425,7 +452,7 @@ impl Executor {
         let mut before = Vec::new();
         let mut inputs_fault = None;
         for leaf in &mut plan.leaves {
-            let Some(Stored { slice: Some(slice), fault }) = graph.nodes[leaf.node as usize].tensor.stored() else { continue };
+            let Some(Stored { slice: Some(slice), fault, .. }) = graph.nodes[leaf.node as usize].tensor.stored() else { continue };
             inputs_fault = inputs_fault.or(fault);
             if !leaf.own && leaf.bound != slice.buffer {
                 let own = self.gpu.alloc(slice.bytes, "input")?;
@@ -443,7 +470,7 @@ impl Executor {
                     Op::Scalar(bits) => *bits,
                     other => unreachable!("{} is no number of the host", other.name()),
                 },
-                Word::Site(node) => self.sites.number(&graph.nodes[node as usize].tensor, graph.guard == Some(node)),
+                Word::Site(node) => self.sites.number(&graph.nodes[node as usize].tensor, graph.guards.iter().position(|&g| g == node)),
             };
             plan.program.set_param(step, offset, bits.to_le_bytes());
         }
@@ -460,22 +487,19 @@ impl Executor {
         };
         let mut results = Vec::new();
         for (&root, output) in graph.roots.iter().zip(&plan.outputs) {
-            let Some(output) = output else { continue };
+            let Some((output, second)) = output else { continue };
             let bytes = (graph.shape(root).numel() * graph.dtype(root).bytes()) as u64;
-            let slice = if bytes <= 64 {
-                Slice { bytes, ..self.pages.slot(&self.gpu, bytes)? }
-            } else {
-                let buffer = self.gpu.alloc(bytes, "result")?;
-                Slice { buffer, offset: 0, bytes }
+            let slice = self.pages.hand_out(&self.gpu, output, bytes, &mut after)?;
+            let second = match second {
+                Some(second) => Some(self.pages.hand_out(&self.gpu, second, second_bytes(graph, root), &mut after)?),
+                None => None,
             };
-            let copied = bytes.next_multiple_of(4);
-            after.push(Copy { from: output.clone(), from_offset: 0, to: slice.buffer.clone(), to_offset: slice.offset, bytes: copied });
-            results.push((root, slice));
+            results.push((root, slice, second));
         }
         let clears: Vec<Buffer> = plan.record.iter().filter(|_| plan.own_record).cloned().collect();
         plan.program.run(&before, &clears, &after)?;
-        for (root, slice) in results {
-            let value = Value::Ready(Stored { slice: Some(slice), fault: fault.clone() });
+        for (root, slice, second) in results {
+            let value = Value::Ready(Stored { slice: Some(slice), second, fault: fault.clone() });
             graph.nodes[root as usize].tensor.0.links().value = value;
         }
         replace(graph, saved);
@@ -492,12 +516,12 @@ fn output_of(graph: &Graph, root: u32) -> Operand {
 }
 
 /// How often each node is held by the graph and by this evaluation.
-fn count_edges(graph: &Graph, roots: &[Tensor], pendings: &[Pending], guard: Option<&Tensor>) -> Vec<usize> {
+fn count_edges(graph: &Graph, roots: &[Tensor], pendings: &[Pending], guards: &[Tensor]) -> Vec<usize> {
     let mut edges = vec![1; graph.nodes.len()];
     for node in &graph.nodes {
         node.inputs.iter().for_each(|&i| edges[i as usize] += 1);
     }
-    let known = roots.iter().chain(guard).chain(pendings.iter().map(|p| &p.value));
+    let known = roots.iter().chain(guards).chain(pendings.iter().map(|p| &p.value));
     for tensor in known {
         if let Some(&i) = graph.index.get(&tensor.id()) {
             edges[i as usize] += 1;
@@ -545,7 +569,7 @@ fn save_old(gpu: &kiln_device::Device, graph: &Graph, edges: &[usize], before: &
 fn replace(graph: &Graph, saved: Vec<(Tensor, Option<Slice>)>) {
     for (write, (old, copy)) in graph.writes.iter().zip(saved) {
         old.0.links().value = match copy {
-            Some(slice) => Value::Ready(Stored { slice: Some(slice), fault: None }),
+            Some(slice) => Value::Ready(Stored { slice: Some(slice), second: None, fault: None }),
             None => Value::Stale,
         };
         let leaf = write.cell.new_leaf(old.0.at);
@@ -578,8 +602,9 @@ impl Placement<'_> {
                 last.insert(*operand, at);
             });
         }
-        for &root in &graph.roots {
+        for &root in graph.roots.iter().filter(|&&r| graph.role(r) == Role::Compute) {
             last.insert(output_of(graph, root), usize::MAX);
+            last.insert(Operand::Second(root), usize::MAX);
         }
         let bytes_of = |operand: &Operand| match operand {
             Operand::Scratch(..) => scratch.iter().find(|(o, _)| o == operand).map_or(0, |(_, b)| *b),

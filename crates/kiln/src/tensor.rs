@@ -27,10 +27,11 @@ impl Tensor {
     #[track_caller]
     pub fn dims<const N: usize>(&self) -> Result<[usize; N]> {
         let shape = self.shape()?;
-        <[usize; N]>::try_from(&shape[..]).map_err(|_| {
-            let invalid = Tensor::bad_shape("dims", &[self], "another number of axes was expected");
-            invalid.error().map_or_else(|| unreachable!("it was just made invalid"), |e| (**e).clone())
-        })
+        let invalid = match <[usize; N]>::try_from(&shape[..]) {
+            Ok(dims) => return Ok(dims),
+            Err(_) => Tensor::bad_shape("dims", &[self], "another number of axes was expected"),
+        };
+        Err(invalid.error().map_or_else(|| unreachable!("it was just made invalid"), |e| (**e).clone()))
     }
 
     /// The shape, or that of a single number if the tensor carries an error.
@@ -206,8 +207,8 @@ fn locate(tensors: &[&Tensor]) -> Result<(Vec<Slice>, Vec<Arc<Fault>>)> {
     for tensor in &current {
         // a cell that was replaced just now holds the value itself
         let stored = tensor.stored().or_else(|| tensor.current().stored());
-        let Some(Stored { slice, fault }) = stored else {
-            return Err(Error::Stale { op: tensor.0.op.name(), at: tensor.0.at });
+        let Some(Stored { slice, fault, .. }) = stored else {
+            return Err(Error::Stale { op: tensor.0.name, at: tensor.0.at });
         };
         parts.extend(slice);
         if let Some(fault) = fault.filter(|f| !faults.iter().any(|g| Arc::ptr_eq(f, g))) {

@@ -50,7 +50,7 @@ fn trains() {
         let g = loss.backward().unwrap();
         let c0 = d.counters();
         let up = [&w1, &b1, &w2].map(|p| ((**p).clone(), &**p - g.get(p).unwrap() * 0.1));
-        kiln::step(Some(&loss), up.to_vec(), &[]).unwrap();
+        kiln::step(&[&loss], up.to_vec(), &[]).unwrap();
         let c1 = d.counters();
         if i == 0 { first = loss.item().unwrap(); }
         if i > 45 { println!("dispatches {} pipelines {} groups {} buffers {}", c1.dispatches - c0.dispatches, c1.pipelines - c0.pipelines, c1.bind_groups - c0.bind_groups, c1.buffers - c0.buffers); }

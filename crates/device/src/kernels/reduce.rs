@@ -74,6 +74,10 @@ pub fn row_chunks(caps: &Caps, rows: u32, cols: u32) -> u32 {
 /// Into how many chunks the rows of [`Cols`] should be cut; `width` as there.
 pub fn col_chunks(caps: &Caps, outer: u32, rows: u32, inner: u32, width: u32) -> u32 {
     let across = (u64::from(outer) * u64::from(inner) / u64::from(width.max(1))).max(1);
+    // a few cores are busy with little, and a second launch costs more than it would bring
+    if caps.is_cpu() && rows <= 4096 && u64::from(outer) * u64::from(rows) * u64::from(inner) <= 1 << 18 {
+        return 1;
+    }
     let wanted: u64 = if caps.is_cpu() { 256 } else { 1 << 15 };
     let enough = wanted.div_ceil(across).min(u64::from(rows.div_ceil(64))) as u32;
     enough.max(rows.div_ceil(4096)).max(1)

@@ -13,7 +13,7 @@ static BYTES: &[u8] = include_bytes!("digits.bin");
 /// Pixels of one image.
 pub const PIXELS: usize = 64;
 
-/// All images as inputs [64] with pixels from 0 to 1, and their digits.
+/// All images as inputs `[64]` with pixels from 0 to 1, and their digits.
 ///
 /// # Errors
 /// None with the file as shipped.

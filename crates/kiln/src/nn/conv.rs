@@ -86,8 +86,8 @@ macro_rules! conv {
 conv! {
     /// Cross-correlation over one spatial axis.
     ///
-    /// Shapes: `x` [batch, inputs, length] → [batch, outputs, length']; `weight`
-    /// [outputs, inputs/groups, kernel];
+    /// Shapes: `x [batch, inputs, length]` → `[batch, outputs, length']`; `weight`
+    /// `[outputs, inputs/groups, kernel]`;
     /// length' = ⌊(length + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1.
     Conv1d, 1, conv1d
 }
@@ -95,8 +95,8 @@ conv! {
 conv! {
     /// Cross-correlation over two spatial axes.
     ///
-    /// Shapes: `x` [batch, inputs, h, w] → [batch, outputs, h', w']; `weight`
-    /// [outputs, inputs/groups, kh, kw]; h' = ⌊(h + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1.
+    /// Shapes: `x [batch, inputs, h, w]` → `[batch, outputs, h', w']`; `weight`
+    /// `[outputs, inputs/groups, kh, kw]`; h' = ⌊(h + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1.
     ///
     /// ```
     /// # use kiln::prelude::*;

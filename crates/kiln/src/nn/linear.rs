@@ -6,7 +6,7 @@ use crate::{Param, Tensor};
 
 /// A linear map of the last axis: `y = x · Wᵀ + b`.
 ///
-/// Shapes: `x` [.., inputs] → `y` [.., outputs]; `weight` [outputs, inputs]; `bias` [outputs].
+/// Shapes: `x [.., inputs]` → `y [.., outputs]`; `weight [outputs, inputs]`; `bias [outputs]`.
 #[derive(Module)]
 pub struct Linear {
     /// W, drawn from U(-1/√inputs, 1/√inputs), PyTorch's default for this layer.
@@ -29,7 +29,7 @@ impl Linear {
 }
 
 impl Forward for Linear {
-    /// `x` [.., inputs] → [.., outputs]. Runs as one kernel: the bias, and whatever scalar ops
+    /// `x [.., inputs]` → `[.., outputs]`. Runs as one kernel: the bias, and whatever scalar ops
     /// the caller puts after it, go into the matmul's output slot.
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
@@ -43,7 +43,7 @@ impl Forward for Linear {
 
 /// A table of vectors: `y[.., :] = weight[index[..], :]`.
 ///
-/// Shapes: `index` [..] of `I32` → [.., width]; `weight` [rows, width].
+/// Shapes: `index [..]` of `I32` → `[.., width]`; `weight [rows, width]`.
 #[derive(Module)]
 pub struct Embedding {
     /// The table, drawn from N(0, 1).
@@ -69,7 +69,7 @@ impl Embedding {
 }
 
 impl Forward for Embedding {
-    /// `index` [..] → [.., width]. An index outside the table is an
+    /// `index [..]` → `[.., width]`. An index outside the table is an
     /// [`Error::Index`](crate::Error::Index).
     #[track_caller]
     fn forward(&self, index: &Tensor) -> Tensor {

@@ -12,7 +12,7 @@ use crate::{Extents, Param, Result, State, Tensor};
 /// evaluation mode the running ones are used. The update belongs to the step: if the step is
 /// refused (a loss that is not finite), the running statistics stay as they were.
 ///
-/// Shapes: `x` [batch, channels, ..] → the same.
+/// Shapes: `x [batch, channels, ..]` → the same.
 ///
 /// Source: Ioffe & Szegedy 2015, "Batch normalization", alg. 1 and 2.
 #[derive(Module)]
@@ -34,9 +34,9 @@ pub struct BatchNorm {
     mode: Mode,
 }
 
-/// Batch norm of [batch, channels] or [batch, channels, length].
+/// Batch norm of `[batch, channels]` or `[batch, channels, length]`.
 pub type BatchNorm1d = BatchNorm;
-/// Batch norm of [batch, channels, h, w].
+/// Batch norm of `[batch, channels, h, w]`.
 pub type BatchNorm2d = BatchNorm;
 
 impl BatchNorm {
@@ -115,7 +115,7 @@ impl Forward for BatchNorm {
 /// Brings the last axes of each row to mean 0 and variance 1, then scales and shifts each element:
 /// `y = (x − mean) / √(var + eps) · weight + bias`.
 ///
-/// Shapes: `x` [.., features..] → the same; `weight`, `bias` [features..].
+/// Shapes: `x [.., features..]` → the same; `weight`, `bias [features..]`.
 ///
 /// Source: Ba, Kiros & Hinton 2016, "Layer normalization", eq. 4.
 #[derive(Module)]
@@ -161,7 +161,7 @@ impl Forward for LayerNorm {
 
 /// Divides the last axes of each row by their root mean square: `y = x / √(mean(x²) + eps) · weight`.
 ///
-/// Shapes: `x` [.., features..] → the same; `weight` [features..].
+/// Shapes: `x [.., features..]` → the same; `weight [features..]`.
 ///
 /// Source: Zhang & Sennrich 2019, "Root mean square layer normalization", eq. 4.
 #[derive(Module)]
@@ -198,7 +198,7 @@ impl Forward for RmsNorm {
 /// Brings each group of channels of each example to mean 0 and variance 1, then scales and shifts
 /// each channel.
 ///
-/// Shapes: `x` [batch, channels, ..] → the same; `weight`, `bias` [channels].
+/// Shapes: `x [batch, channels, ..]` → the same; `weight`, `bias [channels]`.
 ///
 /// Source: Wu & He 2018, "Group normalization", eq. 1 and 7.
 #[derive(Module)]

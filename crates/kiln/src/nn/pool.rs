@@ -81,22 +81,22 @@ macro_rules! avg_pool {
 }
 
 max_pool! {
-    /// The largest element of each window; NaN wins. Shapes: [batch, channels, length] → [.., length'].
+    /// The largest element of each window; NaN wins. Shapes: `[batch, channels, length]` → `[.., length']`.
     MaxPool1d, max_pool1d
 }
 
 max_pool! {
-    /// The largest element of each window; NaN wins. Shapes: [batch, channels, h, w] → [.., h', w'].
+    /// The largest element of each window; NaN wins. Shapes: `[batch, channels, h, w]` → `[.., h', w']`.
     MaxPool2d, max_pool2d
 }
 
 avg_pool! {
-    /// The mean of each window. Shapes: [batch, channels, length] → [.., length'].
+    /// The mean of each window. Shapes: `[batch, channels, length]` → `[.., length']`.
     AvgPool1d, avg_pool1d
 }
 
 avg_pool! {
-    /// The mean of each window. Shapes: [batch, channels, h, w] → [.., h', w'].
+    /// The mean of each window. Shapes: `[batch, channels, h, w]` → `[.., h', w']`.
     AvgPool2d, avg_pool2d
 }
 
@@ -122,7 +122,7 @@ impl Forward for AdaptiveAvgPool1d {
     }
 }
 
-/// The same over two axes: [batch, channels, h, w] → [batch, channels, output h, output w].
+/// The same over two axes: `[batch, channels, h, w]` → `[batch, channels, output h, output w]`.
 #[derive(Module, Debug, Clone)]
 pub struct AdaptiveAvgPool2d {
     /// Height and width of the result.
@@ -174,7 +174,7 @@ fn adaptive(x: &Tensor, output: &[usize]) -> Tensor {
     x
 }
 
-/// [outputs, inputs]: 1/size within each window, 0 elsewhere.
+/// `[outputs, inputs]`: 1/size within each window, 0 elsewhere.
 fn windows(inputs: usize, outputs: usize) -> Vec<f32> {
     let mut weights = vec![0.0; inputs * outputs];
     for (o, row) in weights.chunks_mut(inputs.max(1)).enumerate() {

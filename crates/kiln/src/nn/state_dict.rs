@@ -37,6 +37,6 @@ pub(super) fn load<M: Module + ?Sized>(module: &M, dict: &StateDict, strict: boo
     if strict && report != StateReport::default() {
         return Err(Error::State(Box::new(report)));
     }
-    crate::step(None, found, &[])?; // all at once or not at all
+    crate::step(&[], found, &[])?; // all at once or not at all
     Ok(report)
 }

@@ -97,12 +97,12 @@ binary! {
     remainder { Arith, wgsl: "rem_(x, y)", int: "irem_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * (x / y).floor())) }
 
     /// ⌊x / y⌋.
-    floor_divide { Arith, wgsl: "floor(x / y)", int: "idiv_floor_(x, y)", weight: 4, vjp: |dz, _x, _y, _z| (dz * Lit(0.0), dz * Lit(0.0)) }
+    floor_divide { Arith, wgsl: "floor_div_(x, y)", int: "idiv_floor_(x, y)", weight: 4, vjp: |dz, _x, _y, _z| (dz * Lit(0.0), dz * Lit(0.0)) }
 
     /// x = y.
     eq { Compare, wgsl: "x == y", int: "x == y", weight: 1 }
     /// x ≠ y.
-    ne { Compare, wgsl: "x != y", int: "x != y", weight: 1 }
+    ne { Compare, wgsl: "!(x == y)", int: "x != y", weight: 1 }
     /// x < y.
     lt { Compare, wgsl: "x < y", int: "x < y", weight: 1 }
     /// x ≤ y.
@@ -150,6 +150,13 @@ impl Tensor {
         let y = y.tensor(x);
         let Some(shape) = x.shape_or_scalar().broadcast(&y.shape_or_scalar()) else {
             return Tensor::bad_shape(row.name, &[x, &y], "the shapes do not broadcast");
+        };
+        // of truth values a sum is `or` and a product is `and`
+        let both_bool = x.dtype() == DType::Bool && y.dtype() == DType::Bool;
+        let row = match row.name {
+            "add" | "maximum" if both_bool => &rows::logical_or,
+            "mul" | "minimum" if both_bool => &rows::logical_and,
+            _ => row,
         };
         let operands = match row.kind {
             Kind::Logic => DType::Bool,

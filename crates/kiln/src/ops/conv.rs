@@ -124,7 +124,7 @@ impl Tensor {
         };
         let mut output = [1; 3];
         for a in 0..3 {
-            match windows(input[a], 2 * padding[a], dilation[a], kernel[a], stride[a]) {
+            match windows(input[a], padding[a].saturating_mul(2), dilation[a], kernel[a], stride[a]) {
                 Some(n) => output[a] = n,
                 None => return Tensor::bad_shape(op, &[self, weight], "the kernel is larger than the padded image"),
             }

@@ -5,7 +5,7 @@ use super::view::Extents;
 use super::{Lit, Number};
 use crate::dtype::{Element, TensorData};
 use crate::error::{At, Error};
-use crate::node::{Node, Op, Stored, Value};
+use crate::node::{Node, Op, Stored, Value, called, composed};
 use crate::{DType, Device, Shape, Tensor};
 use kiln_device::Slice;
 
@@ -28,7 +28,7 @@ impl Tensor {
     /// A tensor of `shape` from numbers in row-major order.
     #[track_caller]
     pub fn from_vec<E: Element>(device: &Device, numbers: Vec<E>, shape: &[usize]) -> Tensor {
-        Self::from_slice(device, &numbers, shape)
+        composed("from_vec", || Self::from_slice(device, &numbers, shape))
     }
 
     /// A tensor of `shape` from numbers in row-major order.
@@ -43,7 +43,8 @@ impl Tensor {
             Ok(shape) => shape,
             Err(invalid) => return invalid,
         };
-        let refuse = |name, value: String, why| Tensor::zero_of(device, DType::F32).bad_argument("from_slice", name, value, why);
+        let at = Self::origin_at(At::here());
+        let refuse = |name, value: String, why| Self::invalid(device, Error::Argument { op: called("from_slice"), name, value, why, at });
         if shape.numel() != numbers.len() {
             return refuse("shape", format!("{shape}"), "as many elements as there are numbers");
         }
@@ -67,7 +68,7 @@ impl Tensor {
             device.gpu().upload(bytes, "tensor").map(|buffer| Some(Slice { buffer, offset: 0, bytes: bytes.len() as u64 }))
         };
         match stored {
-            Ok(slice) => Node::leaf(device, Op::Value, shape, dtype, at, Value::Ready(Stored { slice, fault: None })),
+            Ok(slice) => Node::leaf(device, Op::Value, shape, dtype, at, Value::Ready(Stored { slice, second: None, fault: None })),
             Err(error) => Self::invalid(device, Error::Device(error)),
         }
     }
@@ -166,6 +167,9 @@ impl Tensor {
     /// `count` numbers evenly spaced from `start` to `end`, both included.
     #[track_caller]
     pub fn linspace(device: &Device, start: f32, end: f32, count: usize) -> Tensor {
+        if let Err(invalid) = checked(device, "linspace", &[i64::try_from(count).unwrap_or(-1)]) {
+            return invalid;
+        }
         let places = Self::iota(device, count).cast(DType::F32);
         if count < 2 {
             return places + start;
@@ -179,6 +183,10 @@ impl Tensor {
     /// The identity matrix `[n, n]`, `F32`.
     #[track_caller]
     pub fn eye(device: &Device, n: usize) -> Tensor {
+        let extent = i64::try_from(n).unwrap_or(-1);
+        if let Err(invalid) = checked(device, "eye", &[extent, extent]) {
+            return invalid;
+        }
         let row = Self::iota(device, n).to_shape(Shape::of(&[n, 1]));
         super::index::indicator(&row.eq(Self::iota(device, n)))
     }

@@ -1,7 +1,7 @@
 //! Taking and putting elements by index.
 
 use super::Lit;
-use crate::node::Op;
+use crate::node::{Op, composed};
 use crate::{DType, Shape, Tensor};
 
 impl Tensor {
@@ -49,19 +49,21 @@ impl Tensor {
     /// [`Tensor::gather`] with the other axes of `index` broadcast: PyTorch's `take_along_dim`.
     #[track_caller]
     pub fn take_along(&self, axis: i64, index: &Tensor) -> Tensor {
-        let at = match self.axis("take_along", axis) {
-            Ok(at) if self.rank() > 0 => at,
-            Ok(_) => return self.gather(axis, index),
-            Err(invalid) => return invalid,
-        };
-        if index.error().is_some() || index.rank() != self.rank() {
-            return Tensor::bad_shape("take_along", &[self, index], "the ranks differ");
-        }
-        let (own, given) = (self.shape_or_scalar(), index.shape_or_scalar());
-        let Some(full) = own.with(at, 1).broadcast(&given.with(at, 1)) else {
-            return Tensor::bad_shape("take_along", &[self, index], "the other axes do not broadcast");
-        };
-        self.expand_to(full.with(at, own[at])).gather(axis, &index.expand_to(full.with(at, given[at])))
+        composed("take_along", || {
+            let at = match self.axis("take_along", axis) {
+                Ok(at) if self.rank() > 0 => at,
+                Ok(_) => return self.gather(axis, index),
+                Err(invalid) => return invalid,
+            };
+            if index.error().is_some() || index.rank() != self.rank() {
+                return Tensor::bad_shape("take_along", &[self, index], "the ranks differ");
+            }
+            let (own, given) = (self.shape_or_scalar(), index.shape_or_scalar());
+            let Some(full) = own.with(at, 1).broadcast(&given.with(at, 1)) else {
+                return Tensor::bad_shape("take_along", &[self, index], "the other axes do not broadcast");
+            };
+            self.expand_to(full.with(at, own[at])).gather(axis, &index.expand_to(full.with(at, given[at])))
+        })
     }
 
     /// The slices of `axis` named by the vector `index`: PyTorch's `index_select`.
@@ -69,28 +71,30 @@ impl Tensor {
     /// An index out of range is an [`crate::Error::Index`] when the result is read.
     #[track_caller]
     pub fn index_select(&self, axis: i64, index: &Tensor) -> Tensor {
-        let at = match self.axis("index_select", axis) {
-            Ok(at) if self.rank() > 0 => at,
-            Ok(_) => return self.reshape([1]).index_select(0, index).reshape([0i64; 0]),
-            Err(invalid) => return invalid,
-        };
-        if index.error().is_some() {
-            return index.current();
-        }
-        if !index.dtype().is_int() {
-            return Tensor::bad_dtype("index_select", &[self, index], "indices are i32 or u32");
-        }
-        if index.rank() > 1 {
-            return Tensor::bad_shape("index_select", &[self, index], "the index is a vector");
-        }
-        let count = index.numel();
-        let own = self.shape_or_scalar();
-        if own[at] == 0 && count > 0 {
-            return Tensor::bad_shape("index_select", &[self, index], "there is no element to take");
-        }
-        let mut lifted = vec![1; own.rank()];
-        lifted[at] = count;
-        self.take(at, &index.to_shape(Shape::of(&lifted)))
+        composed("index_select", || {
+            let at = match self.axis("index_select", axis) {
+                Ok(at) if self.rank() > 0 => at,
+                Ok(_) => return self.reshape([1]).index_select(0, index).reshape([0i64; 0]),
+                Err(invalid) => return invalid,
+            };
+            if index.error().is_some() {
+                return index.current();
+            }
+            if !index.dtype().is_int() {
+                return Tensor::bad_dtype("index_select", &[self, index], "indices are i32 or u32");
+            }
+            if index.rank() > 1 {
+                return Tensor::bad_shape("index_select", &[self, index], "the index is a vector");
+            }
+            let count = index.numel();
+            let own = self.shape_or_scalar();
+            if own[at] == 0 && count > 0 {
+                return Tensor::bad_shape("index_select", &[self, index], "there is no element to take");
+            }
+            let mut lifted = vec![1; own.rank()];
+            lifted[at] = count;
+            self.take(at, &index.to_shape(Shape::of(&lifted)))
+        })
     }
 
     /// Rows of the table `self [rows, width]` named by `index [..]` → `[.., width]`.
@@ -98,103 +102,113 @@ impl Tensor {
     /// An index out of range is an [`crate::Error::Index`] when the result is read.
     #[track_caller]
     pub fn embedding(&self, index: &Tensor) -> Tensor {
-        if self.error().is_none() && self.rank() != 2 {
-            return Tensor::bad_shape("embedding", &[self, index], "the table is a matrix");
-        }
-        if index.error().is_none() && !index.dtype().is_int() {
-            return Tensor::bad_dtype("embedding", &[self, index], "indices are i32 or u32");
-        }
-        let taken = self.index_select(0, &index.reshape([-1i64]));
-        if taken.error().is_some() {
-            return taken;
-        }
-        let dims: Vec<usize> = index.shape_or_scalar().iter().copied().chain([self.shape_or_scalar()[1]]).collect();
-        match Shape::new(&dims) {
-            Some(shape) => taken.to_shape(shape),
-            None => Tensor::bad_shape("embedding", &[self, index], "at most 8 axes"),
-        }
+        composed("embedding", || {
+            if self.error().is_none() && self.rank() != 2 {
+                return Tensor::bad_shape("embedding", &[self, index], "the table is a matrix");
+            }
+            if index.error().is_none() && !index.dtype().is_int() {
+                return Tensor::bad_dtype("embedding", &[self, index], "indices are i32 or u32");
+            }
+            let taken = self.index_select(0, &index.reshape([-1i64]));
+            if taken.error().is_some() {
+                return taken;
+            }
+            let dims: Vec<usize> = index.shape_or_scalar().iter().copied().chain([self.shape_or_scalar()[1]]).collect();
+            match Shape::new(&dims) {
+                Some(shape) => taken.to_shape(shape),
+                None => Tensor::bad_shape("embedding", &[self, index], "at most 8 axes"),
+            }
+        })
     }
 
     /// This tensor with `source` added at the places that `index` names along `axis`: PyTorch's `scatter_add`.
     /// Sums are taken in the order of `source`, so the result is the same every time.
     #[track_caller]
     pub fn scatter_add(&self, axis: i64, index: &Tensor, source: &Tensor) -> Tensor {
-        let at = match self.axis("scatter_add", axis) {
-            Ok(at) => at,
-            Err(invalid) => return invalid,
-        };
-        if let Some(bad) = [index, source].into_iter().find(|t| t.error().is_some()) {
-            return bad.current();
-        }
-        if !index.dtype().is_int() {
-            return Tensor::bad_dtype("scatter_add", &[self, index, source], "indices are i32 or u32");
-        }
-        let (own, shape, given) = (self.shape_or_scalar(), index.shape_or_scalar(), source.shape_or_scalar());
-        if own.rank() == 0 {
-            return self.reshape([1]).scatter_add(0, &index.reshape([1]), &source.reshape([1])).reshape([0i64; 0]);
-        }
-        let fits = own.rank() == shape.rank() && own.rank() == given.rank() && (0..own.rank()).all(|a| shape[a] <= given[a] && (a == at || shape[a] <= own[a]));
-        if !fits {
-            return Tensor::bad_shape("scatter_add", &[self, index, source], "index fits into source, and into the tensor but along the axis");
-        }
-        if shape.numel() == 0 {
-            return self.current();
-        }
-        let mut source = source.cast(self.dtype());
-        for a in 0..own.rank() {
-            source = source.slice_op(a, 0, 1, shape[a]);
-        }
-        self + scatter(own, at, index, &source)
+        composed("scatter_add", || {
+            let at = match self.axis("scatter_add", axis) {
+                Ok(at) => at,
+                Err(invalid) => return invalid,
+            };
+            if let Some(bad) = [index, source].into_iter().find(|t| t.error().is_some()) {
+                return bad.current();
+            }
+            if !index.dtype().is_int() {
+                return Tensor::bad_dtype("scatter_add", &[self, index, source], "indices are i32 or u32");
+            }
+            let (own, shape, given) = (self.shape_or_scalar(), index.shape_or_scalar(), source.shape_or_scalar());
+            if own.rank() == 0 {
+                return self.reshape([1]).scatter_add(0, &index.reshape([1]), &source.reshape([1])).reshape([0i64; 0]);
+            }
+            let fits = own.rank() == shape.rank() && own.rank() == given.rank() && (0..own.rank()).all(|a| shape[a] <= given[a] && (a == at || shape[a] <= own[a]));
+            if !fits {
+                return Tensor::bad_shape("scatter_add", &[self, index, source], "index fits into source, and into the tensor but along the axis");
+            }
+            if shape.numel() == 0 {
+                return self.current();
+            }
+            let mut source = source.cast(self.dtype());
+            for a in 0..own.rank() {
+                source = source.slice_op(a, 0, 1, shape[a]);
+            }
+            self + scatter(own, at, index, &source)
+        })
     }
 
     /// This tensor with the slices of `source` added to the slices of `axis` that the vector `index` names.
     #[track_caller]
     pub fn index_add(&self, axis: i64, index: &Tensor, source: &Tensor) -> Tensor {
-        let at = match self.axis("index_add", axis) {
-            Ok(at) if self.rank() > 0 => at,
-            Ok(_) => return Tensor::bad_shape("index_add", &[self], "a single number has no axes"),
-            Err(invalid) => return invalid,
-        };
-        if let Some(bad) = [index, source].into_iter().find(|t| t.error().is_some()) {
-            return bad.current();
-        }
-        if !index.dtype().is_int() {
-            return Tensor::bad_dtype("index_add", &[self, index, source], "indices are i32 or u32");
-        }
-        let own = self.shape_or_scalar();
-        if index.rank() > 1 || source.shape_or_scalar() != own.with(at, index.numel()) {
-            return Tensor::bad_shape("index_add", &[self, index, source], "a vector of as many indices as source has slices");
-        }
-        if index.numel() == 0 {
-            return self.current();
-        }
-        self + rows_to(own, at, &index.reshape([-1i64]), &source.cast(self.dtype()))
+        composed("index_add", || {
+            let at = match self.axis("index_add", axis) {
+                Ok(at) if self.rank() > 0 => at,
+                Ok(_) => return Tensor::bad_shape("index_add", &[self], "a single number has no axes"),
+                Err(invalid) => return invalid,
+            };
+            if let Some(bad) = [index, source].into_iter().find(|t| t.error().is_some()) {
+                return bad.current();
+            }
+            if !index.dtype().is_int() {
+                return Tensor::bad_dtype("index_add", &[self, index, source], "indices are i32 or u32");
+            }
+            let own = self.shape_or_scalar();
+            if index.rank() > 1 || source.shape_or_scalar() != own.with(at, index.numel()) {
+                return Tensor::bad_shape("index_add", &[self, index, source], "a vector of as many indices as source has slices");
+            }
+            if index.numel() == 0 {
+                return self.current();
+            }
+            self + rows_to(own, at, &index.reshape([-1i64]), &source.cast(self.dtype()))
+        })
     }
 
     /// One where the last new axis equals the index, zero elsewhere: `[..]` → `[.., classes]`, as `I32`.
     /// An index out of range is an [`crate::Error::Index`] when the result is read.
     #[track_caller]
     pub fn one_hot(&self, classes: usize) -> Tensor {
-        if self.error().is_none() && !self.dtype().is_int() {
-            return Tensor::bad_dtype("one_hot", &[self], "indices are i32 or u32");
-        }
-        if self.error().is_some() || self.numel() == 0 {
-            return self.unsqueeze(-1).eq(Tensor::iota(&self.0.device, classes)).cast(DType::I32);
-        }
-        if classes == 0 {
-            return self.bad_argument("one_hot", "classes", classes, "at least 1");
-        }
-        checked(self, classes).unsqueeze(-1).eq(Tensor::iota(&self.0.device, classes)).cast(DType::I32)
+        composed("one_hot", || {
+            if self.error().is_none() && !self.dtype().is_int() {
+                return Tensor::bad_dtype("one_hot", &[self], "indices are i32 or u32");
+            }
+            if self.error().is_some() || self.numel() == 0 {
+                return self.unsqueeze(-1).eq(Tensor::iota(&self.0.device, classes)).cast(DType::I32);
+            }
+            if classes == 0 || classes > i32::MAX as usize {
+                return self.bad_argument("one_hot", "classes", classes, "at least 1, at most 2147483647");
+            }
+            checked(self, classes).unsqueeze(-1).eq(Tensor::iota(&self.0.device, classes)).cast(DType::I32)
+        })
     }
 
     /// This tensor with `value` wherever `mask` is true; `mask` broadcasts.
     #[track_caller]
     pub fn masked_fill(&self, mask: &Tensor, value: impl super::Number) -> Tensor {
-        let filled = Tensor::where_(mask, value.beside(self), self);
-        if filled.error().is_none() && filled.shape_or_scalar() != self.shape_or_scalar() {
-            return Tensor::bad_shape("masked_fill", &[self, mask], "the mask must broadcast to the tensor");
-        }
-        filled
+        composed("masked_fill", || {
+            let filled = Tensor::where_(mask, value.beside(self), self);
+            if filled.error().is_none() && filled.shape_or_scalar() != self.shape_or_scalar() {
+                return Tensor::bad_shape("masked_fill", &[self, mask], "the mask must broadcast to the tensor");
+            }
+            filled
+        })
     }
 }
 
@@ -245,7 +259,13 @@ fn segment_sum(index: &Tensor, source: &Tensor, shape: Shape) -> Tensor {
 /// The gradient of a gather: a scatter-add, by slices where the index is the same for all of a slice.
 pub(crate) fn gather_vjp(axis: usize, dy: &Tensor, x: &Tensor, index: &Tensor) -> Tensor {
     let (own, shape) = (x.shape_or_scalar(), index.shape_or_scalar());
-    if (0..shape.rank()).all(|a| a == axis || shape[a] == 1) {
+    if shape[axis] == 1 && dy.shape_or_scalar() == shape {
+        // one element of each row: the others get zeros
+        let mut lifted = vec![1; own.rank()];
+        lifted[axis] = own[axis];
+        let places = Tensor::iota(&dy.0.device, own[axis]).to_shape(Shape::of(&lifted));
+        Tensor::where_(&places.eq(index), dy, Lit(0.0))
+    } else if (0..shape.rank()).all(|a| a == axis || shape[a] == 1) {
         rows_to(own, axis, &index.reshape([-1i64]), dy)
     } else {
         scatter(own, axis, &index.expand_to(dy.shape_or_scalar()), dy)
@@ -261,5 +281,5 @@ pub(crate) fn segment_vjp(dy: &Tensor, keys: &Tensor, order: &Tensor) -> Tensor 
 
 /// A helper of several families: 1 where the condition holds.
 pub(crate) fn indicator(condition: &Tensor) -> Tensor {
-    Tensor::where_(condition, Lit(1.0), Lit(0.0))
+    condition.cast(DType::F32)
 }

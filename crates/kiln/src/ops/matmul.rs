@@ -21,6 +21,9 @@ impl Tensor {
         if ra == 0 || rb == 0 {
             return Tensor::bad_shape("matmul", &[&a, &b], "single numbers have no matrix product; use *");
         }
+        if a.shape_or_scalar().from_end(1) != b.shape_or_scalar()[rb.saturating_sub(2)] {
+            return Tensor::bad_shape("matmul", &[&a, &b], "inner axes differ");
+        }
         if ra == 1 {
             let out = a.unsqueeze(0).matmul(&if rb == 1 { b.unsqueeze(1) } else { b });
             return if rb == 1 { out.to_scalar() } else { out.squeeze(-2) };
@@ -29,9 +32,6 @@ impl Tensor {
             return a.matmul(&b.unsqueeze(1)).squeeze(-1);
         }
         let (sa, sb) = (a.shape_or_scalar(), b.shape_or_scalar());
-        if sa.from_end(1) != sb.from_end(2) {
-            return Tensor::bad_shape("matmul", &[&a, &b], "inner axes differ");
-        }
         let Some(batch) = Shape::of(&sa[..ra - 2]).broadcast(&Shape::of(&sb[..rb - 2])) else {
             return Tensor::bad_shape("matmul", &[&a, &b], "the batch axes do not broadcast");
         };

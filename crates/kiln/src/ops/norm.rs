@@ -1,7 +1,7 @@
 //! Softmax and normalisation.
 
 use super::{Lit, Number};
-use crate::node::Op;
+use crate::node::{Op, composed};
 use crate::{DType, Shape, Tensor};
 
 impl Tensor {
@@ -58,7 +58,9 @@ impl Tensor {
     /// Shapes: x `[.., shape]`, `weight` and `bias` `[shape]`. Source: Ba, Kiros & Hinton 2016, eq. 4.
     #[track_caller]
     pub fn layer_norm(&self, axes: usize, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f32) -> Tensor {
-        self.norm_last("layer_norm", true, axes, weight, bias, eps)
+        composed("layer_norm", || {
+            self.norm_last("layer_norm", true, axes, weight, bias, eps)
+        })
     }
 
     /// Root-mean-square normalisation over the last `axes` axes: x / √(mean x² + eps), times `weight`.
@@ -66,7 +68,9 @@ impl Tensor {
     /// Source: Zhang & Sennrich 2019, eq. 4.
     #[track_caller]
     pub fn rms_norm(&self, axes: usize, weight: Option<&Tensor>, eps: f32) -> Tensor {
-        self.norm_last("rms_norm", false, axes, weight, None, eps)
+        composed("rms_norm", || {
+            self.norm_last("rms_norm", false, axes, weight, None, eps)
+        })
     }
 
     #[track_caller]
@@ -99,28 +103,32 @@ impl Tensor {
     /// times `weight [channels]`, plus `bias [channels]`. Source: Wu & He 2018.
     #[track_caller]
     pub fn group_norm(&self, groups: usize, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f32) -> Tensor {
-        if self.error().is_some() {
-            return self.current();
-        }
-        let own = self.shape_or_scalar();
-        if own.rank() < 2 || groups == 0 || own[1] % groups != 0 {
-            return self.bad_argument("group_norm", "groups", format!("{groups} of {own}"), "a divisor of the channels of [batch, channels, ..]");
-        }
-        let per: usize = own[1..].iter().product::<usize>() / groups;
-        let y = self.to_shape(Shape::of(&[own[0], groups, per])).norm_rows(true, eps).to_shape(own);
-        per_channel(&y, weight, bias)
+        composed("group_norm", || {
+            if self.error().is_some() {
+                return self.current();
+            }
+            let own = self.shape_or_scalar();
+            if own.rank() < 2 || groups == 0 || own[1] % groups != 0 {
+                return self.bad_argument("group_norm", "groups", format!("{groups} of {own}"), "a divisor of the channels of [batch, channels, ..]");
+            }
+            let per: usize = own[1..].iter().product::<usize>() / groups;
+            let y = self.to_shape(Shape::of(&[own[0], groups, per])).norm_rows(true, eps).to_shape(own);
+            per_channel(&y, weight, bias)
+        })
     }
 
     /// Batch normalisation of `x [batch, channels, ..]` with given statistics `[channels]`:
     /// (x − mean) / √(var + eps), times `weight`, plus `bias`. Source: Ioffe & Szegedy 2015, algorithm 1.
     #[track_caller]
     pub fn batch_norm(&self, mean: &Tensor, var: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f32) -> Tensor {
-        if self.error().is_none() && self.rank() < 2 {
-            return Tensor::bad_shape("batch_norm", &[self], "[batch, channels, ..]");
-        }
-        let scale = (var + eps).rsqrt();
-        let y = (self - channels(self, mean)) * channels(self, &scale);
-        per_channel(&y, weight, bias)
+        composed("batch_norm", || {
+            if self.error().is_none() && self.rank() < 2 {
+                return Tensor::bad_shape("batch_norm", &[self], "[batch, channels, ..]");
+            }
+            let scale = (var + eps).rsqrt();
+            let y = (self - channels(self, mean)) * channels(self, &scale);
+            per_channel(&y, weight, bias)
+        })
     }
 
     /// The mean and the population variance of each channel of `x [batch, channels, ..]`, each `[channels]`.
@@ -143,8 +151,12 @@ fn channels(x: &Tensor, v: &Tensor) -> Tensor {
     if v.error().is_some() || x.error().is_some() {
         return v.current();
     }
+    let count = x.shape_or_scalar()[1];
+    if v.shape_or_scalar() != [count] {
+        return Tensor::bad_shape("batch_norm", &[x, v], "one number per channel");
+    }
     let mut dims = vec![1i64; x.rank() - 1];
-    dims[0] = x.shape_or_scalar()[1] as i64;
+    dims[0] = count as i64;
     v.reshape(dims)
 }
 

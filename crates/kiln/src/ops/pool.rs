@@ -1,7 +1,7 @@
 //! Pooling: the largest or the mean element of each window.
 
 use super::conv::{spread, windows};
-use crate::node::Op;
+use crate::node::{Op, Origin, ascribed};
 use crate::{DType, Shape, Tensor};
 
 /// How a pooling window moves. Each list has an entry per spatial axis; one entry serves all axes.
@@ -109,11 +109,12 @@ impl Tensor {
         let stride = if pool.stride.is_empty() { &pool.kernel } else { &pool.stride };
         let dilation = if dilated { &pool.dilation[..] } else { &[1] };
         let lists = (spread(&pool.kernel, rank, 1), spread(stride, rank, 1), spread(&pool.padding, rank, 0), spread(dilation, rank, 1));
-        let wrong = |why| self.bad_argument(op, "pool", format!("{pool:?}"), why);
+        let at = Tensor::origin_at(crate::error::At::here());
+        let wrong = |why| ascribed(Origin { at: Some(at), op: Some(op), ..self.origin() }, || self.bad_argument(op, "pool", format!("{pool:?}"), why));
         let (Some(kernel), Some(stride), Some(padding), Some(dilation)) = lists else {
             return Err(wrong("one entry per spatial axis, or one for all"));
         };
-        if kernel.contains(&0) || stride.contains(&0) || dilation.contains(&0) || (0..3).any(|a| 2 * padding[a] > kernel[a]) {
+        if kernel.contains(&0) || stride.contains(&0) || dilation.contains(&0) || (0..3).any(|a| padding[a] > kernel[a] / 2) {
             return Err(wrong("window, stride and dilation are at least 1, padding at most half of the window"));
         }
         let Some(input) = spread(&own[lead..], rank, 1) else { return Err(wrong("one extent per spatial axis")) };

@@ -2,7 +2,7 @@
 //! so the same seed gives the same numbers on every adapter, in whatever order things run.
 
 use super::{Lit, Number};
-use crate::error::At;
+use crate::error::{At, Error};
 use crate::node::{Node, Op, Random, Value};
 use crate::ops::view::Extents;
 use crate::{DType, Device, Shape, Tensor};
@@ -72,10 +72,17 @@ impl Rng {
 #[track_caller]
 pub(crate) fn checked(device: &Device, op: &'static str, list: &[i64]) -> Result<Shape, Tensor> {
     let dims: Option<Vec<usize>> = list.iter().map(|&d| usize::try_from(d).ok()).collect();
-    dims.and_then(|d| Shape::new(&d)).ok_or_else(|| {
-        let zero = Tensor::zero_of(device, DType::F32);
-        zero.bad_argument(op, "shape", format!("{list:?}"), "extents of at least 0, at most 8 axes")
-    })
+    let shape = dims.and_then(|d| Shape::new(&d));
+    let at = Tensor::origin_at(At::here());
+    let why = "extents of at least 0, at most 8 axes";
+    match shape {
+        Some(shape) if shape.numel() <= i32::MAX as usize => Ok(shape),
+        Some(shape) => {
+            let (needs, has) = (shape.numel() as u64, i32::MAX as u64);
+            Err(Tensor::invalid(device, Error::Limit { op, what: "elements", needs, has, at }))
+        }
+        None => Err(Tensor::invalid(device, Error::Argument { op, name: "shape", value: format!("{list:?}"), why, at })),
+    }
 }
 
 /// A word of the host.

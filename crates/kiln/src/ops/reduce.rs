@@ -2,7 +2,7 @@
 
 use super::view::Extents;
 use super::{Lit, Number};
-use crate::node::{Op, Reduction};
+use crate::node::{Op, Reduction, composed};
 use crate::{DType, Shape, Tensor};
 
 impl Tensor {
@@ -95,12 +95,14 @@ impl Tensor {
     /// Means over `axes`.
     #[track_caller]
     pub fn mean_axes(&self, axes: impl Extents, keep: bool) -> Tensor {
-        if self.error().is_none() && !self.dtype().is_float() {
-            return Tensor::bad_dtype("mean", &[self], "a mean is of floats; cast first");
-        }
-        let sum = self.sum_axes(axes, keep);
-        let count = self.numel() as f64 / sum.numel().max(1) as f64;
-        if count == 0.0 { sum / 0.0 } else { sum * (1.0 / count) }
+        composed("mean", || {
+            if self.error().is_none() && !self.dtype().is_float() {
+                return Tensor::bad_dtype("mean", &[self], "a mean is of floats; cast first");
+            }
+            let sum = self.sum_axes(axes, keep);
+            let count = self.numel() as f64 / sum.numel().max(1) as f64;
+            if self.numel() == 0 { sum.full_like(f32::NAN) } else { sum * (1.0 / count) }
+        })
     }
 
     /// The largest element; NaN if there is one. Equal ones share the gradient.
@@ -130,13 +132,17 @@ impl Tensor {
     /// Largest elements along one axis and where the first of each was, PyTorch's `max(dim)`: that one gets the gradient.
     #[track_caller]
     pub fn max_with_index(&self, axis: i64, keep: bool) -> (Tensor, Tensor) {
-        self.extreme(axis, keep, true)
+        composed("max", || {
+            self.extreme(axis, keep, true)
+        })
     }
 
     /// Smallest elements along one axis and where the first of each was, PyTorch's `min(dim)`.
     #[track_caller]
     pub fn min_with_index(&self, axis: i64, keep: bool) -> (Tensor, Tensor) {
-        self.extreme(axis, keep, false)
+        composed("min", || {
+            self.extreme(axis, keep, false)
+        })
     }
 
     #[track_caller]
@@ -170,13 +176,17 @@ impl Tensor {
     /// Whether some element of `axes` is not zero.
     #[track_caller]
     pub fn any(&self, axes: impl Extents, keep: bool) -> Tensor {
-        self.cast(DType::Bool).sum_axes(axes, keep).gt(0)
+        composed("any", || {
+            self.cast(DType::Bool).sum_axes(axes, keep).gt(0)
+        })
     }
 
     /// Whether no element of `axes` is zero.
     #[track_caller]
     pub fn all(&self, axes: impl Extents, keep: bool) -> Tensor {
-        self.logical_not().sum_axes(axes, keep).eq(0)
+        composed("all", || {
+            self.logical_not().sum_axes(axes, keep).eq(0)
+        })
     }
 
     /// ln Σ exp(x) over `axes`, safe for large x; −∞ where all are.
@@ -189,37 +199,43 @@ impl Tensor {
     /// The variance over `axes`: squared deviations from the mean over n − `correction` (1 is PyTorch's default).
     #[track_caller]
     pub fn var(&self, axes: impl Extents, correction: usize, keep: bool) -> Tensor {
-        let list = axes.list();
-        let sum = (self - self.mean_axes(&list, true)).square().sum_axes(&list, keep);
-        let count = self.numel() as f64 / sum.numel().max(1) as f64;
-        let over = (count - correction as f64).max(0.0);
-        if over == 0.0 { sum / 0.0 } else { sum * (1.0 / over) }
+        composed("var", || {
+            let list = axes.list();
+            let sum = (self - self.mean_axes(&list, true)).square().sum_axes(&list, keep);
+            let count = self.numel() as f64 / sum.numel().max(1) as f64;
+            let over = (count - correction as f64).max(0.0);
+            if over == 0.0 { sum / 0.0 } else { sum * (1.0 / over) }
+        })
     }
 
     /// The standard deviation over `axes`: the root of [`Tensor::var`].
     #[track_caller]
     pub fn std(&self, axes: impl Extents, correction: usize, keep: bool) -> Tensor {
-        let var = self.var(axes, correction, keep);
-        root(&var)
+        composed("std", || {
+            let var = self.var(axes, correction, keep);
+            root(&var)
+        })
     }
 
     /// The p-norm over `axes`: (Σ |x|ᵖ)^(1/p). p = ∞ is the largest |x|, 0 the number of non-zeros.
     #[track_caller]
     pub fn norm(&self, p: f32, axes: impl Extents, keep: bool) -> Tensor {
-        let list = axes.list();
-        if p == f32::INFINITY {
-            self.abs().amax(&list, keep)
-        } else if p == f32::NEG_INFINITY {
-            self.abs().amin(&list, keep)
-        } else if p == 0.0 {
-            self.ne(0).cast(self.dtype()).sum_axes(&list, keep)
-        } else if p == 1.0 {
-            self.abs().sum_axes(&list, keep)
-        } else if p == 2.0 {
-            root(&self.square().sum_axes(&list, keep))
-        } else {
-            self.abs().powf(p).sum_axes(&list, keep).powf(1.0 / p)
-        }
+        composed("norm", || {
+            let list = axes.list();
+            if p == f32::INFINITY {
+                self.abs().amax(&list, keep)
+            } else if p == f32::NEG_INFINITY {
+                self.abs().amin(&list, keep)
+            } else if p == 0.0 {
+                self.ne(0).cast(self.dtype()).sum_axes(&list, keep)
+            } else if p == 1.0 {
+                self.abs().sum_axes(&list, keep)
+            } else if p == 2.0 {
+                root(&self.square().sum_axes(&list, keep))
+            } else {
+                self.abs().powf(p).sum_axes(&list, keep).powf(1.0 / p)
+            }
+        })
     }
 
     /// Summed down to `shape`, which broadcasts to this one's: how gradients of broadcast operands come together.

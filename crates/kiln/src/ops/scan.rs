@@ -1,6 +1,6 @@
 //! Running sums and products, sorting, and the largest elements.
 
-use crate::node::Op;
+use crate::node::{Op, composed};
 use crate::{DType, Tensor};
 
 impl Tensor {
@@ -58,26 +58,30 @@ impl Tensor {
     /// Where the elements along `axis` are in order.
     #[track_caller]
     pub fn argsort(&self, axis: i64, descending: bool) -> Tensor {
-        self.sort(axis, descending).1
+        composed("argsort", || {
+            self.sort(axis, descending).1
+        })
     }
 
     /// The `k` largest (or smallest) elements along `axis`, in order, and where each was.
     #[track_caller]
     pub fn topk(&self, k: usize, axis: i64, largest: bool) -> (Tensor, Tensor) {
-        let at = match self.axis("topk", axis) {
-            Ok(at) => at,
-            Err(invalid) => return (invalid.clone(), invalid),
-        };
-        let extent = if self.rank() == 0 { 1 } else { self.shape_or_scalar()[at] };
-        if k > extent {
-            let bad = self.bad_argument("topk", "k", format!("{k} of {extent}"), "at most the extent of the axis");
-            return (bad.clone(), bad);
-        }
-        let (values, places) = self.sort(axis, largest);
-        if self.rank() == 0 {
-            return (values, places);
-        }
-        (values.narrow(at as i64, 0, k), places.narrow(at as i64, 0, k))
+        composed("topk", || {
+            let at = match self.axis("topk", axis) {
+                Ok(at) => at,
+                Err(invalid) => return (invalid.clone(), invalid),
+            };
+            let extent = if self.rank() == 0 { 1 } else { self.shape_or_scalar()[at] };
+            if k > extent {
+                let bad = self.bad_argument("topk", "k", format!("{k} of {extent}"), "at most the extent of the axis");
+                return (bad.clone(), bad);
+            }
+            let (values, places) = self.sort(axis, largest);
+            if self.rank() == 0 {
+                return (values, places);
+            }
+            (values.narrow(at as i64, 0, k), places.narrow(at as i64, 0, k))
+        })
     }
 }
 

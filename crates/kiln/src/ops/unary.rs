@@ -30,10 +30,6 @@ impl std::fmt::Debug for Unary {
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident { wgsl: $float:literal, $(int: $int:literal,)? $(truth: $truth:literal,)?
         weight: $weight:literal, vjp: $vjp:expr })*) => {
-        /// Every row.
-        #[cfg(test)]
-        pub(crate) static ALL: &[&Unary] = &[$(&rows::$name),*];
-
         #[allow(non_upper_case_globals)]
         mod rows {
             use super::*;
@@ -213,6 +209,12 @@ impl Tensor {
         self * self.sigmoid()
     }
 
+    /// x where it is not positive, 0 elsewhere: what an exponential of the other branch may see.
+    #[track_caller]
+    fn below_zero(&self) -> Tensor {
+        Tensor::where_(&self.gt(Lit(0.0)), Lit(0.0), self)
+    }
+
     /// x tanh(softplus(x)) (Misra 2019).
     #[track_caller]
     pub fn mish(&self) -> Tensor {
@@ -241,30 +243,27 @@ impl Tensor {
     /// x where it is positive, `alpha`·(eˣ − 1) elsewhere.
     #[track_caller]
     pub fn elu(&self, alpha: f32) -> Tensor {
-        Tensor::where_(&self.gt(Lit(0.0)), self, self.clamp_max(Lit(0.0)).expm1() * alpha)
+        Tensor::where_(&self.gt(Lit(0.0)), self, self.below_zero().expm1() * alpha)
     }
 
     /// Scaled ELU with the constants of Klambauer et al. 2017.
     #[track_caller]
     pub fn selu(&self) -> Tensor {
-        let below = self.clamp_max(Lit(0.0)).expm1() * Lit(1.673_263_2);
+        let below = self.below_zero().expm1() * Lit(1.673_263_2);
         Tensor::where_(&self.gt(Lit(0.0)), self, below) * Lit(1.050_701)
     }
 
     /// max(0, x) + min(0, α(e^{x/α} − 1)).
     #[track_caller]
     pub fn celu(&self, alpha: f32) -> Tensor {
-        let below = (self.clamp_max(Lit(0.0)) / alpha).expm1() * alpha;
+        let below = (self.below_zero() / alpha).expm1() * alpha;
         Tensor::where_(&self.gt(Lit(0.0)), self, below)
     }
 
     /// x clamped to [low, high]; flat outside, and at the ends.
     #[track_caller]
     pub fn hardtanh(&self, low: impl super::Number, high: impl super::Number) -> Tensor {
-        let inside = self.gt(low).logical_and(&self.lt(high));
-        let clamped = self.clamp(low, high);
-        // the ends have no slope, unlike clamp's
-        Tensor::where_(&inside.logical_or(&self.isnan()), self, clamped.detach())
+        self.clamp(low, high)
     }
 
     /// x · relu6(x + 3) / 6.
@@ -302,8 +301,7 @@ impl Tensor {
     /// x moved towards 0 by lambda, 0 where it is nearer than that.
     #[track_caller]
     pub fn softshrink(&self, lambda: f32) -> Tensor {
-        let low = Tensor::where_(&self.lt(-lambda), self + lambda, self * Lit(0.0));
-        Tensor::where_(&self.gt(lambda), self - lambda, low)
+        Tensor::where_(&self.abs().le(lambda), Lit(0.0), self - self.sign() * lambda)
     }
 
     /// Whether x is zero.
@@ -312,22 +310,22 @@ impl Tensor {
         self.eq(0)
     }
 
-    /// x between `low` and `high`; NaN stays NaN. The gradient passes where low ≤ x ≤ high.
+    /// x between `low` and `high`; NaN stays NaN, and a NaN bound gives NaN. The gradient passes where low < x < high.
     #[track_caller]
     pub fn clamp(&self, low: impl super::Number, high: impl super::Number) -> Tensor {
         self.clamp_min(low).clamp_max(high)
     }
 
-    /// At least `low`; the gradient passes where x ≥ low.
+    /// At least `low`; the gradient passes where x > low.
     #[track_caller]
     pub fn clamp_min(&self, low: impl super::Number) -> Tensor {
-        Tensor::where_(&self.lt(low), low, self)
+        Tensor::where_(&self.gt(low), self, self.maximum(low).detach())
     }
 
-    /// At most `high`; the gradient passes where x ≤ high.
+    /// At most `high`; the gradient passes where x < high.
     #[track_caller]
     pub fn clamp_max(&self, high: impl super::Number) -> Tensor {
-        Tensor::where_(&self.gt(high), high, self)
+        Tensor::where_(&self.lt(high), self, self.minimum(high).detach())
     }
 
     /// Natural logarithm: PyTorch's name for [`Tensor::ln`].
@@ -345,9 +343,6 @@ impl Tensor {
     /// The same value, through which no gradient flows back.
     #[track_caller]
     pub fn detach(&self) -> Tensor {
-        if !self.current().0.grad {
-            return self.current();
-        }
         Tensor::make(Op::Detach, &[self], self.shape_or_scalar(), self.dtype())
     }
 

@@ -2,8 +2,9 @@
 //! the kernel that reads one computes where its elements lie.
 
 use super::Lit;
+use crate::error::{At, Error};
 use crate::layout::ViewOp;
-use crate::node::Op;
+use crate::node::{Op, composed};
 use crate::shape::MAX_RANK;
 use crate::{DType, Shape, Tensor};
 
@@ -35,6 +36,9 @@ impl<T: Extents + ?Sized> Extents for &T {
     }
 }
 
+/// No diagonal lies further out: half of the 32-bit numbers, so that sums with coordinates stay in range.
+const LAST: i64 = 1 << 30;
+
 /// What stands outside of a tensor that is padded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PadMode {
@@ -59,7 +63,7 @@ impl Tensor {
             return self.current();
         }
         let mut list = extents.list();
-        let known: i64 = list.iter().filter(|&&d| d != -1).product();
+        let known = list.iter().filter(|&&d| d != -1).try_fold(1i64, |n, &d| n.checked_mul(d)).unwrap_or(i64::MAX);
         let total = self.numel() as i64;
         if list.iter().any(|&d| d < -1) || list.iter().filter(|&&d| d == -1).count() > 1 || list.len() > MAX_RANK {
             return self.bad_argument("reshape", "extents", format!("{list:?}"), "extents are at least 0, one may be -1, and there are at most 8");
@@ -71,7 +75,7 @@ impl Tensor {
             *unknown = total / known;
         }
         let dims: Vec<usize> = list.iter().map(|&d| d as usize).collect();
-        match Shape::new(&dims).filter(|s| s.numel() as i64 == total) {
+        match Shape::new(&dims).filter(|s| known != i64::MAX && s.numel() as i64 == total) {
             Some(shape) if shape == self.shape_or_scalar() => self.current(),
             Some(shape) => self.view_op(ViewOp::Reshape(shape), shape),
             None => self.bad_argument("reshape", "extents", format!("{list:?} of {}", self.shape_or_scalar()), "the number of elements differs"),
@@ -242,10 +246,10 @@ impl Tensor {
         let wrap = |p: i64| if p < 0 { p.saturating_add(extent) } else { p };
         let (start, len) = if step > 0 {
             let (a, b) = (wrap(start).clamp(0, extent), wrap(end).clamp(0, extent));
-            (a, (b - a + step - 1).max(0) / step)
+            (a, if b > a { (b - a - 1) / step + 1 } else { 0 })
         } else {
             let (a, b) = (wrap(start).clamp(-1, extent - 1), wrap(end).clamp(-1, extent - 1));
-            (a, (a - b - step - 1).max(0) / -step)
+            (a, if a > b { (a - b - 1) / step.saturating_neg() + 1 } else { 0 })
         };
         self.slice_op(axis, start.max(0) as usize, step as isize, len.max(0) as usize)
     }
@@ -269,7 +273,7 @@ impl Tensor {
         };
         let extent = self.shape_or_scalar()[at] as i64;
         let from = if start < 0 { start + extent } else { start };
-        if from < 0 || from.saturating_add(len as i64) > extent {
+        if from < 0 || i64::try_from(len).map_or(i64::MAX, |len| from.saturating_add(len)) > extent {
             return self.bad_argument("narrow", "start, len", format!("{start}, {len} of {extent}"), "within the axis");
         }
         self.slice_op(at, from as usize, 1, len)
@@ -278,7 +282,9 @@ impl Tensor {
     /// Element `index` of `axis`, which disappears. Negative indices count from the end.
     #[track_caller]
     pub fn select(&self, axis: i64, index: i64) -> Tensor {
-        self.narrow(axis, index, 1).squeeze_at(axis)
+        composed("select", || {
+            self.narrow(axis, index, 1).squeeze_at(axis)
+        })
     }
 
     #[track_caller]
@@ -338,8 +344,8 @@ impl Tensor {
         if self.error().is_some() || (before >= 0 && after >= 0) {
             return self.current();
         }
-        let (from, less) = ((-before).max(0), (-after).max(0));
-        let len = self.shape_or_scalar()[axis] as i64 - from - less;
+        let (from, less) = (before.saturating_neg().max(0), after.saturating_neg().max(0));
+        let len = (self.shape_or_scalar()[axis] as i64).saturating_sub(from).saturating_sub(less);
         if len < 0 {
             return self.bad_argument("pad", "sides", format!("({before}, {after})"), "cannot cut more than there is");
         }
@@ -363,10 +369,13 @@ impl Tensor {
 
     #[track_caller]
     pub(crate) fn pad_op(&self, sides: Vec<(usize, usize)>) -> Tensor {
-        let dims: Vec<usize> = self.shape_or_scalar().iter().zip(&sides).map(|(d, s)| d + s.0 + s.1).collect();
+        let dims: Vec<usize> = self.shape_or_scalar().iter().zip(&sides).map(|(d, s)| d.saturating_add(s.0).saturating_add(s.1)).collect();
         match Shape::new(&dims) {
             Some(shape) => self.view_op(ViewOp::Pad(sides), shape),
-            None => self.bad_argument("pad", "sides", format!("{sides:?}"), "too large"),
+            None => {
+                let (at, has) = (Self::origin_at(At::here()), i32::MAX as u64);
+                Self::invalid(&self.0.device, Error::Limit { op: "pad", what: "elements", needs: u64::MAX, has, at })
+            }
         }
     }
 
@@ -450,11 +459,13 @@ impl Tensor {
     /// The tensors, of equal shapes, along a new axis.
     #[track_caller]
     pub fn stack(tensors: &[&Tensor], axis: i64) -> Tensor {
-        if let Some(pair) = tensors.windows(2).find(|p| p[0].shape_or_scalar() != p[1].shape_or_scalar()) {
-            return Tensor::bad_shape("stack", pair, "the shapes differ");
-        }
-        let parts: Vec<Tensor> = tensors.iter().map(|t| t.unsqueeze(axis)).collect();
-        Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis)
+        composed("stack", || {
+            if let Some(pair) = tensors.windows(2).find(|p| p[0].shape_or_scalar() != p[1].shape_or_scalar()) {
+                return Tensor::bad_shape("stack", pair, "the shapes differ");
+            }
+            let parts: Vec<Tensor> = tensors.iter().map(|t| t.unsqueeze(axis)).collect();
+            Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis)
+        })
     }
 
     /// Pieces of `size` along `axis`; the last one may be shorter.
@@ -497,43 +508,47 @@ impl Tensor {
     /// At most `count` pieces of equal size along `axis`; the last one may be shorter.
     #[track_caller]
     pub fn chunk(&self, count: usize, axis: i64) -> Vec<Tensor> {
-        if count == 0 {
-            return vec![self.bad_argument("chunk", "count", count, "at least 1")];
-        }
-        match self.axis("chunk", axis) {
-            Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count).max(1), axis),
-            Ok(_) => vec![Tensor::bad_shape("chunk", &[self], "a single number has no axes")],
-            Err(invalid) => vec![invalid],
-        }
+        composed("chunk", || {
+            if count == 0 {
+                return vec![self.bad_argument("chunk", "count", count, "at least 1")];
+            }
+            match self.axis("chunk", axis) {
+                Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count).max(1), axis),
+                Ok(_) => vec![Tensor::bad_shape("chunk", &[self], "a single number has no axes")],
+                Err(invalid) => vec![invalid],
+            }
+        })
     }
 
     /// The elements of `axis` moved up by `shift`, those past the end coming back at the start.
     #[track_caller]
     pub fn roll(&self, shift: i64, axis: i64) -> Tensor {
-        let at = match self.axis("roll", axis) {
-            Ok(at) if self.rank() > 0 => at,
-            Ok(_) => return self.current(),
-            Err(invalid) => return invalid,
-        };
-        let extent = self.shape_or_scalar()[at];
-        let shift = if extent == 0 { 0 } else { shift.rem_euclid(extent as i64) as usize };
-        if shift == 0 {
-            return self.current();
-        }
-        let (tail, head) = (self.slice_op(at, extent - shift, 1, shift), self.slice_op(at, 0, 1, extent - shift));
-        Tensor::cat(&[&tail, &head], at as i64)
+        composed("roll", || {
+            let at = match self.axis("roll", axis) {
+                Ok(at) if self.rank() > 0 => at,
+                Ok(_) => return self.current(),
+                Err(invalid) => return invalid,
+            };
+            let extent = self.shape_or_scalar()[at];
+            let shift = if extent == 0 { 0 } else { shift.rem_euclid(extent as i64) as usize };
+            if shift == 0 {
+                return self.current();
+            }
+            let (tail, head) = (self.slice_op(at, extent - shift, 1, shift), self.slice_op(at, 0, 1, extent - shift));
+            Tensor::cat(&[&tail, &head], at as i64)
+        })
     }
 
     /// The matrices of the last two axes with what lies above diagonal `k` set to zero.
     #[track_caller]
     pub fn tril(&self, k: i64) -> Tensor {
-        self.triangle("tril", |row, col| row.add(k as i32).ge(col))
+        self.triangle("tril", |row, col| row.add(k.clamp(-LAST, LAST) as i32).ge(col))
     }
 
     /// The matrices of the last two axes with what lies below diagonal `k` set to zero.
     #[track_caller]
     pub fn triu(&self, k: i64) -> Tensor {
-        self.triangle("triu", |row, col| row.add(k as i32).le(col))
+        self.triangle("triu", |row, col| row.add(k.clamp(-LAST, LAST) as i32).le(col))
     }
 
     #[track_caller]
@@ -545,7 +560,7 @@ impl Tensor {
         let (rows, cols) = (own.from_end(2), own.from_end(1));
         let row = Tensor::iota(&self.0.device, rows).to_shape(Shape::of(&[rows, 1]));
         let col = Tensor::iota(&self.0.device, cols);
-        Tensor::where_(&keep(&row, &col), self, 0)
+        Tensor::where_(&keep(&row, &col), self, Tensor::zero_of(&self.0.device, self.dtype()))
     }
 
     /// The elements whose coordinates on `first` and `second` differ by `offset` (second − first), as a new last axis.
@@ -569,26 +584,28 @@ impl Tensor {
     /// Windows of `size` elements of `axis`, `step` apart, as a new last axis.
     #[track_caller]
     pub fn unfold(&self, axis: i64, size: usize, step: usize) -> Tensor {
-        let at = match self.axis("unfold", axis) {
-            Ok(at) if self.rank() > 0 => at,
-            Ok(_) => return Tensor::bad_shape("unfold", &[self], "a single number has no axes"),
-            Err(invalid) => return invalid,
-        };
-        let extent = self.shape_or_scalar()[at];
-        if size > extent || step == 0 || self.rank() == MAX_RANK {
-            return self.bad_argument("unfold", "size, step", format!("{size}, {step}"), "a window within the axis, a step of at least 1, at most 7 axes");
-        }
-        let count = (extent - size) / step + 1;
-        let starts = (Tensor::iota(&self.0.device, count) * step).to_shape(Shape::of(&[count, 1]));
-        let places = (starts + Tensor::iota(&self.0.device, size)).to_shape(Shape::of(&[count * size]));
-        let taken = self.index_select(at as i64, &places);
-        let own = self.shape_or_scalar();
-        let mut dims = own.to_vec();
-        dims[at] = count;
-        dims.insert(at + 1, size);
-        let mut order: Vec<usize> = (0..dims.len()).filter(|&x| x != at + 1).collect();
-        order.push(at + 1);
-        taken.to_shape(Shape::of(&dims)).permute(order)
+        composed("unfold", || {
+            let at = match self.axis("unfold", axis) {
+                Ok(at) if self.rank() > 0 => at,
+                Ok(_) => return Tensor::bad_shape("unfold", &[self], "a single number has no axes"),
+                Err(invalid) => return invalid,
+            };
+            let extent = self.shape_or_scalar()[at];
+            if size > extent || step == 0 || self.rank() == MAX_RANK {
+                return self.bad_argument("unfold", "size, step", format!("{size}, {step}"), "a window within the axis, a step of at least 1, at most 7 axes");
+            }
+            let count = (extent - size) / step + 1;
+            let starts = (Tensor::iota(&self.0.device, count) * step).to_shape(Shape::of(&[count, 1]));
+            let places = (starts + Tensor::iota(&self.0.device, size)).to_shape(Shape::of(&[count * size]));
+            let taken = self.index_select(at as i64, &places);
+            let own = self.shape_or_scalar();
+            let mut dims = own.to_vec();
+            dims[at] = count;
+            dims.insert(at + 1, size);
+            let mut order: Vec<usize> = (0..dims.len()).filter(|&x| x != at + 1).collect();
+            order.push(at + 1);
+            taken.to_shape(Shape::of(&dims)).permute(order)
+        })
     }
 }
 

@@ -2,16 +2,15 @@
 
 use super::{Optimizer, Slots, Updates, settings};
 use crate::nn::Module;
-use crate::{Gradients, State, Tensor};
+use crate::{Gradients, Lit, State, Tensor};
 
 /// Adaptive moments, as PyTorch has it. With g the gradient (plus `weight_decay · p`):
 /// ```text
 /// m = β₁ m + (1 − β₁) g         v = β₂ v + (1 − β₂) g²
 /// p = p − lr · (m / c₁) / (√v / √c₂ + eps),       c = 1 − βᵗ in step t
 /// ```
-/// c₁ and c₂ are kept in cells and moved by c ← c + (1 − β)(1 − c), which has none of the
-/// cancellation of 1 − βᵗ. Step count and corrections are those of the optimizer: a parameter that
-/// has no gradient in some step is left alone then, but its corrections go on.
+/// Step count and corrections are those of the optimizer: a parameter that has no gradient in some
+/// step is left alone then, but its corrections go on.
 ///
 /// Source: Kingma & Ba 2015, "Adam: a method for stochastic optimization", alg. 1.
 ///
@@ -39,8 +38,9 @@ struct Moments {
     eps: f64,
     first: Vec<State>,
     second: Vec<State>,
-    /// t, c₁ and c₂; empty for an optimizer of nothing.
-    counts: Vec<State>,
+    /// t, 1/c₁ and 1/√c₂ of the coming step, so that the parameters need only to read them; none
+    /// for an optimizer of nothing.
+    counts: Option<State>,
 }
 
 /// Adam's builder methods and its `Optimizer`, which differ only in where the decay goes.
@@ -57,7 +57,7 @@ macro_rules! adam {
             /// Sets how much of the moments is kept in each step.
             #[must_use]
             pub fn betas(mut self, first: f64, second: f64) -> Self {
-                self.0.betas = (first, second);
+                self.0.start((first, second));
                 self
             }
 
@@ -96,17 +96,33 @@ impl Moments {
     fn new<M: Module + ?Sized>(model: &M, lr: f64) -> Self {
         let slots = Slots::new(model, lr);
         let (first, second) = (slots.zeros(), slots.zeros());
-        let counts = (0..3).flat_map(|_| slots.scalar(0.0)).collect();
-        Self { slots, betas: (0.9, 0.999), eps: 1e-8, first, second, counts }
+        let mut moments = Self { slots, betas: (0.0, 0.0), eps: 1e-8, first, second, counts: None };
+        moments.start((0.9, 0.999));
+        moments
+    }
+
+    /// Before the first step, with these β.
+    fn start(&mut self, betas: (f64, f64)) {
+        self.betas = betas;
+        self.counts = self.slots.cell(&[1.0, 1.0 / (1.0 - betas.0), 1.0 / (1.0 - betas.1).sqrt()]);
+    }
+
+    /// The counts of the step after. c = 1 − βᵗ = −expm1(t ln β), which has no cancellation; it is 1
+    /// from t ln β = −100 on, so β = 0 needs no care.
+    fn counted(&self, counts: &Tensor) -> Tensor {
+        let place = Tensor::iota(counts.device(), 3);
+        let [ln1, ln2] = [self.betas.0, self.betas.1].map(|beta| beta.ln().max(-100.0));
+        let t = counts.select(0, 0) + Lit(1.0);
+        let c = -(Tensor::where_(&place.eq(1), ln1, ln2) * &t).expm1();
+        Tensor::where_(&place.eq(0), t, Tensor::where_(&place.eq(1), c.recip(), c.rsqrt()))
     }
 
     fn update(&self, gradients: &Gradients, decoupled: bool) -> Updates {
         let mut updates = Updates::new();
-        let [step, c1, c2] = self.counts.as_slice() else { return updates };
+        let Some(cell) = &self.counts else { return updates };
+        let counts = cell.value();
+        let (inverse_c1, inverse_root_c2) = (counts.select(0, 1), counts.select(0, 2));
         let (beta1, beta2) = self.betas;
-        let grown = |c: Tensor, beta: f64| &c + (1.0 - &c) * (1.0 - beta);
-        let (new_c1, new_c2) = (grown(c1.value(), beta1), grown(c2.value(), beta2));
-        let root_c2 = new_c2.sqrt();
 
         for (index, slot, mut g) in self.slots.with_gradients(gradients) {
             let lr = self.slots.lr * slot.lr_scale;
@@ -121,20 +137,17 @@ impl Moments {
             let (m, v) = (self.first[index].value(), self.second[index].value());
             let m = &m + (&g - &m) * (1.0 - beta1);
             let v = v * beta2 + &g * &g * (1.0 - beta2);
-            let p = p - &m / (v.sqrt() / &root_c2 + self.eps) * (lr / &new_c1);
+            let p = p - &m * (&inverse_c1 * lr) / (v.sqrt() * &inverse_root_c2 + self.eps);
             updates.push((State::clone(&slot.param), p));
             updates.push((self.first[index].clone(), m));
             updates.push((self.second[index].clone(), v));
         }
-        updates.push((step.clone(), step.value() + 1.0));
-        updates.push((c1.clone(), new_c1));
-        updates.push((c2.clone(), new_c2));
+        updates.push((cell.clone(), self.counted(&counts)));
         updates
     }
 
     fn states(&self) -> Vec<(String, State)> {
-        let names = ["step", "correction1", "correction2"].map(String::from);
-        let counts = names.into_iter().zip(self.counts.iter().cloned());
+        let counts = self.counts.iter().map(|cell| ("counts".to_string(), cell.clone()));
         let moments = self.slots.named("exp_avg", &self.first).chain(self.slots.named("exp_avg_sq", &self.second));
         counts.chain(moments).collect()
     }

@@ -5,6 +5,8 @@ use crate::{Gradients, Number, Tensor};
 /// Scales all gradients so that their common 2-norm is at most `max_norm`, and gives the norm from
 /// before: g ← g · min(1, max_norm / (norm + 1e-6)), as PyTorch does. `None` without gradients.
 ///
+/// A norm that is not finite stops the step, which then changes nothing.
+///
 /// ```
 /// # use kiln::prelude::*;
 /// # let device = Device::open()?;
@@ -23,6 +25,7 @@ pub fn clip_grad_norm(gradients: &mut Gradients, max_norm: impl Number) -> Optio
     let norm = squares.reduce(|sum, square| sum + square)?.sqrt();
     let scale = (max_norm.beside(&norm) / (&norm + 1e-6)).clamp_max(1.0);
     *gradients = gradients.map(|g| g * &scale);
+    gradients.guard(&norm);
     Some(norm)
 }
 

@@ -59,7 +59,7 @@ pub trait Optimizer {
     /// What every cell becomes, given the gradients.
     fn update(&self, gradients: &Gradients) -> Updates;
 
-    /// Everything remembered between steps, by name: `step`, `hidden.weight.exp_avg`, …
+    /// Everything remembered between steps, by name: `hidden.weight.exp_avg`, …
     fn states(&self) -> Vec<(String, State)>;
 
     /// Takes one step. All of it runs as one plan; if the loss is not finite, nothing is changed.
@@ -119,9 +119,12 @@ pub fn take_step(optimizer: &mut (impl Optimizer + ?Sized), from: StepInput<'_>,
     match from {
         StepInput::Loss(loss) => {
             let gradients = loss.backward()?;
-            crate::step(Some(loss), optimizer.update(&gradients), also)
+            crate::step(&[loss], optimizer.update(&gradients), also)
         }
-        StepInput::Gradients(gradients) => crate::step(Some(gradients.loss()), optimizer.update(gradients), also),
+        StepInput::Gradients(gradients) => {
+            let guards: Vec<&Tensor> = gradients.guards().iter().collect();
+            crate::step(&guards, optimizer.update(gradients), also)
+        }
     }
 }
 
@@ -180,11 +183,10 @@ impl Slots {
         self.all.iter().map(|slot| slot.param.group().state(&slot.param.zeros_like())).collect()
     }
 
-    /// A cell of one number.
-    fn scalar(&self, value: f32) -> Vec<State> {
-        // An optimizer of nothing has no device, and needs no cell.
-        let group = self.all.first().map(|slot| slot.param.group());
-        group.iter().map(|group| group.state(&Tensor::new(group.device(), value))).collect()
+    /// A cell of the optimizer's own. An optimizer of nothing has no device, and needs none.
+    fn cell(&self, values: &[f64]) -> Option<State> {
+        let group = self.all.first()?.param.group();
+        Some(group.state(&Tensor::new(group.device(), values)))
     }
 
     /// The names of cells that go with the parameters.

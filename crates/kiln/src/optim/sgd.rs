@@ -20,15 +20,15 @@ pub struct Sgd {
     nesterov: bool,
     /// v of each parameter; none without momentum.
     velocity: Vec<State>,
-    /// 0 before the first step, then 1: whether dampening applies yet. One cell, or none.
-    begun: Vec<State>,
+    /// 0 before the first step, then 1: whether dampening applies yet.
+    begun: Option<State>,
 }
 
 impl Sgd {
     /// Plain gradient descent for the parameters of `model`.
     pub fn new<M: Module + ?Sized>(model: &M, lr: f64) -> Self {
         let slots = Slots::new(model, lr);
-        Self { slots, momentum: 0.0, dampening: 0.0, nesterov: false, velocity: Vec::new(), begun: Vec::new() }
+        Self { slots, momentum: 0.0, dampening: 0.0, nesterov: false, velocity: Vec::new(), begun: None }
     }
 
     settings!(slots);
@@ -45,7 +45,7 @@ impl Sgd {
     #[must_use]
     pub fn dampening(mut self, dampening: f64) -> Self {
         self.dampening = dampening;
-        self.begun = if dampening == 0.0 { Vec::new() } else { self.slots.scalar(0.0) };
+        self.begun = if dampening == 0.0 { None } else { self.slots.cell(&[0.0]) };
         self
     }
 
@@ -74,7 +74,7 @@ impl Optimizer for Sgd {
                 g = g + &p * slot.weight_decay;
             }
             if let Some(velocity) = self.velocity.get(index) {
-                let joins = match self.begun.first() {
+                let joins = match &self.begun {
                     Some(begun) => &g * (1.0 - begun.value() * self.dampening),
                     None => g.clone(),
                 };
@@ -84,7 +84,7 @@ impl Optimizer for Sgd {
             }
             updates.push((State::clone(&slot.param), p - g * (self.slots.lr * slot.lr_scale)));
         }
-        for begun in &self.begun {
+        if let Some(begun) = &self.begun {
             updates.push((begun.clone(), begun.value().ones_like()));
         }
         updates

@@ -34,7 +34,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Cross-entropy and accuracy of `logits` [rows, classes] against `labels` [rows].
+    /// Cross-entropy and accuracy of `logits [rows, classes]` against `labels [rows]`.
     #[track_caller]
     pub fn classification(logits: &Tensor, labels: &Tensor) -> Self {
         let metric = Some(("accuracy", accuracy(logits, labels)));
