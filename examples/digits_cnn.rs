@@ -4,6 +4,7 @@
 
 use kiln::prelude::*;
 
+/// The convolutions have no bias: batch norm takes the mean out again.
 #[derive(Module)]
 struct Cnn {
     conv1: Conv2d,
@@ -17,9 +18,9 @@ struct Cnn {
 impl Cnn {
     fn new(init: &mut Init) -> Self {
         Self {
-            conv1: Conv2d::new(1, 16, 3, init).padding(1),
+            conv1: Conv2d::new(1, 16, 3, init).padding(1).no_bias(),
             norm1: BatchNorm2d::new(16, init),
-            conv2: Conv2d::new(16, 32, 3, init).padding(1),
+            conv2: Conv2d::new(16, 32, 3, init).padding(1).no_bias(),
             norm2: BatchNorm2d::new(32, init),
             out: Linear::new(32 * 2 * 2, 10, init),
             pool: MaxPool2d::new(2),

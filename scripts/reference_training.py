@@ -109,6 +109,8 @@ loss("cross_entropy_both", lambda x, y, w: F.cross_entropy(x, y, w, label_smooth
 loss("cross_entropy_sum", lambda x, y, w: F.cross_entropy(x, y, w, reduction="sum"), z, labels, weight)
 loss("cross_entropy_none", lambda x, y, w: F.cross_entropy(x, y, w, reduction="none"), z, labels, weight)
 loss("cross_entropy_image", F.cross_entropy, torch.randn(2, 3, 4), torch.randint(0, 3, (2, 4)))
+loss("cross_entropy_image_both", lambda x, y, w: F.cross_entropy(x, y, w, label_smoothing=0.1, ignore_index=1), torch.randn(2, 3, 4), torch.randint(0, 3, (2, 4)), torch.rand(3))
+loss("cross_entropy_zero_weight", lambda x, y, w: F.cross_entropy(x, y, w, label_smoothing=0.2), z, labels, torch.tensor([1.0, 2, 0, 1, 0.5]))
 loss("cross_entropy_row", F.cross_entropy, torch.randn(4), torch.tensor(2))
 loss("cross_entropy_huge", F.cross_entropy, 1e4 * torch.randn(6, 5), whole)
 loss("cross_entropy_soft", lambda x, y, w: F.cross_entropy(x, y, w, label_smoothing=0.2), z, torch.softmax(torch.randn(6, 5), 1), weight)

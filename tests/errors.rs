@@ -6,6 +6,7 @@
 use kiln::loss::{self, CrossEntropy};
 use kiln::prelude::*;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::OnceLock;
 
 /// Where the tensors of the rows live.
 struct World {
@@ -14,7 +15,8 @@ struct World {
 
 impl World {
     fn open() -> Self {
-        Self { device: Device::open().unwrap() }
+        static DEVICE: OnceLock<Device> = OnceLock::new();
+        Self { device: DEVICE.get_or_init(|| Device::open().unwrap()).clone() }
     }
 
     /// Ones, f32.
@@ -396,7 +398,7 @@ fn the_first_cause_is_kept() {
 /// Tensors of two devices do not meet.
 #[test]
 fn two_devices() {
-    let (here, there) = (World::open(), World::open());
+    let (here, there) = (World::open(), World { device: Device::open().unwrap() });
     let error = (here.t(&[2]) + there.t(&[2])).eval().unwrap_err();
     assert!(matches!(error, Error::Devices { .. }), "{error:?}");
     assert!(error.to_string().contains("add"), "{error}");

@@ -104,7 +104,8 @@ fn layers_agree_with_pytorch() {
             close(&of("dx"), &along.grad(&[&x]).unwrap()[0], dx, 1e-4);
         }
         for (path, param) in layer.named_parameters() {
-            let got = gradients.as_ref().unwrap().get(&param).unwrap_or_else(|| panic!("{name}.{path} has no gradient"));
+            let got =
+                gradients.as_ref().unwrap().get(&param).unwrap_or_else(|| panic!("{name}.{path} has no gradient"));
             close(&of(&path), &got, &reference.get(&of(&format!("d.{path}"))), 1e-4);
         }
         for (path, value) in layer.state_dict() {
@@ -131,14 +132,16 @@ fn losses_agree_with_pytorch() {
         ("huber", |x, r| huber_loss(x, &r[0], 0.7)),
         ("cross_entropy", |x, r| cross_entropy(x, &r[0])),
         ("cross_entropy_ignored", |x, r| cross_entropy(x, &r[0])),
-        ("cross_entropy_smoothed", |x, r| {
-            CrossEntropy { label_smoothing: 0.2, ..Default::default() }.loss(x, &r[0])
-        }),
+        ("cross_entropy_smoothed", |x, r| CrossEntropy { label_smoothing: 0.2, ..Default::default() }.loss(x, &r[0])),
         ("cross_entropy_weighted", |x, r| weighted(&r[1], 0.0, Reduction::Mean).loss(x, &r[0])),
         ("cross_entropy_both", |x, r| weighted(&r[1], 0.2, Reduction::Mean).loss(x, &r[0])),
         ("cross_entropy_sum", |x, r| weighted(&r[1], 0.0, Reduction::Sum).loss(x, &r[0])),
         ("cross_entropy_none", |x, r| weighted(&r[1], 0.0, Reduction::None).loss(x, &r[0])),
         ("cross_entropy_image", |x, r| cross_entropy(x, &r[0])),
+        ("cross_entropy_image_both", |x, r| {
+            CrossEntropy { ignore_index: 1, ..weighted(&r[1], 0.1, Reduction::Mean) }.loss(x, &r[0])
+        }),
+        ("cross_entropy_zero_weight", |x, r| weighted(&r[1], 0.2, Reduction::Mean).loss(x, &r[0])),
         ("cross_entropy_row", |x, r| cross_entropy(x, &r[0])),
         ("cross_entropy_huge", |x, r| cross_entropy(x, &r[0])),
         ("cross_entropy_soft", |x, r| weighted(&r[1], 0.2, Reduction::Mean).loss(x, &r[0])),
@@ -170,8 +173,20 @@ fn losses_refuse_shapes_that_do_not_fit() {
     let device = Device::open().unwrap();
     let (x, y) = (Tensor::zeros(&device, [4, 3]), Tensor::zeros(&device, [4, 1]));
     let labels = Tensor::new(&device, [0i32, 1, 2]);
-    for loss in [mse_loss(&x, &y), l1_loss(&x, &y), cross_entropy(&x, &labels), cross_entropy(&x, &y)] {
-        assert!(matches!(loss.eval(), Err(Error::Shape { .. })), "{:?}", loss.eval());
+    let five = CrossEntropy { weight: Some(Tensor::ones(&device, [5])), ..Default::default() };
+    let (fits, soft) = (Tensor::new(&device, [0i32, 1, 2, 0]), Tensor::ones(&device, [4, 3]));
+    for loss in [
+        mse_loss(&x, &y),
+        l1_loss(&x, &y),
+        kl_div(&x, &y, Reduction::Mean),
+        cross_entropy(&x, &labels),
+        cross_entropy(&x, &y),
+        five.loss(&x, &fits),
+        five.loss(&x, &soft),
+        nll_loss(&x, &labels),
+    ] {
+        let error = loss.eval().unwrap_err();
+        assert!(matches!(&error, Error::Shape { .. }) && error.to_string().contains("tests/layers.rs"), "{error}");
     }
     let bad = Tensor::new(&device, [0i32, 1, 3, 0]);
     let error = cross_entropy(&x, &bad).item().unwrap_err();
@@ -216,8 +231,10 @@ fn wrong_sizes_surface_as_errors_with_the_layers_path() {
     assert!(norm.forward(&Tensor::zeros(&device, [5, 3])).eval().is_err());
     assert!(GroupNorm::new(3, 4, &mut init).forward(&Tensor::zeros(&device, [2, 4])).eval().is_err());
     assert!(LayerNorm::new(4, &mut init).forward(&Tensor::zeros(&device, [2, 5])).eval().is_err());
-    assert!(Embedding::new(4, 2, &mut init).forward(&Tensor::new(&device, [4i32])).eval().is_err()
-        || Embedding::new(4, 2, &mut init).forward(&Tensor::new(&device, [4i32])).to_vec::<f32>().is_err());
+    assert!(
+        Embedding::new(4, 2, &mut init).forward(&Tensor::new(&device, [4i32])).eval().is_err()
+            || Embedding::new(4, 2, &mut init).forward(&Tensor::new(&device, [4i32])).to_vec::<f32>().is_err()
+    );
     assert!(Conv2d::new(3, 8, 3, &mut init).forward(&Tensor::zeros(&device, [1, 2, 8, 8])).eval().is_err());
     assert!(Conv2d::grouped(3, 8, 3, 0, &mut init).forward(&Tensor::zeros(&device, [1, 3, 8, 8])).eval().is_err());
 }

@@ -15,7 +15,10 @@ struct Block {
 #[derive(Module)]
 enum Head {
     Plain(Linear),
-    Wide { first: Linear, second: Linear },
+    Wide {
+        first: Linear,
+        second: Linear,
+    },
     #[allow(dead_code)]
     Nothing,
 }
@@ -55,11 +58,7 @@ fn linear(init: &mut Init) -> Linear {
 }
 
 fn model(init: &mut Init) -> Model<Relu> {
-    let mut block = || Block {
-        norm: BatchNorm1d::new(2, init),
-        linear: linear(init),
-        drop: Dropout::new(0.5, init),
-    };
+    let mut block = || Block { norm: BatchNorm1d::new(2, init), linear: linear(init), drop: Dropout::new(0.5, init) };
     let layers = vec![block(), block()];
     Model {
         layers,
@@ -86,14 +85,29 @@ fn paths_are_those_of_a_state_dict() {
     let model = model(&mut init);
     let names: Vec<String> = model.named_parameters().into_iter().map(|(name, _)| name).collect();
     let want = [
-        "layers.0.norm.weight", "layers.0.norm.bias", "layers.0.linear.weight",
-        "layers.1.norm.weight", "layers.1.norm.bias", "layers.1.linear.weight",
-        "1.weight", "self_attn.0.weight", "self_attn.1.weight", "head.first.weight", "head.second.weight",
-        "option.weight", "boxed.weight", "tuple.0.weight", "array.0.weight", "array.1.weight",
+        "layers.0.norm.weight",
+        "layers.0.norm.bias",
+        "layers.0.linear.weight",
+        "layers.1.norm.weight",
+        "layers.1.norm.bias",
+        "layers.1.linear.weight",
+        "1.weight",
+        "self_attn.0.weight",
+        "self_attn.1.weight",
+        "head.first.weight",
+        "head.second.weight",
+        "option.weight",
+        "boxed.weight",
+        "tuple.0.weight",
+        "array.0.weight",
+        "array.1.weight",
     ];
     assert_eq!(names, want);
     let states: Vec<String> = model.named_states().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(states[..3], ["running_mean", "running_var", "num_batches_tracked"].map(|n| format!("layers.0.norm.{n}")));
+    assert_eq!(
+        states[..3],
+        ["running_mean", "running_var", "num_batches_tracked"].map(|n| format!("layers.0.norm.{n}"))
+    );
     let counters: Vec<String> = model.named_counters().into_iter().map(|(name, _)| name).collect();
     assert_eq!(counters, ["layers.0.drop", "layers.1.drop"]);
     assert_eq!(model.state_dict().len(), want.len() + 6);
@@ -119,7 +133,8 @@ fn a_shared_parameter_is_trained_once_and_saved_under_both_names() {
 fn train_and_eval_reach_every_layer() {
     let device = Device::open().unwrap();
     let mut init = Init::new(&device, 0);
-    let block = Block { norm: BatchNorm1d::new(2, &mut init), linear: linear(&mut init), drop: Dropout::new(0.5, &mut init) };
+    let block =
+        Block { norm: BatchNorm1d::new(2, &mut init), linear: linear(&mut init), drop: Dropout::new(0.5, &mut init) };
     let x = Tensor::new(&device, [[1.0f32, 2.0], [3.0, -4.0]]);
     let forward = || block.drop.forward(&block.linear.forward(&block.norm.forward(&x))).to_vec::<f32>().unwrap();
     let statistics = || block.norm.running_mean.to_vec::<f32>().unwrap();

@@ -7,7 +7,7 @@
 
 mod cases;
 
-use cases::compare::{Mistake, mistakes};
+use cases::compare::{Mistake, Verdict, judge};
 use cases::{Case, FAMILIES, Table, reference};
 use kiln::Device;
 use std::cell::RefCell;
@@ -34,7 +34,7 @@ thread_local! {
 }
 
 /// A row that panics is a mistake like another, and must not hide the rest.
-fn run(case: &Case) -> Vec<Mistake> {
+fn run(case: &Case) -> Verdict {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let loud = take_hook();
@@ -46,18 +46,26 @@ fn run(case: &Case) -> Vec<Mistake> {
         }));
     });
     PANIC.set(Some(String::new()));
-    let found = catch_unwind(AssertUnwindSafe(|| mistakes(device(), case)));
+    let found = catch_unwind(AssertUnwindSafe(|| judge(device(), case)));
     let text = PANIC.take().unwrap_or_default();
-    found.unwrap_or_else(|_| vec![(f64::INFINITY, format!("{}: PANIC: {text}", case.name))])
+    found.unwrap_or_else(|_| Verdict::fatal(format!("{}: PANIC: {text}", case.name)))
+}
+
+/// The row that comes nearest to its tolerance, or passes it furthest.
+fn nearest(rows: &[Case], verdicts: &[Verdict], of: fn(&Verdict) -> f64) -> String {
+    let most = rows.iter().zip(verdicts).max_by(|a, b| of(a.1).total_cmp(&of(b.1)));
+    most.map_or(String::new(), |(row, verdict)| format!("{:.0} % in {}", 100.0 * of(verdict), row.name))
 }
 
 /// Runs the rows of a family; fails with all that is wrong, the worst first.
 fn check(family: &str) {
     let (rows, start) = (rows(family), Instant::now());
-    let found: Vec<Vec<Mistake>> = rows.iter().map(run).collect();
-    let right = found.iter().filter(|mistakes| mistakes.is_empty()).count();
+    let verdicts: Vec<Verdict> = rows.iter().map(run).collect();
+    let right = verdicts.iter().filter(|verdict| verdict.mistakes.is_empty()).count();
     println!("{family}: {right} of {} rows right, {:.1} s", rows.len(), start.elapsed().as_secs_f64());
-    let mut found: Vec<Mistake> = found.into_iter().flatten().collect();
+    let (out, gradient) = (nearest(&rows, &verdicts, |v| v.forward), nearest(&rows, &verdicts, |v| v.gradient));
+    println!("{family}: greatest part of the tolerance: forward {out}, gradient {gradient}");
+    let mut found: Vec<Mistake> = verdicts.into_iter().flat_map(|verdict| verdict.mistakes).collect();
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
     let list: Vec<String> = found.into_iter().map(|(_, what)| what).collect();
     assert!(list.is_empty(), "{family}: {} wrong\n{}", list.len(), list.join("\n"));

@@ -80,7 +80,8 @@ fn every_type_and_odd_names_make_the_round_trip() {
     .into_iter()
     .map(|(name, tensor)| (name.to_string(), tensor))
     .collect();
-    let metadata: Metadata = [("note", "a \"quote\""), ("z", ""), ("format", "pt")].map(|(k, v)| (k.into(), v.into())).into();
+    let metadata: Metadata =
+        [("note", "a \"quote\""), ("z", ""), ("format", "pt")].map(|(k, v)| (k.into(), v.into())).into();
     let path = dir.file("all.safetensors");
     store::save_tensors(&tensors, &metadata, &path).unwrap();
     let (read, meta) = store::load_tensors(&device, &path).unwrap();
@@ -99,7 +100,12 @@ fn other_types_are_converted_or_refused() {
     let dir = Scratch::new("convert");
     let path = dir.file("t.safetensors");
     let read = |dtype: &str, bytes: &[u8]| {
-        let n = bytes.len() / match dtype { "F64" | "I64" | "U64" => 8, "F16" | "BF16" | "I16" | "U16" => 2, _ => 1 };
+        let n = bytes.len()
+            / match dtype {
+                "F64" | "I64" | "U64" => 8,
+                "F16" | "BF16" | "I16" | "U16" => 2,
+                _ => 1,
+            };
         fs::write(&path, file(dtype, &format!("[{n}]"), bytes)).unwrap();
         store::load_tensors(&device, &path).and_then(|(t, _)| t["t"].to_vec::<f64>())
     };

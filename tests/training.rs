@@ -12,7 +12,6 @@ use kiln::data::digits;
 use kiln::nn::StateDict;
 use kiln::optim::take_step;
 use kiln::prelude::*;
-use kiln::train::Ending;
 
 fn reference(device: &Device) -> StateDict {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/training.safetensors");
@@ -117,11 +116,7 @@ fn optimizers_walk_as_pytorchs_do() {
         ("sgd_nesterov", |m| Box::new(Sgd::new(m, 0.1).momentum(0.9).nesterov()), Clip::Off),
         ("sgd_dampened", |m| Box::new(Sgd::new(m, 0.1).momentum(0.9).dampening(0.5)), Clip::Off),
         ("adam", |m| Box::new(Adam::new(m, 0.02)), Clip::Off),
-        (
-            "adam_decay",
-            |m| Box::new(Adam::new(m, 0.02).betas(0.8, 0.95).eps(1e-6).weight_decay(0.1)),
-            Clip::Off,
-        ),
+        ("adam_decay", |m| Box::new(Adam::new(m, 0.02).betas(0.8, 0.95).eps(1e-6).weight_decay(0.1)), Clip::Off),
         ("adamw", |m| Box::new(AdamW::new(m, 0.02).weight_decay(0.1)), Clip::Off),
         ("clip_norm", |m| Box::new(Sgd::new(m, 0.5)), Clip::Norm),
         ("clip_value", |m| Box::new(Sgd::new(m, 0.5)), Clip::Value),
@@ -244,6 +239,22 @@ fn a_bad_step_changes_nothing() {
 }
 
 #[test]
+fn a_clipped_gradient_that_is_not_finite_changes_nothing() {
+    let device = Device::open().unwrap();
+    let model = Linear::new(2, 2, &mut Init::new(&device, 0));
+    let mut sgd = Sgd::new(&model, 0.1).momentum(0.9);
+    let before = bits(&model);
+    // The loss is finite, but the root has no slope at 0.
+    let loss = (&model.weight * 0.0).abs().sqrt().sum() + 1.0;
+    let mut gradients = loss.backward().unwrap();
+    let norm = clip_grad_norm(&mut gradients, 1.0).unwrap();
+    let refused = sgd.step_with(&gradients, &[&norm]).and_then(|()| loss.item().map(drop));
+    assert!(matches!(refused, Err(Error::NotFinite { .. })), "{refused:?}");
+    assert_eq!(bits(&model), before);
+    assert!(sgd.state_dict().values().all(|v| v.to_vec::<f32>().unwrap().iter().all(|&x| x == 0.0)));
+}
+
+#[test]
 fn frozen_parameters_stay() {
     let device = Device::open().unwrap();
     let model = mlp(&mut Init::new(&device, 0));
@@ -316,87 +327,37 @@ fn the_trainer_ends_when_asked_and_on_nan() {
     let (train, _) = digits::split(&device).unwrap();
     let (model, mut optimizer) = remembering(&device, 3);
     let asked = Trainer::new(5).stop_flag(Arc::new(AtomicBool::new(true)));
-    let history = asked.fit(&model, &mut optimizer, &train, None, |(x, y)| {
-        Outcome::classification(&model.forward(x), y)
-    });
+    let history =
+        asked.fit(&model, &mut optimizer, &train, None, |(x, y)| Outcome::classification(&model.forward(x), y));
     assert_eq!(history.unwrap().ending, Ending::Interrupted);
 
     let before = bits(&model);
-    let refused = Trainer::new(5).fit(&model, &mut optimizer, &train, None, |(x, y)| {
-        Outcome::classification(&model.forward(&(x / 0.0)), y)
-    });
+    let refused = Trainer::new(5)
+        .fit(&model, &mut optimizer, &train, None, |(x, y)| Outcome::classification(&model.forward(&(x / 0.0)), y));
     assert!(matches!(refused, Err(Error::NotFinite { .. })), "{refused:?}");
     assert_eq!(bits(&model), before);
 }
 
-/// The network of `kiln train digits --model mlp`.
-fn digits_mlp(init: &mut Init) -> Sequential {
-    Sequential::new()
-        .push(Linear::new(64, 128, init))
-        .push(Relu)
-        .push(Dropout::new(0.2, init))
-        .push(Linear::new(128, 64, init))
-        .push(Relu)
-        .push(Dropout::new(0.2, init))
-        .push(Linear::new(64, 10, init))
-}
-
-/// The network of `kiln train digits --model cnn`.
-fn digits_cnn(init: &mut Init) -> Sequential {
-    Sequential::new()
-        .push(Conv2d::new(1, 32, 3, init).padding(1))
-        .push(BatchNorm2d::new(32, init))
-        .push(Relu)
-        .push(MaxPool2d::new(2))
-        .push(Conv2d::new(32, 64, 3, init).padding(1))
-        .push(BatchNorm2d::new(64, init))
-        .push(Relu)
-        .push(MaxPool2d::new(2))
-        .push(Flatten::default())
-        .push(Dropout::new(0.25, init))
-        .push(Linear::new(256, 10, init))
-}
-
-fn digits_accuracy(image: &[usize], epochs: usize, seed: u64, model: fn(&mut Init) -> Sequential) -> f64 {
+/// Few epochs of a small network; the goals over five seeds are held in crates/cli/src/digits.rs.
+#[test]
+fn a_network_reads_digits() {
     let device = Device::open().unwrap();
     let (train, test) = digits::split(&device).unwrap();
-    let (train, test) = (train.reshaped(image).unwrap(), test.reshaped(image).unwrap());
-    let model = model(&mut Init::new(&device, seed));
-    let mut optimizer = AdamW::new(&model, 3e-3);
-    Trainer::new(epochs)
-        .seed(seed)
-        .schedule(|step, total| schedule::cosine(3e-3, step, total, 0.0))
-        .fit(&model, &mut optimizer, &train, None, |(x, y)| Outcome::classification(&model.forward(x), y))
+    let mut init = Init::new(&device, 0);
+    let model = Sequential::new()
+        .push(Linear::new(64, 64, &mut init))
+        .push(Silu)
+        .push(LayerNorm::new(64, &mut init))
+        .push(Linear::new(64, 10, &mut init));
+    let mut sgd = Sgd::new(&model, 0.1).momentum(0.9).nesterov();
+    Trainer::new(8)
+        .schedule(|step, total| schedule::one_cycle(0.1, step, total))
+        .fit(&model, &mut sgd, &train, None, |(x, y)| Outcome::classification(&model.forward(x), y))
         .unwrap();
     model.eval();
     let (x, y) = test.all();
-    f64::from(accuracy(&model.forward(&x), &y).item().unwrap())
-}
-
-/// The goals over five seeds: mean at least `mean`, the worst at most 0.8 points below it.
-fn reaches(goal: f64, accuracies: &[f64]) {
-    let mean = accuracies.iter().sum::<f64>() / accuracies.len() as f64;
-    let worst = accuracies.iter().copied().fold(1.0, f64::min);
-    println!("mean {mean:.4}, worst {worst:.4}: {accuracies:.4?}");
-    assert!(mean >= goal && worst >= mean - 0.008, "{accuracies:?}");
-}
-
-#[test]
-fn the_mlp_reads_digits() {
-    let one = digits_accuracy(&[64], 12, 0, digits_mlp);
-    assert!(one > 0.95, "{one}");
-}
-
-#[test]
-#[ignore = "five trainings: a minute on a software adapter; scripts/test runs it"]
-fn the_mlp_reaches_its_goal() {
-    reaches(0.970, &[0, 1, 2, 3, 4].map(|seed| digits_accuracy(&[64], 40, seed, digits_mlp)));
-}
-
-#[test]
-#[ignore = "five trainings: minutes on a software adapter; scripts/test runs it"]
-fn the_cnn_reaches_its_goal() {
-    reaches(0.983, &[0, 1, 2, 3, 4].map(|seed| digits_accuracy(&[1, 8, 8], 15, seed, digits_cnn)));
+    let right = accuracy(&model.forward(&x), &y).item().unwrap();
+    assert!(right > 0.95, "{right}");
 }
 
 fn scratch(name: &str) -> PathBuf {

@@ -29,8 +29,8 @@ impl Default for Tolerance {
     }
 }
 
-/// The greatest error, as a message if it is above `bound`. A NaN equals a NaN only, an infinity itself only.
-fn worst(got: &[f64], want: &Want, bound: f64, scale: Scale) -> Option<(f64, String)> {
+/// The greatest error and what it is. A NaN equals a NaN only, an infinity itself only.
+fn worst(got: &[f64], want: &Want, bound: f64, scale: Scale) -> (f64, String) {
     let largest = want.numbers.iter().filter(|w| w.is_finite()).fold(0.0, |m: f64, w| m.max(w.abs()));
     let error = |got: f64, want: f64| {
         let unit = match scale {
@@ -44,40 +44,61 @@ fn worst(got: &[f64], want: &Want, bound: f64, scale: Scale) -> Option<(f64, Str
             _ => f64::INFINITY,
         }
     };
-    let bound = if want.exact { 0.0 } else { bound };
     let errors = got.iter().zip(&want.numbers).map(|(&g, &w)| error(g, w));
     let wrong = errors.clone().filter(|&e| e > bound).count();
-    let (at, greatest) = errors.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0));
-    let what = || {
-        format!("[{at}] is {} not {}, error {greatest:.1e}, {wrong} of {} wrong", got[at], want.numbers[at], got.len())
-    };
-    (greatest > bound).then(|| (greatest, what()))
+    match errors.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)) {
+        None => (0.0, String::new()),
+        Some((at, most)) => {
+            let what = format!("[{at}] is {} not {}, error {most:.1e}", got[at], want.numbers[at]);
+            (most, format!("{what}, {wrong} of {} wrong", got.len()))
+        }
+    }
 }
 
 /// A mistake: how great, and what.
 pub type Mistake = (f64, String);
 
-/// Compares `got` with what is recorded as `part` of the row.
-fn check(case: &Case, part: &str, index: usize, got: &Tensor, mistakes: &mut Vec<Mistake>) {
-    let name = format!("{}:{part}{index}", case.name);
-    let Some(want) = reference::want(&case.name, part, index) else {
-        mistakes.push((f64::INFINITY, format!("{name}: PyTorch has no such result")));
-        return;
-    };
-    let bound = if part == "out" { case.tolerance.forward } else { case.tolerance.gradient };
-    let read = got.shape().and_then(|shape| Ok((shape.to_vec(), got.to_vec::<f64>()?)));
-    match read {
-        Err(error) => mistakes.push((f64::INFINITY, format!("{name}: {error}"))),
-        Ok((shape, _)) if shape != want.shape => {
-            mistakes.push((f64::INFINITY, format!("{name}: shape {shape:?}, not {:?}", want.shape)));
+/// What is to be said of a row.
+#[derive(Default)]
+pub struct Verdict {
+    pub mistakes: Vec<Mistake>,
+    /// The greatest error of a result, and of a gradient, as a part of what is allowed.
+    pub forward: f64,
+    pub gradient: f64,
+}
+
+impl Verdict {
+    /// Something that makes comparing numbers pointless.
+    pub fn fatal(what: String) -> Self {
+        Self { mistakes: vec![(f64::INFINITY, what)], ..Self::default() }
+    }
+
+    /// Compares `got` with what is recorded as `part` of the row.
+    fn check(&mut self, case: &Case, part: &str, index: usize, got: &Tensor) {
+        let name = format!("{}:{part}{index}", case.name);
+        let mut refuse = |error, what: String| self.mistakes.push((error, format!("{name}: {what}")));
+        let Some(want) = reference::want(&case.name, part, index) else {
+            return refuse(f64::INFINITY, "PyTorch has no such result".into());
+        };
+        let (shape, numbers) = match got.shape().and_then(|shape| Ok((shape, got.to_vec::<f64>()?))) {
+            Ok(read) => read,
+            Err(error) => return refuse(f64::INFINITY, error.to_string()),
+        };
+        if shape[..] != want.shape[..] {
+            return refuse(f64::INFINITY, format!("shape {shape}, not {:?}", want.shape));
         }
-        Ok(_) if got.dtype().to_string() != want.dtype => {
-            mistakes.push((f64::INFINITY, format!("{name}: {}, not {}", got.dtype(), want.dtype)));
+        if got.dtype().to_string() != want.dtype {
+            return refuse(f64::INFINITY, format!("{}, not {}", got.dtype(), want.dtype));
         }
-        Ok((_, numbers)) => {
-            let found = worst(&numbers, &want, bound, case.tolerance.scale);
-            mistakes.extend(found.map(|(error, what)| (error, format!("{name}: {what}"))));
+        let out = part == "out";
+        let bound = if out { case.tolerance.forward } else { case.tolerance.gradient };
+        let bound = if want.exact { f64::MIN_POSITIVE } else { bound };
+        let (error, what) = worst(&numbers, &want, bound, case.tolerance.scale);
+        if error > bound {
+            refuse(error, what);
         }
+        let most = if out { &mut self.forward } else { &mut self.gradient };
+        *most = most.max(error / bound);
     }
 }
 
@@ -97,50 +118,44 @@ fn weighed(device: &Device, name: &str, stream: u64, tensors: &[Tensor]) -> Resu
 type Answer = (&'static str, usize, Tensor);
 
 /// Runs a row and compares everything that PyTorch answered.
-pub fn mistakes(device: &Device, case: &Case) -> Vec<Mistake> {
+pub fn judge(device: &Device, case: &Case) -> Verdict {
     let name = &case.name;
-    let fatal = |what: String| vec![(f64::INFINITY, format!("{name}: {what}"))];
     match reference::rows().get(name) {
-        None => return fatal("not in tests/data/reference.bin: add it to scripts/reference.py".into()),
+        None => Verdict::fatal(format!("{name}: not in tests/data/reference.bin: add it to scripts/reference.py")),
         Some(mark) if *mark != fingerprint(name, &case.inputs) => {
-            return fatal("the inputs are not those of scripts/reference.py".into());
+            Verdict::fatal(format!("{name}: the inputs are not those of scripts/reference.py"))
         }
-        Some(_) => {}
+        Some(_) => {
+            let verdict = ask(device, case, true);
+            if verdict.mistakes.is_empty() { ask(device, case, false) } else { verdict }
+        }
     }
-    let mut found = ask(device, case, true);
-    if found.is_empty() {
-        found = ask(device, case, false);
-    }
-    found
 }
 
 /// Asks for every answer of a row: in one plan, as a training step does, or one after another.
-fn ask(device: &Device, case: &Case, together: bool) -> Vec<Mistake> {
+fn ask(device: &Device, case: &Case, together: bool) -> Verdict {
     let name = &case.name;
-    let fatal = |what: String| vec![(f64::INFINITY, format!("{name}: {what}"))];
     let inputs: Vec<Tensor> = case.inputs.iter().enumerate().map(|(k, input)| input.tensor(device, name, k)).collect();
     let outs = (case.run)(&inputs);
-    if reference::want(name, "out", outs.len()).is_some() {
-        return fatal(format!("PyTorch gives more than {} results", outs.len()));
-    }
     let mut answers: Vec<Answer> = outs.iter().enumerate().map(|(j, out)| ("out", j, out.clone())).collect();
     if let Err(error) = gradients(device, case, &inputs, outs, &mut answers) {
-        return fatal(error.to_string());
+        return Verdict::fatal(format!("{name}: {error}"));
+    }
+    if answers.len() != reference::count(name) {
+        return Verdict::fatal(format!("{name}: {} results, not {}", answers.len(), reference::count(name)));
     }
     if together {
         // What is wrong with it, each tensor will say when it is read.
         let _ = Tensor::eval_all(&answers.iter().map(|(_, _, tensor)| tensor).collect::<Vec<_>>());
-    } else if answers.len() == 1 {
-        return Vec::new();
     }
-    let mut found = Vec::new();
+    let mut verdict = Verdict::default();
     for (part, index, tensor) in &answers {
-        check(case, part, *index, tensor, &mut found);
+        verdict.check(case, part, *index, tensor);
     }
     if !together {
-        found.iter_mut().for_each(|(_, what)| what.push_str(" (asked for one after another)"));
+        verdict.mistakes.iter_mut().for_each(|(_, what)| what.push_str(" (asked for one after another)"));
     }
-    found
+    verdict
 }
 
 /// Adds the gradients of a row, and their gradients, where PyTorch recorded them.

@@ -32,6 +32,19 @@ fn file() -> &'static SafeTensors<'static> {
     TENSORS.get_or_init(|| SafeTensors::deserialize(FILE).expect("the reference file is a safetensors file"))
 }
 
+/// How many tensors are recorded for a row.
+pub fn count(row: &str) -> usize {
+    static COUNTS: OnceLock<HashMap<String, usize>> = OnceLock::new();
+    let counts = COUNTS.get_or_init(|| {
+        let mut counts = HashMap::new();
+        for (name, _) in file().names().iter().filter_map(|name| name.rsplit_once(':')) {
+            *counts.entry(name.to_string()).or_default() += 1;
+        }
+        counts
+    });
+    counts.get(row).copied().unwrap_or(0)
+}
+
 /// The tensor recorded as `row:part`, if there is one.
 pub fn want(row: &str, part: &str, index: usize) -> Option<Want> {
     let tensor = file().tensor(&format!("{row}:{part}{index}")).ok()?;

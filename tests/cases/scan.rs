@@ -10,8 +10,7 @@ pub fn scan(t: &mut Table) {
     for (op, fun) in rows {
         for n in [0, 1, 3, 17, 65, 129, 1000] {
             let x = if op == "cumsum" { f(&[3, n]) } else { f_in(&[3, n], 0.9, 1.1) };
-            // Partial sums of either sign, and their gradients: up to 1,000 terms that cancel.
-            t.case(format!("scan/{op}/rows/{n}"), [x], move |x| fun(&x[0], 1)).contraction();
+            t.case(format!("scan/{op}/rows/{n}"), [x], move |x| fun(&x[0], 1));
         }
         t.case(format!("scan/{op}/axis0"), [f_in(&[17, 5], 0.5, 1.5)], move |x| fun(&x[0], 0));
         t.case(format!("scan/{op}/axis1"), [f_in(&[3, 17, 5], 0.5, 1.5)], move |x| fun(&x[0], 1));

@@ -78,6 +78,8 @@ enum Inst {
     Random { kind: Random, layout: Layout, key: [usize; 3] },
     Apply { node: u32, args: Vec<usize> },
     Gather { node: u32, from: Operand, dtype: DType, layout: Layout, stride: isize, extent: usize, index: usize },
+    /// An index, noticed if it is out of range: what a gather from 0, 1, … gives.
+    Check { node: u32, extent: usize, index: usize },
     Concat(Vec<usize>),
     /// The value where the layout is inside of its masks, else zero.
     Masked { value: usize, layout: Layout },
@@ -347,6 +349,12 @@ impl Slot<'_, '_> {
         let (x, index) = (graph.inputs(node)[0], graph.inputs(node)[1]);
         let (dtype, shape) = (graph.dtype(node), graph.shape(node));
         let (base, views) = self.kernel.choice.resolve(graph, x);
+        let counting = matches!(graph.op(base), Op::Iota) && graph.role(base) == Role::Compute && !self.kernel.choice.stored(base);
+        if counting && views.is_empty() {
+            let extent = graph.shape(base)[axis];
+            let index = self.value(index, &self.spread(index, &shape, chain))?;
+            return Ok(self.push(Inst::Check { node, extent, index }, dtype));
+        }
         let memory = graph.role(base) == Role::Leaf || self.kernel.choice.stored(base);
         if !memory || self.kernel.members.contains(&base) || self.primary.is_some_and(|(p, _)| p == base) {
             return Err(if memory { Refusal::Slot } else { Refusal::Store(x) });
@@ -401,7 +409,7 @@ impl Slot<'_, '_> {
     fn layouts(&self) -> Vec<&Layout> {
         let of = |inst: &'_ Inst| match inst {
             Inst::Load { .. } | Inst::Iota(_) | Inst::Random { .. } | Inst::Gather { .. } | Inst::Masked { .. } => true,
-            Inst::Primary | Inst::Const(_) | Inst::Scalar(_) | Inst::Apply { .. } | Inst::Concat(_) => false,
+            Inst::Primary | Inst::Const(_) | Inst::Scalar(_) | Inst::Apply { .. } | Inst::Check { .. } | Inst::Concat(_) => false,
         };
         self.insts.iter().filter(|(i, _)| of(i)).filter_map(|(i, _)| layout_of(i)).collect()
     }
@@ -447,7 +455,7 @@ impl Slot<'_, '_> {
         let one = runs.iter().map(|(_, r)| r.len()).sum::<usize>() == 1;
         let d = inner.end - 1;
         let straight = |l: &&Layout| !l.masked() && (l.strides[d] == 0 || (l.strides[d] == 1 && l.offset % 4 == 0));
-        let gathers = self.insts.iter().any(|(i, _)| matches!(i, Inst::Gather { .. }));
+        let gathers = self.insts.iter().any(|(i, _)| matches!(i, Inst::Gather { .. } | Inst::Check { .. }));
         tail && one && !gathers && extent(inner) > 4 && self.layouts().iter().all(straight)
     }
 
@@ -598,6 +606,10 @@ impl Slot<'_, '_> {
             Inst::Random { kind, layout, key } => self.write_random(at, *kind, layout, key, grid, text),
             Inst::Apply { node, args } => self.apply(*node, args),
             Inst::Gather { .. } => self.write_gather(at, inst, grid, text)?,
+            Inst::Check { node, extent, index } => {
+                self.check_index(at, *node, *extent, *index, grid, text);
+                format!("I(g{at})")
+            }
             Inst::Concat(parts) => self.write_concat(parts, dtype),
             Inst::Masked { value, layout } => {
                 let inside = self.inside(layout, grid);
@@ -721,14 +733,14 @@ impl Slot<'_, '_> {
         format!("{ty}({})", lanes.join(", "))
     }
 
-    fn write_gather(&mut self, at: usize, inst: &Inst, grid: &Grid, text: &mut String) -> Result<String, Refusal> {
-        let Inst::Gather { node, from, dtype, layout, stride, extent, index } = inst else { return Err(Refusal::Slot) };
-        let extent = self.kernel.param("u32", Word::Fixed(*extent as u32));
-        let site = self.kernel.param("u32", Word::Site(*node));
+    /// The index as `g{at}`, brought into range; one that was not is reported.
+    fn check_index(&mut self, at: usize, node: u32, extent: usize, index: usize, grid: &Grid, text: &mut String) {
+        let extent = self.kernel.param("u32", Word::Fixed(extent as u32));
+        let site = self.kernel.param("u32", Word::Site(node));
         self.kernel.report();
-        let row = self.row_of(*index, grid);
+        let row = self.row_of(index, grid);
         let _ = writeln!(text, "    let k{at} = U(v{index});");
-        if grid.lanes == 4 && !self.uniform(*index, grid) {
+        if grid.lanes == 4 && !self.uniform(index, grid) {
             let _ = writeln!(text, "    let b{at} = k{at} >= U({extent});");
             let first = format!("select(select(select(3u, 2u, b{at}.z), 1u, b{at}.y), 0u, b{at}.x)");
             let _ = writeln!(text, "    if any(b{at}) {{ out_of_range({site}, {row} + {first}); }}");
@@ -736,6 +748,11 @@ impl Slot<'_, '_> {
             let _ = writeln!(text, "    if any(k{at} >= U({extent})) {{ out_of_range({site}, {row}); }}");
         }
         let _ = writeln!(text, "    let g{at} = min(k{at}, U({extent} - 1u));");
+    }
+
+    fn write_gather(&mut self, at: usize, inst: &Inst, grid: &Grid, text: &mut String) -> Result<String, Refusal> {
+        let Inst::Gather { node, from, dtype, layout, stride, extent, index } = inst else { return Err(Refusal::Slot) };
+        self.check_index(at, *node, *extent, *index, grid, text);
         let address = self.address(layout, grid, &format!("a{at}"), text);
         let along = if *stride == 1 { String::new() } else { format!(" * {}", self.kernel.param("u32", Word::Fixed(*stride as i32 as u32))) };
         let same = self.uniform(*index, grid);
@@ -755,10 +772,12 @@ impl Slot<'_, '_> {
 
     /// The place of an index in its own tensor, for the fault record.
     fn row_of(&mut self, mut index: usize, grid: &Grid) -> String {
-        while let Inst::Apply { node, args } = &self.insts[index].0
-            && matches!(self.kernel.graph.op(*node), Op::Cast)
-        {
-            index = args[0];
+        loop {
+            index = match &self.insts[index].0 {
+                Inst::Apply { node, args } if matches!(self.kernel.graph.op(*node), Op::Cast) => args[0],
+                Inst::Check { index, .. } => *index,
+                _ => break,
+            };
         }
         match &self.insts[index].0 {
             Inst::Load { layout, .. } if !layout.is_linear() && layout.strides.iter().any(|&s| s != 0) && !layout.masked() => format!("a{index}"),
@@ -775,6 +794,7 @@ impl Slot<'_, '_> {
             Inst::Iota(layout) | Inst::Random { layout, .. } => inner_stride(layout, grid) == 0,
             Inst::Gather { layout, index, .. } => inner_stride(layout, grid) == 0 && self.uniform(*index, grid),
             Inst::Apply { args, .. } => args.iter().all(|&a| self.uniform(a, grid)),
+            Inst::Check { index, .. } => self.uniform(*index, grid),
         }
     }
 

@@ -11,6 +11,8 @@ use std::collections::HashSet;
 
 /// Up to so many elements a dispatch costs more than the work, and what is alike only in size is put together.
 const SMALL: usize = 256;
+/// Up to so many elements cells of one size are replaced together: step counts, bias corrections.
+const COUNTERS: usize = 8;
 
 /// What is in memory, and which kernels there are.
 pub(crate) struct Choice {
@@ -303,7 +305,7 @@ impl Fuser<'_> {
             let mut here: HashSet<u32> = HashSet::new();
             let mut must = false;
             for &(by, repeats) in &self.uses[at] {
-                must |= repeats && self.weight[at] > 4;
+                must |= repeats && self.weight[at] > 8;
                 if elementwise(graph, by) && !self.stored[by as usize] {
                     here.extend(&sites[by as usize]);
                 } else {
@@ -341,7 +343,7 @@ impl Fuser<'_> {
                 continue;
             }
             let size = graph.shape(graph.writes[w].value).numel();
-            let alike = (0..w).find(|&v| size <= SMALL && graph.shape(graph.writes[v].value).numel() == size && !self.lessons.alone.contains(&v));
+            let alike = (0..w).find(|&v| size <= COUNTERS && graph.shape(graph.writes[v].value).numel() == size && !self.lessons.alone.contains(&v));
             if let Some(other) = alike.filter(|_| self.fusion) {
                 group[w] = group[other];
             }

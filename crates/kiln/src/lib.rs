@@ -76,7 +76,7 @@ pub mod prelude {
         RmsNorm, Selu, Sequential, Sigmoid, Silu, Softmax, Softplus, Softsign, Tanh, Visitor,
     };
     pub use crate::optim::{Adam, AdamW, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
-    pub use crate::train::{Outcome, Trainer};
+    pub use crate::train::{Ending, Epoch, Figures, History, Outcome, Trainer};
     pub use crate::{schedule, store};
     pub use crate::{Conv, DType, Device, Error, Gradients, PadMode, Param, Pool, Result, Rng, Shape, State, Tensor};
 }

@@ -1,7 +1,6 @@
 //! Losses. Each is a formula in tensor ops; the plan joins it with what comes before.
 
-use crate::composed;
-use crate::{DType, Lit, Tensor};
+use crate::{DType, Lit, Tensor, composed};
 
 /// How the losses of single elements become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,7 +35,7 @@ pub fn mse_loss(x: &Tensor, y: &Tensor) -> Tensor {
 /// (x − y)², reduced as asked.
 #[track_caller]
 pub fn mse_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
-    alike("mse_loss", x, y).unwrap_or_else(|| reduction.of(&(x - y).square()))
+    compare("mse_loss", x, y, || reduction.of(&(x - y).square()))
 }
 
 /// Mean of |x − y|. `x` and `y` must have the same shape.
@@ -48,7 +47,7 @@ pub fn l1_loss(x: &Tensor, y: &Tensor) -> Tensor {
 /// |x − y|, reduced as asked.
 #[track_caller]
 pub fn l1_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
-    alike("l1_loss", x, y).unwrap_or_else(|| reduction.of(&(x - y).abs()))
+    compare("l1_loss", x, y, || reduction.of(&(x - y).abs()))
 }
 
 /// With d = |x − y|: mean of d²/(2·beta) where d < beta, of d − beta/2 elsewhere. PyTorch's default
@@ -58,14 +57,14 @@ pub fn smooth_l1_loss(x: &Tensor, y: &Tensor, beta: f64) -> Tensor {
     if beta <= 0.0 {
         return l1_loss(x, y);
     }
-    alike("smooth_l1_loss", x, y).unwrap_or_else(|| (huber(x, y, beta) / beta).mean())
+    compare("smooth_l1_loss", x, y, || (huber(x, y, beta) / beta).mean())
 }
 
 /// With d = |x − y|: mean of d²/2 where d < delta, of delta·(d − delta/2) elsewhere. PyTorch's
 /// default for delta is 1.
 #[track_caller]
 pub fn huber_loss(x: &Tensor, y: &Tensor, delta: f64) -> Tensor {
-    alike("huber_loss", x, y).unwrap_or_else(|| huber(x, y, delta).mean())
+    compare("huber_loss", x, y, || huber(x, y, delta).mean())
 }
 
 /// With c = min(|x − y|, delta): c·(|x − y| − c/2), which is both branches in one.
@@ -143,6 +142,12 @@ impl CrossEntropy {
         composed("cross_entropy", || self.of_logits(logits, labels))
     }
 
+    /// The loss of log-probabilities against class indices.
+    #[track_caller]
+    pub fn nll(&self, logp: &Tensor, labels: &Tensor) -> Tensor {
+        composed("nll_loss", || self.rows("nll_loss", logp, labels, |picked| -picked, Some(logp)))
+    }
+
     fn of_logits(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
         let axis = class_axis(logits);
         if labels.dtype().is_float() {
@@ -151,39 +156,24 @@ impl CrossEntropy {
         if self.label_smoothing > 0.0 {
             return self.nll(&logits.log_softmax(axis), labels);
         }
-        self.rows("cross_entropy", logits, labels, |picked, _| {
+        let loss = |picked: &Tensor| {
             // ln Σ exp(z − z[label]): exact where the label's logit is the largest. The shift is held
             // fixed, and the term behind it, which is zero, brings in the label's gradient.
             let shift = picked.detach();
             (logits - shift.unsqueeze(axis)).logsumexp(axis, false) + (shift - picked)
-        })
+        };
+        self.rows("cross_entropy", logits, labels, loss, None)
     }
 
-    /// The loss of log-probabilities against class indices.
-    #[track_caller]
-    pub fn nll(&self, logp: &Tensor, labels: &Tensor) -> Tensor {
-        let (axis, smoothing) = (class_axis(logp), self.label_smoothing);
-        self.rows("nll_loss", logp, labels, |picked, weight| {
-            if smoothing == 0.0 {
-                return -picked;
-            }
-            // Σ w·logp over the classes, relative to the label's own weight, which multiplies it later.
-            let all = match (&self.weight, weight) {
-                (Some(weights), Some(own)) => (logp * along(weights, logp, axis)).sum_axes(axis, false) / own,
-                _ => logp.sum_axes(axis, false),
-            };
-            picked * (smoothing - 1.0) - all * (smoothing / extent(logp, axis) as f64)
-        })
-    }
-
-    /// Reduces a loss of each row, which `loss` makes of the score at the label and the label's weight.
-    #[track_caller]
+    /// Reduces the loss of each row, which `loss` makes of the score at its label; `logp` is what label
+    /// smoothing spreads over.
     fn rows(
         &self,
         op: &'static str,
         scores: &Tensor,
         labels: &Tensor,
-        loss: impl FnOnce(&Tensor, Option<&Tensor>) -> Tensor,
+        loss: impl FnOnce(&Tensor) -> Tensor,
+        logp: Option<&Tensor>,
     ) -> Tensor {
         let axis = class_axis(scores);
         let (Ok(shape), Ok(rows)) = (scores.shape(), labels.shape()) else {
@@ -193,22 +183,34 @@ impl CrossEntropy {
         if rows[..] != want[..] {
             return Tensor::bad_shape(op, &[scores, labels], "labels need the shape of the scores without the classes");
         }
-        // The ignored label is no class: it is looked up as class 0 and then weighted with 0.
+        if let Some(error) = self.bad_weight(op, scores, axis) {
+            return error;
+        }
+        // The ignored label is no class: it is looked up as class 0 and its row then left out.
         let counts = labels.ne(self.ignore_index);
         let label = Tensor::where_(&counts, labels, 0);
         let classes = Tensor::iota(scores.device(), extent(scores, axis));
         let hit = label.unsqueeze(axis).eq(along(&classes, scores, axis));
         let picked = Tensor::where_(&hit, scores, Lit(0.0)).sum_axes(axis, false);
         // Looking the label up notices one that is no class; of the others it finds the label itself.
-        let looked_up = classes.index_select(0, &label.reshape(-1)).reshape(rows);
-        let own = self.weight.as_ref().map(|weight| weight.index_select(0, &label.reshape(-1)).reshape(rows));
-        let losses = loss(&picked, own.as_ref()) + (looked_up - label).cast(DType::F32);
-        let counts = counts.cast(DType::F32);
-        let weight = match own {
-            Some(own) => own * counts,
-            None => counts,
+        let looked_up = |of: &Tensor| of.index_select(0, &label.reshape(-1)).reshape(rows);
+        let losses = loss(&picked) + (looked_up(&classes) - &label).cast(DType::F32);
+        let losses = Tensor::where_(&counts, losses, Lit(0.0));
+        let (losses, weight) = match &self.weight {
+            Some(weight) => (losses * looked_up(weight), Tensor::where_(&counts, looked_up(weight), Lit(0.0))),
+            None => (losses, counts.cast(DType::F32)),
         };
-        let losses = losses * &weight;
+        let losses = match logp.filter(|_| self.label_smoothing > 0.0) {
+            Some(logp) => {
+                let all = match &self.weight {
+                    Some(weight) => (logp * along(weight, logp, axis)).sum_axes(axis, false),
+                    None => logp.sum_axes(axis, false),
+                };
+                let spread = Tensor::where_(&counts, all, Lit(0.0));
+                losses * (1.0 - self.label_smoothing) - spread * (self.label_smoothing / extent(logp, axis) as f64)
+            }
+            None => losses,
+        };
         match self.reduction {
             // times the reciprocal: the gradient of each row is then a product, which fuses anywhere
             Reduction::Mean => losses.sum() * weight.sum().recip(),
@@ -217,29 +219,33 @@ impl CrossEntropy {
     }
 
     /// −Σ p · weight · logp over the classes; the mean is over rows, whatever the weights.
-    #[track_caller]
     fn probabilities(&self, logp: &Tensor, p: &Tensor, axis: i64) -> Tensor {
-        if let Some(error) = alike("cross_entropy", logp, p) {
+        if let Some(error) = self.bad_weight("cross_entropy", logp, axis) {
             return error;
         }
-        let classes = extent(logp, axis) as f64;
-        let p = if self.label_smoothing > 0.0 {
-            p * (1.0 - self.label_smoothing) + self.label_smoothing / classes
-        } else {
-            p.clone()
-        };
-        let terms = match &self.weight {
-            Some(weight) => logp * along(weight, logp, axis) * p,
-            None => logp * p,
-        };
-        self.reduction.of(&-terms.sum_axes(axis, false))
+        compare("cross_entropy", logp, p, || {
+            let spread = self.label_smoothing / extent(logp, axis) as f64;
+            let p = if self.label_smoothing > 0.0 { p * (1.0 - self.label_smoothing) + spread } else { p.clone() };
+            let terms = match &self.weight {
+                Some(weight) => logp * along(weight, logp, axis) * p,
+                None => logp * p,
+            };
+            self.reduction.of(&-terms.sum_axes(axis, false))
+        })
+    }
+
+    /// The error of a weight that is not one number for each class.
+    fn bad_weight(&self, op: &'static str, scores: &Tensor, axis: i64) -> Option<Tensor> {
+        let weight = self.weight.as_ref()?;
+        let fits = weight.shape().is_ok_and(|shape| shape[..] == [extent(scores, axis)]);
+        (!fits).then(|| Tensor::bad_shape(op, &[scores, weight], "weight needs one number for each class"))
     }
 }
 
 /// Mean of −(y·ln p + (1 − y)·ln(1 − p)); each logarithm is at least −100, as in PyTorch.
 #[track_caller]
 pub fn binary_cross_entropy(p: &Tensor, y: &Tensor) -> Tensor {
-    alike("binary_cross_entropy", p, y).unwrap_or_else(|| {
+    compare("binary_cross_entropy", p, y, || {
         let (yes, no) = (p.ln().clamp_min(Lit(-100.0)), (-p).log1p().clamp_min(Lit(-100.0)));
         -(y * yes + (Lit(1.0) - y) * no).mean()
     })
@@ -268,19 +274,17 @@ impl BinaryCrossEntropy {
     /// The loss of `logits` against `y`, numbers in 0..=1 of the same shape.
     #[track_caller]
     pub fn loss(&self, logits: &Tensor, y: &Tensor) -> Tensor {
-        if let Some(error) = alike("binary_cross_entropy_with_logits", logits, y) {
-            return error;
-        }
-        // -ln sigmoid(z) = softplus(-z), which is max(-z, 0) + ln(1 + e^-|z|).
-        let doubt = -logits.logsigmoid();
-        let doubt = match &self.pos_weight {
-            Some(pos) => doubt * ((pos - Lit(1.0)) * y + Lit(1.0)),
-            None => doubt,
-        };
-        let losses = (Lit(1.0) - y) * logits + doubt;
-        self.reduction.of(&match &self.weight {
-            Some(weight) => losses * weight,
-            None => losses,
+        compare("binary_cross_entropy_with_logits", logits, y, || {
+            let doubt = -logits.logsigmoid(); // -ln σ(z) = softplus(-z)
+            let doubt = match &self.pos_weight {
+                Some(pos) => doubt * ((pos - Lit(1.0)) * y + Lit(1.0)),
+                None => doubt,
+            };
+            let losses = (Lit(1.0) - y) * logits + doubt;
+            self.reduction.of(&match &self.weight {
+                Some(weight) => losses * weight,
+                None => losses,
+            })
         })
     }
 }
@@ -292,7 +296,7 @@ impl BinaryCrossEntropy {
 /// examples is `kl_div(.., Reduction::Sum) / batch`.
 #[track_caller]
 pub fn kl_div(logp: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
-    alike("kl_div", logp, y).unwrap_or_else(|| {
+    compare("kl_div", logp, y, || {
         let safe = y.clamp_min(Lit(f32::MIN_POSITIVE));
         let entropy = Tensor::where_(&y.gt(Lit(0.0)), y * safe.ln(), Lit(0.0));
         reduction.of(&(entropy - y * logp))
@@ -317,11 +321,12 @@ fn along(vector: &Tensor, like: &Tensor, axis: i64) -> Tensor {
     vector.reshape(dims)
 }
 
-/// The error of two operands whose shapes differ: broadcasting in a loss is almost always a mistake.
+/// A loss of two operands of the same shape. Broadcasting in a loss is almost always a mistake, so
+/// other shapes are an error.
 #[track_caller]
-fn alike(op: &'static str, x: &Tensor, y: &Tensor) -> Option<Tensor> {
-    match (x.shape(), y.shape()) {
-        (Ok(a), Ok(b)) if a[..] != b[..] => Some(Tensor::bad_shape(op, &[x, y], "the shapes differ")),
-        _ => None,
-    }
+fn compare(op: &'static str, x: &Tensor, y: &Tensor, loss: impl FnOnce() -> Tensor) -> Tensor {
+    composed(op, || match (x.shape(), y.shape()) {
+        (Ok(a), Ok(b)) if a[..] != b[..] => Tensor::bad_shape(op, &[x, y], "the shapes differ"),
+        _ => loss(),
+    })
 }

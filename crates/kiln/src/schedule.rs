@@ -59,7 +59,8 @@ pub fn one_cycle(max: f64, t: usize, total: usize) -> f64 {
     let end = total as f64 - 1.0;
     let peak = (0.3 * total as f64 - 1.0).max(0.0);
     let t = t as f64;
-    let (from, to, way) = if t < peak { (first, max, t / peak) } else { (max, last, (t - peak) / (end - peak).max(1.0)) };
+    let (from, to, way) =
+        if t < peak { (first, max, t / peak) } else { (max, last, (t - peak) / (end - peak).max(1.0)) };
     let way = way.min(1.0);
     to + (from - to) / 2.0 * (1.0 + (PI * way).cos())
 }
@@ -88,11 +89,7 @@ mod tests {
                 |t| super::cosine(0.1, t, 20, 0.01),
                 [0.1, 0.0950952935885, 0.0620395509268, 0.055, 0.0105540246732],
             ),
-            (
-                "linear",
-                |t| super::linear(0.1, t, 1.0 / 3.0, 1.0, 5),
-                [0.0333333333333, 0.0733333333333, 0.1, 0.1, 0.1],
-            ),
+            ("linear", |t| super::linear(0.1, t, 1.0 / 3.0, 1.0, 5), [0.0333333333333, 0.0733333333333, 0.1, 0.1, 0.1]),
             ("polynomial", |t| super::polynomial(0.1, t, 20, 2.0), [0.1, 0.07225, 0.03025, 0.025, 0.00025]),
             (
                 "one_cycle",

@@ -11,11 +11,11 @@ mod pool;
 mod sequential;
 mod state_dict;
 
+pub use crate::init::Init;
 pub use activation::{
     Elu, Flatten, Gelu, GeluTanh, Hardsigmoid, Hardswish, Identity, LeakyRelu, LogSigmoid, LogSoftmax, Mish, Relu,
     Relu6, Selu, Sigmoid, Silu, Softmax, Softplus, Softsign, Tanh,
 };
-pub use crate::init::Init;
 pub use conv::{Conv1d, Conv2d};
 pub use dropout::Dropout;
 pub use kiln_derive::Module;

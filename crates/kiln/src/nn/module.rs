@@ -110,12 +110,20 @@ pub trait Module {
 
     /// Training mode: dropout drops, batch norm uses the batch's statistics. The mode at first.
     fn train(&self) {
-        walk(self, |_, leaf| if let Leaf::Mode(mode) = leaf { mode.set(true) });
+        walk(self, |_, leaf| {
+            if let Leaf::Mode(mode) = leaf {
+                mode.set(true)
+            }
+        });
     }
 
     /// Evaluation mode: no dropout, running statistics.
     fn eval(&self) {
-        walk(self, |_, leaf| if let Leaf::Mode(mode) = leaf { mode.set(false) });
+        walk(self, |_, leaf| {
+            if let Leaf::Mode(mode) = leaf {
+                mode.set(false)
+            }
+        });
     }
 
     /// Leaves every parameter out of gradients from now on.
@@ -305,7 +313,28 @@ macro_rules! nothing {
 }
 
 nothing!(
-    (), bool, char, i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, f32, f64, str, String, Tensor, Device, DType, Conv, Pool,
+    (),
+    bool,
+    char,
+    i8,
+    i16,
+    i32,
+    i64,
+    isize,
+    u8,
+    u16,
+    u32,
+    u64,
+    usize,
+    f32,
+    f64,
+    str,
+    String,
+    Tensor,
+    Device,
+    DType,
+    Conv,
+    Pool,
 );
 
 impl<T: ?Sized> Module for PhantomData<T> {

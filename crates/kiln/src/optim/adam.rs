@@ -38,9 +38,9 @@ struct Moments {
     eps: f64,
     first: Vec<State>,
     second: Vec<State>,
-    /// t, 1/c₁ and 1/√c₂ of the coming step, so that the parameters need only to read them; none
+    /// t, 1/c₁ and 1/√c₂ of the coming step, so that the parameters need only to read them; empty
     /// for an optimizer of nothing.
-    counts: Option<State>,
+    counts: Vec<State>,
 }
 
 /// Adam's builder methods and its `Optimizer`, which differ only in where the decay goes.
@@ -96,7 +96,7 @@ impl Moments {
     fn new<M: Module + ?Sized>(model: &M, lr: f64) -> Self {
         let slots = Slots::new(model, lr);
         let (first, second) = (slots.zeros(), slots.zeros());
-        let mut moments = Self { slots, betas: (0.0, 0.0), eps: 1e-8, first, second, counts: None };
+        let mut moments = Self { slots, betas: (0.0, 0.0), eps: 1e-8, first, second, counts: Vec::new() };
         moments.start((0.9, 0.999));
         moments
     }
@@ -104,24 +104,21 @@ impl Moments {
     /// Before the first step, with these β.
     fn start(&mut self, betas: (f64, f64)) {
         self.betas = betas;
-        self.counts = self.slots.cell(&[1.0, 1.0 / (1.0 - betas.0), 1.0 / (1.0 - betas.1).sqrt()]);
+        let values = [1.0, 1.0 / (1.0 - betas.0), 1.0 / (1.0 - betas.1).sqrt()];
+        self.counts = self.slots.numbers(&values);
     }
 
     /// The counts of the step after. c = 1 − βᵗ = −expm1(t ln β), which has no cancellation; it is 1
     /// from t ln β = −100 on, so β = 0 needs no care.
-    fn counted(&self, counts: &Tensor) -> Tensor {
-        let place = Tensor::iota(counts.device(), 3);
-        let [ln1, ln2] = [self.betas.0, self.betas.1].map(|beta| beta.ln().max(-100.0));
-        let t = counts.select(0, 0) + Lit(1.0);
-        let c = -(Tensor::where_(&place.eq(1), ln1, ln2) * &t).expm1();
-        Tensor::where_(&place.eq(0), t, Tensor::where_(&place.eq(1), c.recip(), c.rsqrt()))
+    fn counted(&self, t: &Tensor) -> [Tensor; 3] {
+        let t = t + Lit(1.0);
+        let [c1, c2] = [self.betas.0, self.betas.1].map(|beta| -(&t * beta.ln().max(-100.0)).expm1());
+        [t, c1.recip(), c2.rsqrt()]
     }
 
     fn update(&self, gradients: &Gradients, decoupled: bool) -> Updates {
         let mut updates = Updates::new();
-        let Some(cell) = &self.counts else { return updates };
-        let counts = cell.value();
-        let (inverse_c1, inverse_root_c2) = (counts.select(0, 1), counts.select(0, 2));
+        let [t, inverse_c1, inverse_root_c2] = &self.counts[..] else { return updates };
         let (beta1, beta2) = self.betas;
 
         for (index, slot, mut g) in self.slots.with_gradients(gradients) {
@@ -137,17 +134,18 @@ impl Moments {
             let (m, v) = (self.first[index].value(), self.second[index].value());
             let m = &m + (&g - &m) * (1.0 - beta1);
             let v = v * beta2 + &g * &g * (1.0 - beta2);
-            let p = p - &m * (&inverse_c1 * lr) / (v.sqrt() * &inverse_root_c2 + self.eps);
+            let p = p - &m * (inverse_c1 * lr) / (v.sqrt() * inverse_root_c2 + self.eps);
             updates.push((State::clone(&slot.param), p));
             updates.push((self.first[index].clone(), m));
             updates.push((self.second[index].clone(), v));
         }
-        updates.push((cell.clone(), self.counted(&counts)));
+        updates.extend(self.counts.iter().cloned().zip(self.counted(t)));
         updates
     }
 
     fn states(&self) -> Vec<(String, State)> {
-        let counts = self.counts.iter().map(|cell| ("counts".to_string(), cell.clone()));
+        let names = ["step", "inverse_c1", "inverse_root_c2"];
+        let counts = names.iter().map(ToString::to_string).zip(self.counts.iter().cloned());
         let moments = self.slots.named("exp_avg", &self.first).chain(self.slots.named("exp_avg_sq", &self.second));
         counts.chain(moments).collect()
     }

@@ -183,10 +183,10 @@ impl Slots {
         self.all.iter().map(|slot| slot.param.group().state(&slot.param.zeros_like())).collect()
     }
 
-    /// A cell of the optimizer's own. An optimizer of nothing has no device, and needs none.
-    fn cell(&self, values: &[f64]) -> Option<State> {
-        let group = self.all.first()?.param.group();
-        Some(group.state(&Tensor::new(group.device(), values)))
+    /// Cells of the optimizer's own, one number each. An optimizer of nothing has no device, and needs none.
+    fn numbers(&self, values: &[f64]) -> Vec<State> {
+        let group = self.all.first().map(|slot| slot.param.group());
+        group.iter().flat_map(|group| values.iter().map(|&v| group.state(&Tensor::new(group.device(), v as f32)))).collect()
     }
 
     /// The names of cells that go with the parameters.

@@ -1,8 +1,8 @@
 //! Stochastic gradient descent.
 
 use super::{Optimizer, Slots, Updates, settings};
-use crate::{Gradients, State};
 use crate::nn::Module;
+use crate::{Gradients, State};
 
 /// Gradient descent with momentum, as PyTorch has it:
 /// ```text
@@ -45,7 +45,7 @@ impl Sgd {
     #[must_use]
     pub fn dampening(mut self, dampening: f64) -> Self {
         self.dampening = dampening;
-        self.begun = if dampening == 0.0 { None } else { self.slots.cell(&[0.0]) };
+        self.begun = if dampening == 0.0 { None } else { self.slots.numbers(&[0.0]).pop() };
         self
     }
 

@@ -1,0 +1,120 @@
+//! Fusion changes no answer: random expressions, with their gradients, on a device that fuses and on one that runs an
+//! operation at a time. (`tests/reference.rs` is run both ways too; this finds combinations that nobody wrote down.)
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use kiln::prelude::*;
+
+/// How many expressions are tried. Each has about a dozen operations.
+const EXPRESSIONS: u64 = 300;
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+
+    fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len())]
+    }
+
+    /// Numbers in -1..1.
+    fn tensor(&mut self, device: &Device, shape: &[usize]) -> Tensor {
+        let count = shape.iter().product();
+        let numbers: Vec<f32> = (0..count).map(|_| self.below(1 << 20) as f32 / (1 << 19) as f32 - 1.0).collect();
+        Tensor::from_vec(device, numbers, shape)
+    }
+}
+
+const SHAPES: [&[usize]; 9] = [&[], &[5], &[4, 5], &[5, 4], &[3, 4, 5], &[1, 5], &[4, 1], &[8, 8], &[3, 1, 5]];
+
+/// One more expression of those there are; it may be wrong, then it is not used.
+fn grow(random: &mut Random, pool: &[Tensor]) -> Tensor {
+    let x = random.pick(pool);
+    let y = random.pick(pool);
+    let axis = random.below(x.rank().max(1)) as i64;
+    let extent = x.shape().map_or(1, |s| s.get(axis as usize).copied().unwrap_or(1));
+    match random.below(30) {
+        0 => x.tanh(),
+        1 => x.sigmoid() - 0.5,
+        2 => x.square() * 0.5,
+        3 => (x * 0.5).exp() - 1.0,
+        4 => x / (x.abs() + 1.0),
+        5..=7 => (x + y) * 0.5,
+        8 | 9 => x * y,
+        10 => x - y.detach(),
+        11 => Tensor::where_(&x.gt(y), x, y * 0.25),
+        12 => x.maximum(y),
+        13 => x.sum_axes(axis, random.below(2) == 0) * 0.3,
+        14 => x.mean_axes(axis, true),
+        15 => x.amax(axis, random.below(2) == 0),
+        16 => x.transpose(0, -1),
+        17 => x.flip(axis),
+        18 => x.slice(axis, 1, i64::MAX, 1 + random.below(2) as i64),
+        19 => x.reshape([-1]),
+        20 => x.unsqueeze(axis),
+        21 => x.pad(&[(1, 0)], PadMode::Constant(0.5)),
+        22 => Tensor::cat(&[x, y], axis),
+        23 => x.softmax(axis),
+        24 => x.matmul(y) * 0.3,
+        25 => x.matmul(&y.mt()) * 0.3,
+        26 => x.layer_norm(1, None, None, 0.1),
+        27 => x.cumsum(axis) * 0.3,
+        28 => {
+            let index: Vec<i32> = (0..3).map(|_| random.below(extent.max(1)) as i32).collect();
+            x.index_select(axis, &Tensor::from_vec(x.device(), index, &[3]))
+        }
+        _ => x.expand([2, 1, 1, 1]).squeeze(1).sum_axes(0, false) * 0.3,
+    }
+}
+
+/// The last expressions that grew from `seed`, and the gradients of their sum.
+fn answers(device: &Device, seed: u64) -> Vec<Tensor> {
+    let random = &mut Random(seed << 20);
+    let mut leaves = Vec::new();
+    for _ in 0..4 {
+        let shape = *random.pick(&SHAPES);
+        leaves.push(random.tensor(device, shape));
+    }
+    let mut pool = leaves.clone();
+    for _ in 0..14 {
+        let more = grow(random, &pool);
+        if more.shape().is_ok_and(|shape| shape.numel() <= 2000 && shape.rank() <= 5) {
+            pool.push(more);
+        }
+    }
+    let outs = pool.split_off(pool.len().saturating_sub(3).max(4));
+    let mut loss = Tensor::zeros(device, [0i64; 0]);
+    for out in &outs {
+        loss = loss + (out * random.tensor(device, &out.shape().unwrap())).sum();
+    }
+    let grads = loss.grad(&leaves.iter().collect::<Vec<_>>()).unwrap();
+    outs.into_iter().chain([loss]).chain(grads).collect()
+}
+
+#[test]
+fn fusion_changes_no_answer() {
+    let (fused, plain) = (Device::open().unwrap(), Device::open().unwrap());
+    (fused.set_fusion(true), plain.set_fusion(false));
+    let mut wrong = Vec::new();
+    for seed in 0..EXPRESSIONS {
+        let (got, want) = (answers(&fused, seed), answers(&plain, seed));
+        if seed % 2 == 0 {
+            Tensor::eval_all(&got.iter().collect::<Vec<_>>()).unwrap();
+        }
+        for (at, (got, want)) in got.iter().zip(&want).enumerate() {
+            let (got, want) = (got.to_vec::<f32>().unwrap(), want.to_vec::<f32>().unwrap());
+            let error = got.iter().zip(&want).map(|(g, w)| (g - w).abs() / (1.0 + w.abs()));
+            let worst = error.fold(0.0, |m: f32, e| if e.is_nan() { f32::INFINITY } else { m.max(e) });
+            if got.len() != want.len() || worst > 2e-5 {
+                wrong.push(format!("expression {seed}, answer {at} of {} elements: off by {worst:.1e}", want.len()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}

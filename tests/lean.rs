@@ -1,0 +1,167 @@
+//! What a step may cost once it is warm: no new pipeline, bind group or buffer, flat memory, few dispatches.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+use kiln::gpu::Counters;
+use kiln::loss::cross_entropy;
+use kiln::nn::Init;
+use kiln::optim::{Adam, Optimizer};
+use kiln::prelude::*;
+
+#[derive(Module)]
+struct Mlp {
+    first: Linear,
+    second: Linear,
+    third: Linear,
+}
+
+impl Mlp {
+    fn new(sizes: [usize; 4], init: &mut Init) -> Self {
+        let [a, b, c, d] = sizes;
+        Self { first: Linear::new(a, b, init), second: Linear::new(b, c, init), third: Linear::new(c, d, init) }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.third.forward(&self.second.forward(&self.first.forward(x).relu()).relu())
+    }
+}
+
+fn device() -> Device {
+    Device::open().unwrap()
+}
+
+/// A fresh batch each time, as from a loader.
+fn batch(device: &Device, rows: usize, inputs: usize, classes: usize, seed: usize) -> (Tensor, Tensor) {
+    let number = |i: usize| ((i * 2_654_435_761 + seed * 40_503) % 1000) as f32 / 500.0 - 1.0;
+    let x = Tensor::from_vec(device, (0..rows * inputs).map(number).collect(), &[rows, inputs]);
+    let y = Tensor::from_vec(device, (0..rows).map(|i| ((i + seed) % classes) as i32).collect(), &[rows]);
+    (x, y)
+}
+
+/// What was made between two readings.
+fn made(before: &Counters, after: &Counters) -> [u64; 3] {
+    [after.pipelines - before.pipelines, after.bind_groups - before.bind_groups, after.buffers - before.buffers]
+}
+
+#[test]
+fn a_thousand_steps_make_nothing_new() {
+    let device = device();
+    let model = Mlp::new([16, 32, 32, 4], &mut Init::new(&device, 1));
+    let mut adam = Adam::new(&model, 1e-3);
+    let mut losses = Vec::with_capacity(1100);
+    let mut before = device.counters();
+    for i in 0..1040 {
+        if i == 40 {
+            before = device.counters();
+        }
+        let (x, y) = batch(&device, if i % 2 == 0 { 32 } else { 24 }, 16, 4, i);
+        let loss = cross_entropy(&model.forward(&x), &y);
+        adam.set_lr(1e-3 / (1.0 + i as f64));
+        adam.step(&loss).unwrap();
+        losses.push(loss);
+    }
+    assert_eq!(made(&before, &device.counters()), [0, 0, 0]);
+    assert!(losses.iter().all(|l| l.item().unwrap().is_finite()));
+}
+
+#[test]
+fn memory_is_flat_over_ten_thousand_steps() {
+    let device = device();
+    let model = Mlp::new([4, 8, 8, 2], &mut Init::new(&device, 1));
+    let mut adam = Adam::new(&model, 1e-3);
+    let mut live = 0;
+    for i in 0..10_000 {
+        let (x, y) = batch(&device, 8, 4, 2, i);
+        adam.step(&cross_entropy(&model.forward(&x), &y)).unwrap();
+        if i == 100 {
+            live = device.counters().live_bytes;
+        } else if i % 1000 == 999 {
+            assert_eq!(device.counters().live_bytes, live, "after {i} steps");
+        }
+        if i % 64 == 0 {
+            device.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn new_sizes_compile_little() {
+    let device = device();
+    let model = Mlp::new([16, 32, 32, 4], &mut Init::new(&device, 1));
+    let mut adam = Adam::new(&model, 1e-3);
+    let mut step = |rows: usize| {
+        let (x, y) = batch(&device, rows, 16, 4, rows);
+        adam.step(&cross_entropy(&model.forward(&x), &y)).unwrap();
+        device.counters().pipelines
+    };
+    let start = device.counters().pipelines;
+    let first = step(64) - start;
+    let sizes: Vec<usize> = (0..50).map(|i| 2 + (i * 37) % 253).collect();
+    let mut last = 0;
+    for &rows in &sizes {
+        last = step(rows);
+    }
+    assert!(last - start <= 2 * first, "{first} pipelines at first, {} after 50 sizes", last - start);
+    // sizes of classes that were all seen: multiples of four, and odd ones
+    for rows in [68, 132, 67, 131, 200, 201] {
+        step(rows);
+    }
+    assert_eq!(step(68), last, "a size in a class already seen compiles nothing");
+}
+
+#[test]
+fn a_step_is_few_dispatches() {
+    let device = device();
+    let model = Mlp::new([784, 512, 256, 10], &mut Init::new(&device, 1));
+    let mut adam = Adam::new(&model, 1e-3);
+    let mut count = 0;
+    for i in 0..3 {
+        let (x, y) = batch(&device, 128, 784, 10, i);
+        x.eval().unwrap();
+        let before = device.counters().dispatches;
+        adam.step(&cross_entropy(&model.forward(&x), &y)).unwrap();
+        count = device.counters().dispatches - before;
+    }
+    let fused = std::env::var("KILN_FUSE").map_or(true, |v| v != "0");
+    assert!(!fused || count <= 20, "{count} dispatches in a step of an MLP with Adam");
+}
+
+/// A user's softmax and layer norm, written in plain operations.
+#[test]
+fn plain_formulas_are_three_kernels() {
+    if std::env::var("KILN_FUSE").is_ok_and(|v| v == "0") {
+        return;
+    }
+    let device = device();
+    let x = Tensor::from_vec(&device, (0..64 * 48).map(|i| (i % 31) as f32).collect(), &[64, 48]);
+    let count = |y: Tensor| {
+        let before = device.counters().dispatches;
+        y.eval().unwrap();
+        device.counters().dispatches - before
+    };
+    let e = (&x - x.amax(-1, true)).exp();
+    let softmax = &e / e.sum_axes(-1, true);
+    assert!(count(softmax) <= 3, "softmax from plain operations");
+    let centered = &x - x.mean_axes(-1, true);
+    let norm = &centered / (centered.square().mean_axes(-1, true) + 1e-5).sqrt();
+    assert!(count(norm) <= 3, "layer norm from plain operations");
+}
+
+/// A gradient of ten thousand operations deep, and its dropping, must not use up the stack.
+#[test]
+fn deep_graphs_do_not_recurse() {
+    let device = device();
+    let x = Tensor::ones(&device, [4]);
+    x.eval().unwrap();
+    let mut y = x.clone();
+    for _ in 0..20_000 {
+        y = y + 1.0;
+    }
+    drop(y);
+    let mut y = x.clone();
+    for _ in 0..400 {
+        y = y * 1.01;
+    }
+    let g = y.sum().grad(&[&x]).unwrap();
+    assert!((g[0].to_vec::<f32>().unwrap()[0] - 1.01f32.powi(400)).abs() < 1e-2);
+}
