@@ -1,6 +1,6 @@
 //! Training steps of three small models, timed; the numbers of the README come from here.
 //!
-//!     cargo bench --bench steps            # all three
+//!     cargo bench --bench steps            # all of them
 //!     cargo bench --bench steps -- gpt     # one of them
 //!
 //! Data and initial weights are integer hashes of the index, so other frameworks can run the same steps and must get
@@ -222,11 +222,11 @@ fn main() -> Result<()> {
             Ok(loss)
         })?;
     }
-    if wanted("gpt") {
-        let net = Gpt::new(&init, 2, 128, 4, 64, 256);
+    for (name, layers) in [("gpt", 2), ("gpt4", 4)].into_iter().filter(|(name, _)| wanted(name)) {
+        let net = Gpt::new(&init, layers, 128, 4, 64, 256);
         let (x, y) = (ids(&device, &[8, 64], 61, 256), ids(&device, &[512], 62, 256));
         let mut adam = AdamW::new(&net, 3e-4);
-        time(&device, "gpt", || {
+        time(&device, name, || {
             let loss = kiln::loss::cross_entropy(&net.forward(&x).reshape([512, 256]), &y);
             adam.step(&loss)?;
             Ok(loss)

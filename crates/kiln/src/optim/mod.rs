@@ -186,7 +186,10 @@ impl Slots {
     /// Cells of the optimizer's own, one number each. An optimizer of nothing has no device, and needs none.
     fn numbers(&self, values: &[f64]) -> Vec<State> {
         let group = self.all.first().map(|slot| slot.param.group());
-        group.iter().flat_map(|group| values.iter().map(|&v| group.state(&Tensor::new(group.device(), v as f32)))).collect()
+        group
+            .iter()
+            .flat_map(|group| values.iter().map(|&v| group.state(&Tensor::new(group.device(), v as f32))))
+            .collect()
     }
 
     /// The names of cells that go with the parameters.
