@@ -85,7 +85,12 @@ fn grow(random: &mut Random, pool: &[Tensor]) -> Tensor {
         }
         40 => x.max_pool1d(&Pool::new(2)),
         41 => x.unfold(axis, 3, 1),
-        42 => y.embedding(&(x.reshape([-1]).sigmoid() * 3.0).cast(DType::I32)),
+        42 => {
+            // A row between the first and the last, the first for NaN.
+            let part = x.reshape([-1]).sigmoid();
+            let rows = y.shape().map_or(1, |s| s.first().copied().unwrap_or(1)) as f32;
+            y.embedding(&(Tensor::where_(&part.gt(0.0), &part, 0.0) * (0.999 * rows)).cast(DType::I32))
+        }
         _ => x.expand([2, 1, 1, 1]).squeeze(1).sum_axes(0, false) * 0.3,
     }
 }

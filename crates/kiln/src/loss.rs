@@ -145,71 +145,52 @@ impl CrossEntropy {
     /// The loss of log-probabilities against class indices.
     #[track_caller]
     pub fn nll(&self, logp: &Tensor, labels: &Tensor) -> Tensor {
-        composed("nll_loss", || self.rows("nll_loss", logp, labels, |picked| -picked, Some(logp)))
+        composed("nll_loss", || self.rows("nll_loss", logp, labels))
     }
 
     fn of_logits(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
         let axis = class_axis(logits);
+        let logp = logits.log_softmax(axis);
         if labels.dtype().is_float() {
-            return self.probabilities(&logits.log_softmax(axis), labels, axis);
+            return self.probabilities(&logp, labels, axis);
         }
-        if self.label_smoothing > 0.0 {
-            return self.nll(&logits.log_softmax(axis), labels);
-        }
-        let loss = |picked: &Tensor| {
-            // ln Σ exp(z − z[label]): exact where the label's logit is the largest. The shift is held
-            // fixed, and the term behind it, which is zero, brings in the label's gradient.
-            let shift = picked.detach();
-            (logits - shift.unsqueeze(axis)).logsumexp(axis, false) + (shift - picked)
-        };
-        self.rows("cross_entropy", logits, labels, loss, None)
+        self.rows("cross_entropy", &logp, labels)
     }
 
-    /// Reduces the loss of each row, which `loss` makes of the score at its label; `logp` is what label
-    /// smoothing spreads over.
-    fn rows(
-        &self,
-        op: &'static str,
-        scores: &Tensor,
-        labels: &Tensor,
-        loss: impl FnOnce(&Tensor) -> Tensor,
-        logp: Option<&Tensor>,
-    ) -> Tensor {
-        let axis = class_axis(scores);
-        let (Ok(shape), Ok(rows)) = (scores.shape(), labels.shape()) else {
-            return scores + labels; // carries the error on
+    /// Reduces −logp at the label of each row.
+    fn rows(&self, op: &'static str, logp: &Tensor, labels: &Tensor) -> Tensor {
+        let axis = class_axis(logp);
+        let (Ok(shape), Ok(rows)) = (logp.shape(), labels.shape()) else {
+            return logp + labels; // carries the error on
         };
         let want: Vec<usize> = (0..shape.rank()).filter(|&a| a != axis as usize).map(|a| shape[a]).collect();
         if rows[..] != want[..] {
-            return Tensor::bad_shape(op, &[scores, labels], "labels need the shape of the scores without the classes");
+            return Tensor::bad_shape(op, &[logp, labels], "labels need the shape of the scores without the classes");
         }
-        if let Some(error) = self.bad_weight(op, scores, axis) {
+        if let Some(error) = self.bad_weight(op, logp, axis) {
             return error;
         }
         // The ignored label is no class: it is looked up as class 0 and its row then left out.
         let counts = labels.ne(self.ignore_index);
         let label = Tensor::where_(&counts, labels, 0);
-        let classes = Tensor::iota(scores.device(), extent(scores, axis));
-        let hit = label.unsqueeze(axis).eq(along(&classes, scores, axis));
-        let picked = Tensor::where_(&hit, scores, Lit(0.0)).sum_axes(axis, false);
-        // Looking the label up notices one that is no class; of the others it finds the label itself.
-        let looked_up = |of: &Tensor| of.index_select(0, &label.reshape(-1)).reshape(rows);
-        let losses = loss(&picked) + (looked_up(&classes) - &label).cast(DType::F32);
+        let losses = -logp.gather(axis, &label.unsqueeze(axis)).squeeze(axis);
         let losses = Tensor::where_(&counts, losses, Lit(0.0));
         let (losses, weight) = match &self.weight {
-            Some(weight) => (losses * looked_up(weight), Tensor::where_(&counts, looked_up(weight), Lit(0.0))),
+            Some(weight) => {
+                let own = weight.index_select(0, &label.reshape(-1)).reshape(rows);
+                (losses * &own, Tensor::where_(&counts, own, Lit(0.0)))
+            }
             None => (losses, counts.cast(DType::F32)),
         };
-        let losses = match logp.filter(|_| self.label_smoothing > 0.0) {
-            Some(logp) => {
-                let all = match &self.weight {
-                    Some(weight) => (logp * along(weight, logp, axis)).sum_axes(axis, false),
-                    None => logp.sum_axes(axis, false),
-                };
-                let spread = Tensor::where_(&counts, all, Lit(0.0));
-                losses * (1.0 - self.label_smoothing) - spread * (self.label_smoothing / extent(logp, axis) as f64)
-            }
-            None => losses,
+        let losses = if self.label_smoothing > 0.0 {
+            let all = match &self.weight {
+                Some(weight) => (logp * along(weight, logp, axis)).sum_axes(axis, false),
+                None => logp.sum_axes(axis, false),
+            };
+            let spread = Tensor::where_(&counts, all, Lit(0.0));
+            losses * (1.0 - self.label_smoothing) - spread * (self.label_smoothing / extent(logp, axis) as f64)
+        } else {
+            losses
         };
         match self.reduction {
             // times the reciprocal: the gradient of each row is then a product, which fuses anywhere
