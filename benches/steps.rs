@@ -127,7 +127,8 @@ impl Gpt {
 
     fn attention(&self, block: &Block, x: &Tensor) -> Tensor {
         let Ok([batch, length, d]) = x.dims() else { return x.clone() };
-        let split = block.qkv.forward(x).reshape([batch, length, 3, self.heads, d / self.heads]).permute([2, 0, 3, 1, 4]);
+        let split =
+            block.qkv.forward(x).reshape([batch, length, 3, self.heads, d / self.heads]).permute([2, 0, 3, 1, 4]);
         let (q, k, v) = (split.select(0, 0), split.select(0, 1), split.select(0, 2));
         let scores = q.matmul(&k.mt()) * (1.0 / ((d / self.heads) as f32).sqrt());
         let future = Tensor::ones(x.device(), [length, length]).triu(1).cast(DType::Bool);

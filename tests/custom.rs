@@ -36,7 +36,11 @@ impl Custom for Wave {
 
     fn launch(&self, shapes: &[Shape]) -> CustomLaunch {
         let n = shapes[0].numel() as u32;
-        CustomLaunch { source: Source::user("wave", TEXT), params: Params::new().u32(n).f32(self.frequency), groups: [n.div_ceil(64), 1, 1] }
+        CustomLaunch {
+            source: Source::user("wave", TEXT),
+            params: Params::new().u32(n).f32(self.frequency),
+            groups: [n.div_ceil(64), 1, 1],
+        }
     }
 
     fn vjp(&self, dy: &Tensor, inputs: &[Tensor], _y: &Tensor) -> Vec<Option<Tensor>> {

@@ -16,10 +16,15 @@ use std::process::Command;
 
 /// Parses, validates and translates; what went wrong.
 fn translate(text: &str) -> Result<(), String> {
-    let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
+    let capabilities = Capabilities::IMMEDIATES
+        | Capabilities::SHADER_FLOAT16
+        | Capabilities::SUBGROUP
+        | Capabilities::SUBGROUP_BARRIER;
     let options = naga::front::wgsl::Options { parse_doc_comments: false, capabilities };
-    let module = naga::front::wgsl::Frontend::new_with_options(options).parse(text).map_err(|e| e.emit_to_string(text))?;
-    let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|e| e.emit_to_string(text))?;
+    let module =
+        naga::front::wgsl::Frontend::new_with_options(options).parse(text).map_err(|e| e.emit_to_string(text))?;
+    let info =
+        Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|e| e.emit_to_string(text))?;
     let options = spv::Options { lang_version: (1, 3), fake_missing_bindings: true, ..Default::default() };
     spv::write_vec(&module, &info, &options, None).map_err(|e| format!("SPIR-V: {e}"))?;
     let options = msl::Options { lang_version: (3, 1), fake_missing_bindings: true, ..Default::default() };
@@ -46,10 +51,13 @@ fn rows_that_write_their_kernels() {
         let mut table = Table::default();
         fill(&mut table);
         for case in &table.0 {
-            let inputs: Vec<Tensor> = case.inputs.iter().enumerate().map(|(n, i)| i.tensor(&device, &case.name, n)).collect();
+            let inputs: Vec<Tensor> =
+                case.inputs.iter().enumerate().map(|(n, i)| i.tensor(&device, &case.name, n)).collect();
             for out in (case.run)(&inputs) {
                 let floats: Vec<&Tensor> = inputs.iter().filter(|t| t.dtype().is_float()).collect();
-                if out.dtype().is_float() && let Ok(gradients) = out.sum().grad(&floats) {
+                if out.dtype().is_float()
+                    && let Ok(gradients) = out.sum().grad(&floats)
+                {
                     let _ = Tensor::eval_all(&gradients.iter().collect::<Vec<_>>());
                 }
                 let _ = out.eval();
@@ -84,7 +92,8 @@ fn every_generated_kernel_translates() {
     let texts = texts(&dir);
     std::fs::remove_dir_all(&dir).unwrap();
     assert!(texts.len() > 300, "only {} kernels were written", texts.len());
-    let failures: Vec<String> = texts.iter().filter_map(|(name, text)| translate(text).err().map(|e| format!("{name}: {e}"))).collect();
+    let failures: Vec<String> =
+        texts.iter().filter_map(|(name, text)| translate(text).err().map(|e| format!("{name}: {e}"))).collect();
     println!("{} kernels", texts.len());
     assert!(failures.is_empty(), "{} of {} fail\n{}", failures.len(), texts.len(), failures.join("\n"));
 }

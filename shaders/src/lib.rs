@@ -107,4 +107,3 @@ pub const SORT_COUNT: &str = include_str!("../sort_count.wgsl");
 pub const SORT_SCATTER: &str = include_str!("../sort_scatter.wgsl");
 /// `sort_small.wgsl`.
 pub const SORT_SMALL: &str = include_str!("../sort_small.wgsl");
-

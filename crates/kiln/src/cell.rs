@@ -199,7 +199,9 @@ impl State {
         }
         let mut anchors: Vec<usize> = with.iter().map(|t| t.current().id()).collect();
         anchors.push(value.id());
-        anchors.extend(value.inputs().iter().filter(|t| t.stored().is_none() || matches!(t.0.op, Op::Content(_))).map(Tensor::id));
+        anchors.extend(
+            value.inputs().iter().filter(|t| t.stored().is_none() || matches!(t.0.op, Op::Content(_))).map(Tensor::id),
+        );
         // what it was before counts too: whoever needs that needs this
         anchors.push(cell.current().id());
         let mut content = cell.content();

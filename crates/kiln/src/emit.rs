@@ -71,18 +71,44 @@ pub(crate) struct Target {
 #[derive(Debug, Clone)]
 enum Inst {
     Primary,
-    Load { from: Operand, dtype: DType, layout: Layout },
+    Load {
+        from: Operand,
+        dtype: DType,
+        layout: Layout,
+    },
     Const(u32),
     Scalar(u32),
     Iota(Layout),
-    Random { kind: Random, layout: Layout, key: [usize; 3] },
-    Apply { node: u32, args: Vec<usize> },
-    Gather { node: u32, from: Operand, dtype: DType, layout: Layout, stride: isize, extent: usize, index: usize },
+    Random {
+        kind: Random,
+        layout: Layout,
+        key: [usize; 3],
+    },
+    Apply {
+        node: u32,
+        args: Vec<usize>,
+    },
+    Gather {
+        node: u32,
+        from: Operand,
+        dtype: DType,
+        layout: Layout,
+        stride: isize,
+        extent: usize,
+        index: usize,
+    },
     /// An index, noticed if it is out of range: what a gather from 0, 1, … gives.
-    Check { node: u32, extent: usize, index: usize },
+    Check {
+        node: u32,
+        extent: usize,
+        index: usize,
+    },
     Concat(Vec<usize>),
     /// The value where the layout is inside of its masks, else zero.
-    Masked { value: usize, layout: Layout },
+    Masked {
+        value: usize,
+        layout: Layout,
+    },
 }
 
 /// The code and the bindings that the slots of one kernel share.
@@ -130,7 +156,11 @@ impl<'a> Kernel<'a> {
     }
 
     /// A slot over `axes`.
-    pub(crate) fn slot(&mut self, axes: Vec<Axis>, primary: Option<(u32, &'static str)>) -> Result<Slot<'_, 'a>, Refusal> {
+    pub(crate) fn slot(
+        &mut self,
+        axes: Vec<Axis>,
+        primary: Option<(u32, &'static str)>,
+    ) -> Result<Slot<'_, 'a>, Refusal> {
         let dims: Vec<usize> = axes.iter().flat_map(|a| a.dims.iter().copied()).collect();
         let space = Shape::new(&dims).ok_or(Refusal::Slot)?;
         Ok(Slot { kernel: self, axes, space, primary, insts: Vec::new(), memo: HashMap::new() })
@@ -167,7 +197,8 @@ impl<'a> Kernel<'a> {
         let access = if writes { "read_write" } else { "read" };
         let elem = memory_type(dtype);
         let elem = if vector { format!("vec4<{elem}>") } else { elem.to_string() };
-        let _ = writeln!(self.declarations, "@group(0) @binding({number}) var<storage, {access}> {name}: array<{elem}>;");
+        let _ =
+            writeln!(self.declarations, "@group(0) @binding({number}) var<storage, {access}> {name}: array<{elem}>;");
         self.bindings.push((name.to_string(), operand));
     }
 
@@ -191,7 +222,10 @@ impl<'a> Kernel<'a> {
         if !self.faults {
             self.faults = true;
             let number = 10 + self.bindings.len();
-            let _ = writeln!(self.declarations, "@group(0) @binding({number}) var<storage, read_write> fault: array<atomic<u32>, 4>;");
+            let _ = writeln!(
+                self.declarations,
+                "@group(0) @binding({number}) var<storage, read_write> fault: array<atomic<u32>, 4>;"
+            );
             self.bindings.push(("fault".into(), Operand::Fault));
         }
     }
@@ -349,7 +383,8 @@ impl Slot<'_, '_> {
         let (x, index) = (graph.inputs(node)[0], graph.inputs(node)[1]);
         let (dtype, shape) = (graph.dtype(node), graph.shape(node));
         let (base, views) = self.kernel.choice.resolve(graph, x);
-        let counting = matches!(graph.op(base), Op::Iota) && graph.role(base) == Role::Compute && !self.kernel.choice.stored(base);
+        let counting =
+            matches!(graph.op(base), Op::Iota) && graph.role(base) == Role::Compute && !self.kernel.choice.stored(base);
         if counting && views.is_empty() {
             let extent = graph.shape(base)[axis];
             let index = self.value(index, &self.spread(index, &shape, chain))?;
@@ -359,7 +394,8 @@ impl Slot<'_, '_> {
         if !memory || self.kernel.members.contains(&base) || self.primary.is_some_and(|(p, _)| p == base) {
             return Err(if memory { Refusal::Slot } else { Refusal::Store(x) });
         }
-        let table = Layout::contiguous(&graph.shape(base)).after(&views).filter(|l| !l.masked()).ok_or(Refusal::Store(x))?;
+        let table =
+            Layout::contiguous(&graph.shape(base)).after(&views).filter(|l| !l.masked()).ok_or(Refusal::Store(x))?;
         let (stride, extent) = (table.strides[axis], table.dims[axis]);
         let mut over = table;
         over.strides[axis] = 0;
@@ -367,7 +403,11 @@ impl Slot<'_, '_> {
         over.valid[axis] = (0, shape[axis]);
         let layout = self.follow(over, chain)?;
         let index = self.value(index, &self.spread(index, &shape, chain))?;
-        let from = if graph.role(base) == Role::Compute && matches!(graph.op(base), Op::Second) { Operand::Second(graph.inputs(base)[0]) } else { Operand::Node(base) };
+        let from = if graph.role(base) == Role::Compute && matches!(graph.op(base), Op::Second) {
+            Operand::Second(graph.inputs(base)[0])
+        } else {
+            Operand::Node(base)
+        };
         self.kernel.ops.push("gather");
         Ok(self.push(Inst::Gather { node, from, dtype, layout, stride, extent, index }, dtype))
     }
@@ -409,7 +449,12 @@ impl Slot<'_, '_> {
     fn layouts(&self) -> Vec<&Layout> {
         let of = |inst: &'_ Inst| match inst {
             Inst::Load { .. } | Inst::Iota(_) | Inst::Random { .. } | Inst::Gather { .. } | Inst::Masked { .. } => true,
-            Inst::Primary | Inst::Const(_) | Inst::Scalar(_) | Inst::Apply { .. } | Inst::Check { .. } | Inst::Concat(_) => false,
+            Inst::Primary
+            | Inst::Const(_)
+            | Inst::Scalar(_)
+            | Inst::Apply { .. }
+            | Inst::Check { .. }
+            | Inst::Concat(_) => false,
         };
         self.insts.iter().filter(|(i, _)| of(i)).filter_map(|(i, _)| layout_of(i)).collect()
     }
@@ -426,10 +471,13 @@ impl Slot<'_, '_> {
                     continue;
                 }
                 let joins = runs.last().is_some_and(|run| {
-                    run.end <= d && layouts.iter().all(|l| {
-                        let before = run.end - 1;
-                        !l.masks(d) && !run.clone().any(|r| l.masks(r)) && l.strides[before] == l.strides[d] * self.space[d] as isize
-                    })
+                    run.end <= d
+                        && layouts.iter().all(|l| {
+                            let before = run.end - 1;
+                            !l.masks(d)
+                                && !run.clone().any(|r| l.masks(r))
+                                && l.strides[before] == l.strides[d] * self.space[d] as isize
+                        })
                 });
                 match runs.last_mut() {
                     Some(run) if joins => run.end = d + 1,
@@ -499,7 +547,8 @@ impl Slot<'_, '_> {
             let extent: usize = self.axes[axis].dims.iter().product();
             let name = self.axes[axis].name;
             let size = self.kernel.param("u32", Word::Fixed(extent as u32));
-            number = if axis == 1 { format!("{number} * {size} + {name}") } else { format!("({number}) * {size} + {name}") };
+            number =
+                if axis == 1 { format!("{number} * {size} + {name}") } else { format!("({number}) * {size} + {name}") };
         }
         if self.axes.len() == 1 {
             return number;
@@ -525,7 +574,14 @@ impl Slot<'_, '_> {
     }
 
     /// The body of a slot that stores. The kernel's types have `width` components; `lanes` elements are handled at once.
-    pub(crate) fn store(mut self, targets: &[Target], width: u32, lanes: u32, tail: bool, prelude: &str) -> Result<String, Refusal> {
+    pub(crate) fn store(
+        mut self,
+        targets: &[Target],
+        width: u32,
+        lanes: u32,
+        tail: bool,
+        prelude: &str,
+    ) -> Result<String, Refusal> {
         let mut values = Vec::new();
         for target in targets {
             values.push(self.value(target.node, &[])?);
@@ -567,7 +623,14 @@ impl Slot<'_, '_> {
         Ok(())
     }
 
-    fn write(&mut self, at: usize, inst: &Inst, dtype: DType, grid: &Grid, text: &mut String) -> Result<String, Refusal> {
+    fn write(
+        &mut self,
+        at: usize,
+        inst: &Inst,
+        dtype: DType,
+        grid: &Grid,
+        text: &mut String,
+    ) -> Result<String, Refusal> {
         Ok(match inst {
             Inst::Primary => {
                 let name = self.primary.map_or("v", |p| p.1);
@@ -666,7 +729,15 @@ impl Slot<'_, '_> {
         if terms.is_empty() { "B(true)".into() } else { terms.join(" & ") }
     }
 
-    fn write_load(&mut self, at: usize, from: Operand, dtype: DType, layout: &Layout, grid: &Grid, text: &mut String) -> Result<String, Refusal> {
+    fn write_load(
+        &mut self,
+        at: usize,
+        from: Operand,
+        dtype: DType,
+        layout: &Layout,
+        grid: &Grid,
+        text: &mut String,
+    ) -> Result<String, Refusal> {
         let address = self.address(layout, grid, &format!("a{at}"), text);
         if let Operand::Node(node) = from
             && self.kernel.in_place.contains_key(&node)
@@ -679,7 +750,8 @@ impl Slot<'_, '_> {
             let inside = self.inside(layout, grid);
             let _ = writeln!(text, "    let m{at} = {inside};");
             let array = self.kernel.array(from, dtype, false)?;
-            let lanes = self.lanes(grid, stride, |k, step| format!("{array}[select(0u, {address} + {step}, m{at}{k})]"));
+            let lanes =
+                self.lanes(grid, stride, |k, step| format!("{array}[select(0u, {address} + {step}, m{at}{k})]"));
             return Ok(format!("select({}, {}, m{at})", zero(dtype), from_memory(dtype, &lanes)));
         }
         if grid.lanes == 4 && aligned(layout, grid) {
@@ -706,12 +778,24 @@ impl Slot<'_, '_> {
         if grid.lanes == 1 {
             return vec![each(if grid.width == 4 { ".x" } else { "" }, "0u")];
         }
-        let step = if stride.unsigned_abs() <= 1 { format!("{}u", stride.max(0)) } else { self.kernel.param("u32", Word::Fixed(stride as i32 as u32)) };
+        let step = if stride.unsigned_abs() <= 1 {
+            format!("{}u", stride.max(0))
+        } else {
+            self.kernel.param("u32", Word::Fixed(stride as i32 as u32))
+        };
         let step = if stride == -1 { "0xffffffffu".to_string() } else { step };
         [".x", ".y", ".z", ".w"].iter().enumerate().map(|(k, c)| each(c, &format!("{k}u * {step}"))).collect()
     }
 
-    fn write_random(&mut self, at: usize, kind: Random, layout: &Layout, key: &[usize; 3], grid: &Grid, text: &mut String) -> String {
+    fn write_random(
+        &mut self,
+        at: usize,
+        kind: Random,
+        layout: &Layout,
+        key: &[usize; 3],
+        grid: &Grid,
+        text: &mut String,
+    ) -> String {
         let name = match kind {
             Random::Word => "word",
             Random::Uniform => "uniform",
@@ -754,7 +838,11 @@ impl Slot<'_, '_> {
         let Inst::Gather { node, from, dtype, layout, stride, extent, index } = inst else { return Err(Refusal::Slot) };
         self.check_index(at, *node, *extent, *index, grid, text);
         let address = self.address(layout, grid, &format!("a{at}"), text);
-        let along = if *stride == 1 { String::new() } else { format!(" * {}", self.kernel.param("u32", Word::Fixed(*stride as i32 as u32))) };
+        let along = if *stride == 1 {
+            String::new()
+        } else {
+            format!(" * {}", self.kernel.param("u32", Word::Fixed(*stride as i32 as u32)))
+        };
         let same = self.uniform(*index, grid);
         if grid.lanes == 4 && same && aligned(layout, grid) && stride % 4 == 0 {
             let array = self.kernel.array(*from, *dtype, true)?;
@@ -766,7 +854,9 @@ impl Slot<'_, '_> {
             });
         }
         let array = self.kernel.array(*from, *dtype, false)?;
-        let lanes = self.lanes(grid, inner_stride(layout, grid), |k, step| format!("{array}[{address} + {step} + g{at}{k}{along}]"));
+        let lanes = self.lanes(grid, inner_stride(layout, grid), |k, step| {
+            format!("{array}[{address} + {step} + g{at}{k}{along}]")
+        });
         Ok(from_memory(*dtype, &lanes))
     }
 
@@ -780,7 +870,11 @@ impl Slot<'_, '_> {
             };
         }
         match &self.insts[index].0 {
-            Inst::Load { layout, .. } if !layout.is_linear() && layout.strides.iter().any(|&s| s != 0) && !layout.masked() => format!("a{index}"),
+            Inst::Load { layout, .. }
+                if !layout.is_linear() && layout.strides.iter().any(|&s| s != 0) && !layout.masked() =>
+            {
+                format!("a{index}")
+            }
             _ => grid.linear.clone(),
         }
     }
@@ -827,7 +921,8 @@ impl Slot<'_, '_> {
                 substitute(text, from, &arg(0), "")
             }
             Op::Binary(row) => {
-                let text = if row.kind == Kind::Logic || from.is_float() || from == DType::Bool { row.float } else { row.int };
+                let text =
+                    if row.kind == Kind::Logic || from.is_float() || from == DType::Bool { row.float } else { row.int };
                 substitute(text, from, &arg(0), &arg(1))
             }
             Op::Where => format!("select({}, {}, {})", arg(2), arg(1), arg(0)),
@@ -839,7 +934,11 @@ impl Slot<'_, '_> {
 
 fn layout_of(inst: &Inst) -> Option<&Layout> {
     match inst {
-        Inst::Load { layout, .. } | Inst::Iota(layout) | Inst::Random { layout, .. } | Inst::Gather { layout, .. } | Inst::Masked { layout, .. } => Some(layout),
+        Inst::Load { layout, .. }
+        | Inst::Iota(layout)
+        | Inst::Random { layout, .. }
+        | Inst::Gather { layout, .. }
+        | Inst::Masked { layout, .. } => Some(layout),
         _ => None,
     }
 }
@@ -851,7 +950,9 @@ fn inner_stride(layout: &Layout, grid: &Grid) -> isize {
 /// Whether four neighbours lie in one aligned vector.
 fn aligned(layout: &Layout, grid: &Grid) -> bool {
     let Some((inner, outer)) = grid.runs.split_last() else { return false };
-    layout.strides[inner.end - 1] == 1 && layout.offset % 4 == 0 && outer.iter().all(|r| layout.strides[r.end - 1] % 4 == 0)
+    layout.strides[inner.end - 1] == 1
+        && layout.offset % 4 == 0
+        && outer.iter().all(|r| layout.strides[r.end - 1] % 4 == 0)
 }
 
 /// Elements of memory as a value.

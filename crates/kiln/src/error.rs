@@ -50,7 +50,13 @@ pub struct List<T>(pub Vec<T>);
 impl<T: fmt::Display> fmt::Display for List<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, item) in self.0.iter().enumerate() {
-            let joint = if i == 0 { "" } else if i + 1 == self.0.len() { " and " } else { ", " };
+            let joint = if i == 0 {
+                ""
+            } else if i + 1 == self.0.len() {
+                " and "
+            } else {
+                ", "
+            };
             write!(f, "{joint}{item}")?;
         }
         Ok(())

@@ -107,7 +107,8 @@ fn elementwise(graph: &Graph, node: u32) -> bool {
 
 /// Numbers that need no memory.
 fn is_virtual(graph: &Graph, node: u32) -> bool {
-    graph.role(node) == Role::Scalar || (graph.role(node) == Role::Compute && matches!(graph.op(node), Op::Const(_) | Op::Iota))
+    graph.role(node) == Role::Scalar
+        || (graph.role(node) == Role::Compute && matches!(graph.op(node), Op::Const(_) | Op::Iota))
 }
 
 pub(crate) fn heavy(graph: &Graph, node: u32) -> bool {
@@ -157,7 +158,13 @@ pub(crate) fn choose(graph: &Graph, lessons: &Lessons, fusion: bool, bindings: u
 impl Fuser<'_> {
     fn mark_live(&mut self) {
         let graph = self.graph;
-        let mut stack: Vec<u32> = graph.roots.iter().copied().chain(graph.writes.iter().map(|w| w.value)).chain(graph.guards.iter().copied()).collect();
+        let mut stack: Vec<u32> = graph
+            .roots
+            .iter()
+            .copied()
+            .chain(graph.writes.iter().map(|w| w.value))
+            .chain(graph.guards.iter().copied())
+            .collect();
         while let Some(node) = stack.pop() {
             if !std::mem::replace(&mut self.live[node as usize], true) {
                 stack.extend(graph.inputs(node));
@@ -166,7 +173,9 @@ impl Fuser<'_> {
     }
 
     fn nodes(&self) -> impl DoubleEndedIterator<Item = u32> + use<> {
-        let live: Vec<u32> = (0..self.graph.nodes.len() as u32).filter(|&i| self.live[i as usize] && self.graph.role(i) == Role::Compute).collect();
+        let live: Vec<u32> = (0..self.graph.nodes.len() as u32)
+            .filter(|&i| self.live[i as usize] && self.graph.role(i) == Role::Compute)
+            .collect();
         live.into_iter()
     }
 
@@ -180,7 +189,9 @@ impl Fuser<'_> {
             }
         }
         for &root in graph.roots.iter().chain(&graph.guards) {
-            let plain = graph.role(root) == Role::Leaf || graph.role(root) == Role::Empty || matches!(graph.op(root), Op::Second);
+            let plain = graph.role(root) == Role::Leaf
+                || graph.role(root) == Role::Empty
+                || matches!(graph.op(root), Op::Second);
             self.stored[root as usize] |= !plain;
         }
         for node in self.nodes().filter(|&i| heavy(graph, i)) {
@@ -258,7 +269,12 @@ impl Fuser<'_> {
                     break;
                 }
                 // too much for one kernel: the largest operand becomes memory
-                let (base, _) = match inputs.iter().map(|&i| resolve(graph, &self.stored, i)).filter(|(b, _)| elementwise(graph, *b) && !self.stored[*b as usize]).max_by_key(|(b, _)| (self.reads[*b as usize].len(), self.weight[*b as usize])) {
+                let (base, _) = match inputs
+                    .iter()
+                    .map(|&i| resolve(graph, &self.stored, i))
+                    .filter(|(b, _)| elementwise(graph, *b) && !self.stored[*b as usize])
+                    .max_by_key(|(b, _)| (self.reads[*b as usize].len(), self.weight[*b as usize]))
+                {
                     Some(largest) => largest,
                     None => {
                         self.weight[at] = weight + own;
@@ -311,7 +327,13 @@ impl Fuser<'_> {
                 } else {
                     here.insert(by);
                     if heavy(graph, by) {
-                        let times = graph.inputs(by).iter().enumerate().map(|(k, _)| way(graph.op(by), k)).map(|w| if let Way::Slot(t) = w { t } else { 1 }).max();
+                        let times = graph
+                            .inputs(by)
+                            .iter()
+                            .enumerate()
+                            .map(|(k, _)| way(graph.op(by), k))
+                            .map(|w| if let Way::Slot(t) = w { t } else { 1 })
+                            .max();
                         must |= times.unwrap_or(1) > 1 && self.weight[at] > 24;
                     }
                 }
@@ -343,7 +365,11 @@ impl Fuser<'_> {
                 continue;
             }
             let size = graph.shape(graph.writes[w].value).numel();
-            let alike = (0..w).find(|&v| size <= COUNTERS && graph.shape(graph.writes[v].value).numel() == size && !self.lessons.alone.contains(&v));
+            let alike = (0..w).find(|&v| {
+                size <= COUNTERS
+                    && graph.shape(graph.writes[v].value).numel() == size
+                    && !self.lessons.alone.contains(&v)
+            });
             if let Some(other) = alike.filter(|_| self.fusion) {
                 group[w] = group[other];
             }
@@ -439,8 +465,16 @@ impl Fuser<'_> {
         }
         let size = graph.shape(node).numel();
         let same = |read: &u32| graph.shape(*read).numel() == size && !matches!(graph.op(*read), Op::Second);
-        let mut open: Vec<usize> = self.reads[node as usize].iter().filter(|r| same(r)).filter_map(|&r| self.home_of(home, r)).collect();
-        let shares = |g: &Group| g.heavy.is_none() && g.members.first().is_some_and(|&m| graph.shape(m).numel() == size && (size <= SMALL || self.reads[m as usize].iter().any(|r| same(r) && self.reads[node as usize].contains(r))));
+        let mut open: Vec<usize> =
+            self.reads[node as usize].iter().filter(|r| same(r)).filter_map(|&r| self.home_of(home, r)).collect();
+        let shares = |g: &Group| {
+            g.heavy.is_none()
+                && g.members.first().is_some_and(|&m| {
+                    graph.shape(m).numel() == size
+                        && (size <= SMALL
+                            || self.reads[m as usize].iter().any(|r| same(r) && self.reads[node as usize].contains(r)))
+                })
+        };
         open.extend((0..groups.len()).filter(|&g| shares(&groups[g])));
         open.sort_unstable();
         open.dedup();
@@ -477,19 +511,29 @@ impl Fuser<'_> {
         let writes: HashSet<u64> = set.iter().map(|&w| graph.writes[w].cell.info.id).collect();
         let values = set.iter().map(|&w| graph.writes[w].value);
         let memory = values.flat_map(|v| self.under(&[v]).1);
-        let reads = memory.filter_map(|r| content(&graph.nodes[r as usize].tensor).map(|c| c.id)).filter(|c| !writes.contains(c)).collect();
+        let reads = memory
+            .filter_map(|r| content(&graph.nodes[r as usize].tensor).map(|c| c.id))
+            .filter(|c| !writes.contains(c))
+            .collect();
         (writes, reads)
     }
 
     /// The sets of replacements, those that read a cell before the one that replaces it, where that is possible.
     fn ordered_sets(&self) -> Vec<Vec<usize>> {
         let writers = self.write_groups();
-        let sets = (0..writers.len()).map(|first| (0..writers.len()).filter(|&w| writers[w] == first).collect::<Vec<_>>());
-        let mut open: Vec<(Vec<usize>, (HashSet<u64>, HashSet<u64>))> =
-            sets.filter(|s| !s.is_empty()).map(|s| { let cells = self.cells_of(&s); (s, cells) }).collect();
+        let sets =
+            (0..writers.len()).map(|first| (0..writers.len()).filter(|&w| writers[w] == first).collect::<Vec<_>>());
+        let mut open: Vec<(Vec<usize>, (HashSet<u64>, HashSet<u64>))> = sets
+            .filter(|s| !s.is_empty())
+            .map(|s| {
+                let cells = self.cells_of(&s);
+                (s, cells)
+            })
+            .collect();
         let mut ordered = Vec::new();
         while !open.is_empty() {
-            let free = |at: &usize| (0..open.len()).all(|other| other == *at || open[*at].1.0.is_disjoint(&open[other].1.1));
+            let free =
+                |at: &usize| (0..open.len()).all(|other| other == *at || open[*at].1.0.is_disjoint(&open[other].1.1));
             // a circle is broken anywhere: lowering will ask for copies
             let next = (0..open.len()).find(free).unwrap_or(0);
             ordered.push(open.remove(next).0);
@@ -524,7 +568,12 @@ impl Fuser<'_> {
             let apart = set.iter().any(|w| self.lessons.alone.contains(w)) || !writes.is_disjoint(&last_reads);
             let last = groups.last_mut().filter(|g| !g.writes.is_empty() && self.fusion && !apart);
             match last {
-                Some(last) if last.writes.len() < 16 && self.write_bindings(last.writes.iter().chain([&set])) <= self.bindings => last.writes.push(set),
+                Some(last)
+                    if last.writes.len() < 16
+                        && self.write_bindings(last.writes.iter().chain([&set])) <= self.bindings =>
+                {
+                    last.writes.push(set)
+                }
                 _ => {
                     last_reads.clear();
                     groups.push(Group { writes: vec![set], ..Group::default() });

@@ -1,11 +1,11 @@
 //! Gradients as a transform of the graph: each operation says how the gradient of its result becomes that of its
 //! inputs, in tensor operations, so gradients fuse like anything else and have gradients themselves.
 
+use crate::Tensor;
 use crate::cell::Param;
 use crate::error::{At, Error, Result};
 use crate::node::{Op, Quiet, ascribed};
 use crate::ops::{Lit, conv, index, matmul, norm, pool, reduce, scan, view};
-use crate::Tensor;
 use std::collections::{HashMap, HashSet};
 
 /// The gradients of a loss with respect to every trainable parameter it depends on.
@@ -263,7 +263,9 @@ fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Vec<Option<Tensor>>
         Op::Matmul => both(matmul::vjp(dy, x, &inputs[1])),
         Op::Softmax { log } => vec![Some(norm::softmax_vjp(*log, dy, y))],
         Op::Norm { center } => vec![Some(norm::norm_vjp(*center, dy, y)), None],
-        Op::NormGrad { center } => through_formula(inputs, dy, |i| norm::norm_grad_formula(*center, &i[0], &i[1], &i[2]))?,
+        Op::NormGrad { center } => {
+            through_formula(inputs, dy, |i| norm::norm_grad_formula(*center, &i[0], &i[1], &i[2]))?
+        }
         Op::Conv(spec) => both(conv::conv_vjp(spec, dy, x, &inputs[1])),
         Op::ConvInput(spec) => both(conv::input_vjp(spec, dy, x, &inputs[1])),
         Op::ConvWeight(spec) => both(conv::weight_vjp(spec, dy, x, &inputs[1])),
@@ -280,7 +282,11 @@ fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Vec<Option<Tensor>>
 }
 
 /// The gradient of a kernel by way of its formula in plain operations.
-fn through_formula(inputs: &[Tensor], dy: &Tensor, formula: impl Fn(&[Tensor]) -> Tensor) -> Result<Vec<Option<Tensor>>> {
+fn through_formula(
+    inputs: &[Tensor],
+    dy: &Tensor,
+    formula: impl Fn(&[Tensor]) -> Tensor,
+) -> Result<Vec<Option<Tensor>>> {
     let along = (formula(inputs) * dy).sum();
     gradients_of(&along, inputs, true)
 }

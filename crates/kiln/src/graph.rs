@@ -52,7 +52,13 @@ pub(crate) struct Graph {
 
 impl Graph {
     pub(crate) fn new() -> Self {
-        Self { nodes: Vec::with_capacity(256), index: HashMap::default(), roots: Vec::new(), writes: Vec::new(), guards: Vec::new() }
+        Self {
+            nodes: Vec::with_capacity(256),
+            index: HashMap::default(),
+            roots: Vec::new(),
+            writes: Vec::new(),
+            guards: Vec::new(),
+        }
     }
 
     pub(crate) fn shape(&self, i: u32) -> Shape {
@@ -93,8 +99,12 @@ impl Graph {
                         if inputs.is_empty() && !matches!(tensor.0.op, Op::Const(_) | Op::Iota) {
                             return Err(Error::Stale { op: tensor.0.name, at: tensor.0.at });
                         }
-                        let waiting: Vec<(Tensor, Option<Vec<Tensor>>)> =
-                            inputs.iter().rev().filter(|t| !self.index.contains_key(&t.id())).map(|t| (t.clone(), None)).collect();
+                        let waiting: Vec<(Tensor, Option<Vec<Tensor>>)> = inputs
+                            .iter()
+                            .rev()
+                            .filter(|t| !self.index.contains_key(&t.id()))
+                            .map(|t| (t.clone(), None))
+                            .collect();
                         stack.push((tensor, Some(inputs)));
                         stack.extend(waiting);
                     }

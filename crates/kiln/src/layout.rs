@@ -154,7 +154,9 @@ impl Layout {
             let empty = self.masked() && shape.numel() == 1;
             new.strides = vec![0; shape.rank()];
             new.valid = shape.iter().map(|&d| if empty { (0, 0) } else { (0, d) }).collect();
-            if empty && shape.rank() == 0 { return None; }
+            if empty && shape.rank() == 0 {
+                return None;
+            }
             return Some(new);
         }
         let (mut i, mut j) = (0, 0);
@@ -166,7 +168,9 @@ impl Layout {
                 continue;
             }
             while self.dims[i] == 1 {
-                if self.masks(i) { return None; }
+                if self.masks(i) {
+                    return None;
+                }
                 i += 1;
             }
             // a run of old axes i..k and one of new axes j..l with the same product
@@ -205,7 +209,9 @@ impl Layout {
             }
             (i, j) = (k, l);
         }
-        if (i..self.dims.len()).any(|axis| self.masks(axis)) { return None; }
+        if (i..self.dims.len()).any(|axis| self.masks(axis)) {
+            return None;
+        }
         Some(new)
     }
 }

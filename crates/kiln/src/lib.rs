@@ -77,6 +77,6 @@ pub mod prelude {
     };
     pub use crate::optim::{Adam, AdamW, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
     pub use crate::train::{Ending, Epoch, Figures, History, Outcome, Trainer};
-    pub use crate::{schedule, store};
     pub use crate::{Conv, DType, Device, Error, Gradients, PadMode, Param, Pool, Result, Rng, Shape, State, Tensor};
+    pub use crate::{schedule, store};
 }

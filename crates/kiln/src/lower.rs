@@ -9,7 +9,9 @@ use crate::node::{Op, Reduction};
 use crate::ops::conv::ConvSpec;
 use crate::ops::pool::Window;
 use crate::{DType, Shape};
-use kiln_device::kernels::{conv, guard, map, matmul, norm, pool, reduce, scan, segment, softmax, sort, Kind, Scalar, Stages};
+use kiln_device::kernels::{
+    Kind, Scalar, Stages, conv, guard, map, matmul, norm, pool, reduce, scan, segment, softmax, sort,
+};
 use kiln_device::{Caps, Launch, Source};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -60,7 +62,9 @@ pub(crate) fn lower(graph: &Graph, caps: &Caps, fusion: bool) -> Result<Lowering
         match attempt(graph, caps, &choice, bindings) {
             Ok(lowering) => return Ok(lowering),
             Err((_, Stop::Failed(error), _)) => return Err(error),
-            Err((group, Stop::Refused(refusal), writes)) => learn(graph, &choice, &choice.groups[group], refusal, &writes, &mut lessons),
+            Err((group, Stop::Refused(refusal), writes)) => {
+                learn(graph, &choice, &choice.groups[group], refusal, &writes, &mut lessons)
+            }
         }
     }
     unreachable!("every graph can be lowered with every node in a kernel of its own")
@@ -74,11 +78,18 @@ fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, writes
     {
         return;
     }
-    if let Some(&last) = group.members.iter().rev().find(|m| !lessons.apart.contains(m)).filter(|_| group.members.len() > 1 || group.heavy.is_some()) {
+    if let Some(&last) = group
+        .members
+        .iter()
+        .rev()
+        .find(|m| !lessons.apart.contains(m))
+        .filter(|_| group.members.len() > 1 || group.heavy.is_some())
+    {
         lessons.apart.insert(last);
         return;
     }
-    let fresh = writes.iter().map(|&w| graph.writes[w].value).filter(|v| !lessons.copied.contains(v)).collect::<Vec<_>>();
+    let fresh =
+        writes.iter().map(|&w| graph.writes[w].value).filter(|v| !lessons.copied.contains(v)).collect::<Vec<_>>();
     if !fresh.is_empty() {
         lessons.copied.extend(fresh);
         return;
@@ -89,7 +100,9 @@ fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, writes
     }
     let operands = group.heavy.iter().chain(group.members.last()).flat_map(|&n| graph.inputs(n)).copied();
     for input in operands {
-        let apart = graph.role(input) == Role::Compute && !choice.stored(input) && !matches!(graph.op(input), Op::Const(_) | Op::Iota | Op::Second);
+        let apart = graph.role(input) == Role::Compute
+            && !choice.stored(input)
+            && !matches!(graph.op(input), Op::Const(_) | Op::Iota | Op::Second);
         if apart && lessons.store.insert(input) {
             return;
         }
@@ -98,15 +111,30 @@ fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, writes
     unreachable!("{names:?} cannot be lowered: {refusal:?}")
 }
 
-fn attempt(graph: &Graph, caps: &Caps, choice: &Choice, bindings: usize) -> std::result::Result<Lowering, (usize, Stop, Vec<usize>)> {
-    let mut lowerer = Lowerer { graph, caps, choice, needed: needed(graph, choice), steps: Vec::new(), scratch: Vec::new(), replaced: HashSet::new(), failed: Vec::new() };
+fn attempt(
+    graph: &Graph,
+    caps: &Caps,
+    choice: &Choice,
+    bindings: usize,
+) -> std::result::Result<Lowering, (usize, Stop, Vec<usize>)> {
+    let mut lowerer = Lowerer {
+        graph,
+        caps,
+        choice,
+        needed: needed(graph, choice),
+        steps: Vec::new(),
+        scratch: Vec::new(),
+        replaced: HashSet::new(),
+        failed: Vec::new(),
+    };
     for at in crate::fuse::order(&choice.groups) {
         let first = lowerer.steps.len();
         if let Err(stop) = lowerer.group(&choice.groups[at]) {
             return Err((at, stop, lowerer.failed));
         }
         let most = lowerer.steps[first..].iter().map(|s| s.bindings.len()).max().unwrap_or(0);
-        let shrinks = choice.groups[at].members.len() + choice.groups[at].writes.iter().flatten().count() > 1 || (choice.groups[at].heavy.is_some() && !choice.groups[at].members.is_empty());
+        let shrinks = choice.groups[at].members.len() + choice.groups[at].writes.iter().flatten().count() > 1
+            || (choice.groups[at].heavy.is_some() && !choice.groups[at].members.is_empty());
         if most > bindings && shrinks {
             return Err((at, Stop::Refused(Refusal::Slot), Vec::new()));
         }
@@ -218,7 +246,15 @@ impl<'a> Lowerer<'a> {
     }
 
     /// A kernel's launch with the slots' code and the words that they use.
-    fn push(&mut self, kernel: Kernel<'_>, launch: Launch, slots: &[(&str, String)], label: String, fixed: Vec<(String, Operand)>, mut words: Vec<(usize, Word)>) {
+    fn push(
+        &mut self,
+        kernel: Kernel<'_>,
+        launch: Launch,
+        slots: &[(&str, String)],
+        label: String,
+        fixed: Vec<(String, Operand)>,
+        mut words: Vec<(usize, Word)>,
+    ) {
         let (mut source, mut params) = (launch.source, launch.params.0);
         for (name, body) in slots {
             source = source.slot(name, body.clone());
@@ -244,7 +280,14 @@ impl<'a> Lowerer<'a> {
         let mut bindings = fixed;
         bindings.extend(kernel.bindings);
         let name = label.clone();
-        self.steps.push(Lowered { source: source.named(name).declare(declarations), label, groups: launch.groups, params, words, bindings });
+        self.steps.push(Lowered {
+            source: source.named(name).declare(declarations),
+            label,
+            groups: launch.groups,
+            params,
+            words,
+            bindings,
+        });
     }
 
     fn label(&self, group: &Group, kernel: &Kernel<'_>) -> String {
@@ -274,7 +317,13 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Whether a map over `shape` handles four elements at once.
-    fn widens(&self, group: &Group, in_place: &HashMap<u32, usize>, shape: &Shape, targets: &[Target]) -> std::result::Result<bool, Stop> {
+    fn widens(
+        &self,
+        group: &Group,
+        in_place: &HashMap<u32, usize>,
+        shape: &Shape,
+        targets: &[Target],
+    ) -> std::result::Result<bool, Stop> {
         let mut trial = self.kernel(group);
         trial.in_place = in_place.clone();
         let mut slot = trial.slot(vec![Axis::new("e", shape)], None)?;
@@ -290,7 +339,8 @@ impl<'a> Lowerer<'a> {
         let mut sets = Vec::new();
         for set in &group.writes {
             self.failed = set.clone();
-            let targets: Vec<Target> = set.iter().map(|&w| Target { node: self.graph.writes[w].value, to: Operand::Cell(w) }).collect();
+            let targets: Vec<Target> =
+                set.iter().map(|&w| Target { node: self.graph.writes[w].value, to: Operand::Cell(w) }).collect();
             let shape = self.graph.shape(targets[0].node);
             let lanes = if self.widens(group, &in_place, &shape, &targets)? { 4 } else { 1 };
             sets.push((shape, targets, lanes));
@@ -321,12 +371,14 @@ impl<'a> Lowerer<'a> {
     fn in_place(&mut self, group: &Group) -> std::result::Result<HashMap<u32, usize>, Stop> {
         let graph = self.graph;
         let id = |w: usize| graph.writes[w].cell.info.id;
-        let set_of: HashMap<u64, usize> = group.writes.iter().enumerate().flat_map(|(s, set)| set.iter().map(move |&w| (id(w), s))).collect();
+        let set_of: HashMap<u64, usize> =
+            group.writes.iter().enumerate().flat_map(|(s, set)| set.iter().map(move |&w| (id(w), s))).collect();
         let written: HashMap<u64, usize> = (0..graph.writes.len()).map(|w| (id(w), w)).collect();
         let mut in_place = HashMap::new();
         for (number, set) in group.writes.iter().enumerate() {
             self.failed = set.clone();
-            let (mut stack, mut seen): (Vec<u32>, _) = (set.iter().map(|&w| graph.writes[w].value).collect(), HashSet::new());
+            let (mut stack, mut seen): (Vec<u32>, _) =
+                (set.iter().map(|&w| graph.writes[w].value).collect(), HashSet::new());
             while let Some(node) = stack.pop() {
                 if !seen.insert(node) {
                     continue;
@@ -370,7 +422,14 @@ impl<'a> Lowerer<'a> {
     }
 
     /// The output slot over `axes`, for a kernel whose types have `width` components.
-    fn store_slot(&self, kernel: &mut Kernel<'a>, group: &Group, axes: Vec<Axis>, width: u32, lanes: u32) -> std::result::Result<String, Stop> {
+    fn store_slot(
+        &self,
+        kernel: &mut Kernel<'a>,
+        group: &Group,
+        axes: Vec<Axis>,
+        width: u32,
+        lanes: u32,
+    ) -> std::result::Result<String, Stop> {
         let primary = group.heavy.map(|h| (h, "v"));
         let targets = self.targets(group);
         Ok(kernel.slot(axes, primary)?.store(&targets, width, lanes, false, "")?)
@@ -404,7 +463,11 @@ impl<'a> Lowerer<'a> {
         let launch = map::launch(self.caps, shape.numel() as u32, 1)?;
         let mut kernel = self.kernel(group);
         let ty = dtype.wgsl();
-        let number = if value.is_finite() { format!("{ty}({value:?})") } else { format!("{ty}({}inf_())", if value < 0.0 { "-" } else { "" }) };
+        let number = if value.is_finite() {
+            format!("{ty}({value:?})")
+        } else {
+            format!("{ty}({}inf_())", if value < 0.0 { "-" } else { "" })
+        };
         let number = if dtype.is_float() { number } else { format!("{ty}({})", value as i32) };
         let body = self.store_slot(&mut kernel, group, vec![Axis::new("e", &shape)], 1, 1)?;
         let body = format!("    let e = i;\n    let v = {number};\n{body}");
@@ -419,7 +482,12 @@ impl<'a> Lowerer<'a> {
         (chain, order.iter().map(|&a| own[a]).collect())
     }
 
-    fn reduce_columns(&mut self, node: u32, group: &Group, [outer, gone, inner]: [Vec<usize>; 3]) -> std::result::Result<(), Stop> {
+    fn reduce_columns(
+        &mut self,
+        node: u32,
+        group: &Group,
+        [outer, gone, inner]: [Vec<usize>; 3],
+    ) -> std::result::Result<(), Stop> {
         let graph = self.graph;
         let Op::Reduce(kind, _) = graph.op(node) else { return Ok(()) };
         let x = graph.inputs(node)[0];
@@ -433,12 +501,26 @@ impl<'a> Lowerer<'a> {
         let axes = vec![Axis::new("outer", d0), Axis::new("row", d1), Axis::new("inner", d2)];
         let (load, width) = kernel.slot(axes, None)?.load_wide(x, &chain)?;
         let chunks = reduce::col_chunks(self.caps, product(d0), product(d1), product(d2), width);
-        let p = reduce::Cols { kind: kind_of(*kind), ty, outer: product(d0), rows: product(d1), inner: product(d2), width, chunks };
+        let p = reduce::Cols {
+            kind: kind_of(*kind),
+            ty,
+            outer: product(d0),
+            rows: product(d1),
+            inner: product(d2),
+            width,
+            chunks,
+        };
         let launch = reduce::cols(self.caps, &p)?;
         let label = self.label(group, &kernel);
         let out = [d0, d2].map(|d| d.to_vec());
         if chunks == 1 {
-            let store = self.store_slot(&mut kernel, group, vec![Axis::new("outer", d0), Axis::new("inner", d2)], width, width)?;
+            let store = self.store_slot(
+                &mut kernel,
+                group,
+                vec![Axis::new("outer", d0), Axis::new("inner", d2)],
+                width,
+                width,
+            )?;
             let label = self.label(group, &kernel);
             self.push(kernel, launch, &[("load", load), ("store", store)], label, Vec::new(), Vec::new());
             return Ok(());
@@ -449,7 +531,14 @@ impl<'a> Lowerer<'a> {
     }
 
     /// The second half of a sum in parts: [outer, parts, inner] → [outer, inner], with the output slot.
-    fn finish_columns(&mut self, _node: u32, group: &Group, part: Operand, p: reduce::Cols, [d0, d2]: [Vec<usize>; 2]) -> std::result::Result<(), Stop> {
+    fn finish_columns(
+        &mut self,
+        _node: u32,
+        group: &Group,
+        part: Operand,
+        p: reduce::Cols,
+        [d0, d2]: [Vec<usize>; 2],
+    ) -> std::result::Result<(), Stop> {
         let axes = || vec![Axis::new("outer", &d0), Axis::new("inner", &d2)];
         let widths: &[u32] = if p.inner % 4 == 0 { &[4, 1] } else { &[1] };
         let mut refused = Stop::Refused(Refusal::Slot);
@@ -474,7 +563,14 @@ impl<'a> Lowerer<'a> {
         operand
     }
 
-    fn reduce_rows(&mut self, node: u32, group: &Group, kept: Vec<usize>, gone: Vec<usize>, kind: Reduction) -> std::result::Result<(), Stop> {
+    fn reduce_rows(
+        &mut self,
+        node: u32,
+        group: &Group,
+        kept: Vec<usize>,
+        gone: Vec<usize>,
+        kind: Reduction,
+    ) -> std::result::Result<(), Stop> {
         let graph = self.graph;
         let x = graph.inputs(node)[0];
         let own = graph.shape(x);
@@ -489,7 +585,9 @@ impl<'a> Lowerer<'a> {
         let slot = kernel.slot(axes, None)?;
         let (load, width) = if arg { (slot.load(x, &chain, 1)?, 1) } else { slot.load_wide(x, &chain)? };
         let launch = match kind {
-            Reduction::ArgMax | Reduction::ArgMin => reduce::arg_rows(self.caps, &reduce::Arg { max: kind == Reduction::ArgMax, ty, rows, cols })?,
+            Reduction::ArgMax | Reduction::ArgMin => {
+                reduce::arg_rows(self.caps, &reduce::Arg { max: kind == Reduction::ArgMax, ty, rows, cols })?
+            }
             Reduction::LogSumExp => softmax::logsumexp(self.caps, &softmax::LogSumExp { rows, cols, width })?,
             _ => {
                 let chunks = reduce::row_chunks(self.caps, rows, cols);
@@ -507,10 +605,25 @@ impl<'a> Lowerer<'a> {
         Ok(())
     }
 
-    fn reduce_in_parts(&mut self, node: u32, group: &Group, kernel: Kernel<'a>, load: String, p: reduce::Rows, outer: &[usize]) -> std::result::Result<(), Stop> {
+    fn reduce_in_parts(
+        &mut self,
+        node: u32,
+        group: &Group,
+        kernel: Kernel<'a>,
+        load: String,
+        p: reduce::Rows,
+        outer: &[usize],
+    ) -> std::result::Result<(), Stop> {
         let part = self.scratch(node, 0, u64::from(p.rows) * u64::from(p.chunks) * 4);
         let label = self.label(group, &kernel);
-        self.push(kernel, reduce::rows(self.caps, &p)?, &[("load", load)], label, vec![("out".into(), part)], Vec::new());
+        self.push(
+            kernel,
+            reduce::rows(self.caps, &p)?,
+            &[("load", load)],
+            label,
+            vec![("out".into(), part)],
+            Vec::new(),
+        );
         let mut kernel = self.kernel(group);
         let launch = reduce::rows(self.caps, &reduce::Rows { cols: p.chunks, width: 1, chunks: 1, ..p })?;
         let store = self.store_slot(&mut kernel, group, vec![Axis::new("row", outer)], 1, 1)?;
@@ -535,7 +648,9 @@ impl<'a> Lowerer<'a> {
             }
             let mut kernel = self.kernel(group);
             let load = kernel.slot(axes(), None)?.load(through, &[], width);
-            let stored = load.map_err(Stop::from).and_then(|load| Ok((load, self.store_slot(&mut kernel, group, axes(), width, width)?)));
+            let stored = load
+                .map_err(Stop::from)
+                .and_then(|load| Ok((load, self.store_slot(&mut kernel, group, axes(), width, width)?)));
             let (load, store) = match stored {
                 Ok(pair) => pair,
                 Err(stop) => {
@@ -592,7 +707,14 @@ impl<'a> Lowerer<'a> {
             col: l.strides[rank - 1] as u32,
         };
         let elem = |x: u32| if graph.dtype(x) == DType::F16 { matmul::Elem::F16 } else { matmul::Elem::F32 };
-        let mut p = matmul::Problem::new(merged.dims.map(|d| d as u32), m as u32, n as u32, k as u32, strides(&la, merged.a), strides(&lb, merged.b));
+        let mut p = matmul::Problem::new(
+            merged.dims.map(|d| d as u32),
+            m as u32,
+            n as u32,
+            k as u32,
+            strides(&la, merged.a),
+            strides(&lb, merged.b),
+        );
         (p.a_elem, p.b_elem) = (elem(a), elem(b));
         p.split = matmul::splits(self.caps, &p);
         let launch = matmul::launch(self.caps, &p)?;
@@ -609,7 +731,15 @@ impl<'a> Lowerer<'a> {
         let part = self.scratch(node, 0, u64::from(p.split) * u64::from(size) * 4);
         let label = self.label(group, &kernel);
         self.push(kernel, launch, &[], label, [fixed, vec![("out".into(), part)]].concat(), Vec::new());
-        let p = reduce::Cols { kind: Kind::Sum, ty: Scalar::F32, outer: 1, rows: p.split, inner: size, width: 1, chunks: 1 };
+        let p = reduce::Cols {
+            kind: Kind::Sum,
+            ty: Scalar::F32,
+            outer: 1,
+            rows: p.split,
+            inner: size,
+            width: 1,
+            chunks: 1,
+        };
         self.finish_columns(node, group, part, p, [vec![], own.to_vec()])
     }
 
@@ -646,7 +776,15 @@ impl<'a> Lowerer<'a> {
                     let part = self.scratch(node, 0, u64::from(split) * u64::from(size) * 4);
                     let label = self.label(group, &kernel);
                     self.push(kernel, launch, &[], label, [fixed, vec![("out".into(), part)]].concat(), Vec::new());
-                    let p = reduce::Cols { kind: Kind::Sum, ty: Scalar::F32, outer: 1, rows: split, inner: size, width: 1, chunks: 1 };
+                    let p = reduce::Cols {
+                        kind: Kind::Sum,
+                        ty: Scalar::F32,
+                        outer: 1,
+                        rows: split,
+                        inner: size,
+                        width: 1,
+                        chunks: 1,
+                    };
                     return self.finish_columns(node, group, part, p, [vec![], own.to_vec()]);
                 }
                 let axes = vec![Axis::new("s", &[1]), Axis::new("c", &own[..1]), Axis::new("q", &own[1..])];
@@ -686,7 +824,11 @@ impl<'a> Lowerer<'a> {
         };
         let own = graph.shape(node);
         // planes are the leading axes, however many there are
-        let area: usize = if matches!(graph.op(node), Op::MaxPool(_) | Op::AvgPool(_)) { window.output.iter().product() } else { window.input.iter().product() };
+        let area: usize = if matches!(graph.op(node), Op::MaxPool(_) | Op::AvgPool(_)) {
+            window.output.iter().product()
+        } else {
+            window.input.iter().product()
+        };
         let mut split = own.rank();
         while split > 0 && own[split..].iter().product::<usize>() < area {
             split -= 1;
@@ -738,7 +880,8 @@ impl<'a> Lowerer<'a> {
         if source_dims.numel() == 0 {
             return self.fill(node, group, 0.0);
         }
-        let scratch: Vec<Operand> = stages.scratch.iter().enumerate().map(|(i, &bytes)| self.scratch(node, i, bytes)).collect();
+        let scratch: Vec<Operand> =
+            stages.scratch.iter().enumerate().map(|(i, &bytes)| self.scratch(node, i, bytes)).collect();
         let load_axes = || match graph.op(node) {
             Op::SegmentSum => vec![Axis::new("row", &source_dims[..1]), Axis::new("col", &source_dims[1..])],
             _ => vec![Axis::new("row", outer), Axis::new("col", inner)],
@@ -767,7 +910,8 @@ impl<'a> Lowerer<'a> {
         let Op::Custom(op) = graph.op(node) else { return Ok(()) };
         let shapes: Vec<Shape> = graph.inputs(node).iter().map(|&i| graph.shape(i)).collect();
         let launch = op.launch(&shapes);
-        let mut bindings: Vec<(String, Operand)> = op.inputs().iter().zip(graph.inputs(node)).map(|(name, &i)| (name.to_string(), self.operand(i))).collect();
+        let mut bindings: Vec<(String, Operand)> =
+            op.inputs().iter().zip(graph.inputs(node)).map(|(name, &i)| (name.to_string(), self.operand(i))).collect();
         bindings.push(("out".into(), Operand::Node(node)));
         self.steps.push(Lowered {
             source: launch.source,
@@ -805,7 +949,9 @@ fn merge_batches(batch: &[usize], a: &Layout, b: &Layout) -> Option<Batches> {
         }
         let (sa, sb) = (a.strides[axis], b.strides[axis]);
         match runs.last_mut() {
-            Some(run) if run.1 == sa * extent as isize && run.2 == sb * extent as isize => *run = (run.0 * extent, sa, sb),
+            Some(run) if run.1 == sa * extent as isize && run.2 == sb * extent as isize => {
+                *run = (run.0 * extent, sa, sb)
+            }
             _ => runs.push((extent, sa, sb)),
         }
     }

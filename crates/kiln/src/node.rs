@@ -136,11 +136,17 @@ pub(crate) enum Op {
     Reduce(Reduction, u8),
     Matmul,
     /// Over the last axis.
-    Softmax { log: bool },
+    Softmax {
+        log: bool,
+    },
     /// Input 0 over the last axis, divided by its deviation; `Second` is 1/deviation. Input 1: eps.
-    Norm { center: bool },
+    Norm {
+        center: bool,
+    },
     /// Inputs: normalised rows, 1/deviation, upstream gradient.
-    NormGrad { center: bool },
+    NormGrad {
+        center: bool,
+    },
     Conv(Box<ConvSpec>),
     ConvInput(Box<ConvSpec>),
     ConvWeight(Box<ConvSpec>),
@@ -150,9 +156,13 @@ pub(crate) enum Op {
     AvgPool(Box<Window>),
     AvgPoolGrad(Box<Window>),
     /// Running sum or product along the last axis.
-    Scan { product: bool },
+    Scan {
+        product: bool,
+    },
     /// Stable, along the last axis; `Second` is where each value was.
-    Sort { descending: bool },
+    Sort {
+        descending: bool,
+    },
     /// Inputs: sorted keys [n], permutation [n], source [n, ..]: sums of the rows with equal keys.
     SegmentSum,
     /// The second result of the input.
@@ -168,7 +178,14 @@ impl Op {
     pub(crate) fn is_elementwise(&self) -> bool {
         matches!(
             self,
-            Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast | Op::Concat(_) | Op::Gather(_) | Op::Random(_) | Op::Detach
+            Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Where
+                | Op::Cast
+                | Op::Concat(_)
+                | Op::Gather(_)
+                | Op::Random(_)
+                | Op::Detach
         )
     }
 
@@ -287,7 +304,18 @@ impl Node {
         let grad = matches!(&op, Op::Content(cell) if cell.trainable());
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
         let name = called(op.name());
-        Tensor(Arc::new(Node { device: device.clone(), op, shape, dtype, at, scope, name, grad, quiet: AtomicUsize::new(0), links }))
+        Tensor(Arc::new(Node {
+            device: device.clone(),
+            op,
+            shape,
+            dtype,
+            at,
+            scope,
+            name,
+            grad,
+            quiet: AtomicUsize::new(0),
+            links,
+        }))
     }
 }
 
@@ -397,7 +425,13 @@ impl Tensor {
 
     /// A tensor that carries an error about an argument.
     #[track_caller]
-    pub(crate) fn bad_argument(&self, op: &'static str, name: &'static str, value: impl ToString, why: &'static str) -> Tensor {
+    pub(crate) fn bad_argument(
+        &self,
+        op: &'static str,
+        name: &'static str,
+        value: impl ToString,
+        why: &'static str,
+    ) -> Tensor {
         if self.error().is_some() {
             return self.current();
         }

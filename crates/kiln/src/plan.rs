@@ -157,9 +157,11 @@ fn module_of(tensor: &Tensor) -> Option<Arc<str>> {
     if tensor.0.scope.is_some() {
         return tensor.0.scope.clone();
     }
-    tensor.inputs().iter().flat_map(|i| std::iter::once(i.clone()).chain(i.inputs())).find_map(|input| match &input.0.op {
-        Op::Content(cell) => cell.name(),
-        _ => None,
+    tensor.inputs().iter().flat_map(|i| std::iter::once(i.clone()).chain(i.inputs())).find_map(|input| {
+        match &input.0.op {
+            Op::Content(cell) => cell.name(),
+            _ => None,
+        }
     })
 }
 
@@ -190,14 +192,26 @@ impl Pages {
 
 impl Pages {
     /// Memory for a result of `bytes` that lies in `from` when the run ends, and the copy that brings it there.
-    fn hand_out(&mut self, gpu: &kiln_device::Device, from: &Buffer, bytes: u64, after: &mut Vec<Copy>) -> Result<Slice> {
+    fn hand_out(
+        &mut self,
+        gpu: &kiln_device::Device,
+        from: &Buffer,
+        bytes: u64,
+        after: &mut Vec<Copy>,
+    ) -> Result<Slice> {
         let slice = if bytes <= 64 {
             Slice { bytes, ..self.slot(gpu, bytes)? }
         } else {
             Slice { buffer: gpu.alloc(bytes, "result")?, offset: 0, bytes }
         };
         let copied = bytes.next_multiple_of(4);
-        after.push(Copy { from: from.clone(), from_offset: 0, to: slice.buffer.clone(), to_offset: slice.offset, bytes: copied });
+        after.push(Copy {
+            from: from.clone(),
+            from_offset: 0,
+            to: slice.buffer.clone(),
+            to_offset: slice.offset,
+            bytes: copied,
+        });
         Ok(slice)
     }
 }
@@ -244,7 +258,12 @@ pub(crate) fn settle(cell: &Arc<Cell>) -> Result<()> {
 /// # Errors
 /// The first error that an expression carries, or what the device says. Then nothing was replaced.
 pub fn step(guards: &[&Tensor], replace: Vec<(crate::cell::State, Tensor)>, also: &[&Tensor]) -> Result<()> {
-    for tensor in replace.iter().flat_map(|(state, value)| [&**state, value]).chain(guards.iter().copied()).chain(also.iter().copied()) {
+    for tensor in replace
+        .iter()
+        .flat_map(|(state, value)| [&**state, value])
+        .chain(guards.iter().copied())
+        .chain(also.iter().copied())
+    {
         tensor.shape()?;
     }
     let first = guards.first().or(also.first()).copied().or(replace.first().map(|(s, _)| &**s));
@@ -256,7 +275,8 @@ pub fn step(guards: &[&Tensor], replace: Vec<(crate::cell::State, Tensor)>, also
     drop(replace);
     let mut executor = device.executor();
     let guards: Vec<Tensor> = guards.iter().map(|t| t.current()).collect();
-    let roots: Vec<Tensor> = guards.iter().cloned().chain(also.iter().map(|t| t.current())).filter(|t| t.numel() > 0).collect();
+    let roots: Vec<Tensor> =
+        guards.iter().cloned().chain(also.iter().map(|t| t.current())).filter(|t| t.numel() > 0).collect();
     executor.run(&roots, cells, &guards)?;
     for root in &roots {
         root.0.links().inputs.clear();
@@ -288,7 +308,8 @@ impl Executor {
     }
 
     pub(crate) fn list(&self) -> Vec<PlanInfo> {
-        let info = |p: &Plan| PlanInfo { label: p.label.clone(), runs: p.runs, dispatches: p.program.len(), bytes: p.bytes };
+        let info =
+            |p: &Plan| PlanInfo { label: p.label.clone(), runs: p.runs, dispatches: p.program.len(), bytes: p.bytes };
         self.plans.values().map(info).collect()
     }
 
@@ -332,7 +353,8 @@ impl Executor {
         }
         let mut pendings = Vec::new();
         let mut open: Vec<Arc<Cell>> = Vec::new();
-        self.waiting.retain(|w| w.upgrade().inspect(|c| open.push(c.clone())).is_some_and(|c| c.content().pending.is_some()));
+        self.waiting
+            .retain(|w| w.upgrade().inspect(|c| open.push(c.clone())).is_some_and(|c| c.content().pending.is_some()));
         open.retain(|c| !cells.iter().any(|d| Arc::ptr_eq(c, d)));
         let mut due = cells;
         loop {
@@ -394,7 +416,12 @@ impl Executor {
         let lowering = lower(graph, self.gpu.caps(), self.fusion)?;
         let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
         let kernels = self.gpu.kernels(&sources)?;
-        let mut layout = Placement { gpu: &self.gpu, workspace: &mut self.workspace, tenancy: Tenancy::default(), of: HashMap::new() };
+        let mut layout = Placement {
+            gpu: &self.gpu,
+            workspace: &mut self.workspace,
+            tenancy: Tenancy::default(),
+            of: HashMap::new(),
+        };
         let mut leaves = Vec::new();
         for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.role == Role::Leaf) {
             let Some(Stored { slice: Some(slice), .. }) = node.tensor.stored() else { continue };
@@ -429,7 +456,17 @@ impl Executor {
             words.extend(lowered.words.iter().map(|&(offset, word)| (at, offset, word)));
             steps.push(record_step(lowered, kernel, &of));
         }
-        let outputs = graph.roots.iter().map(|&r| if graph.role(r) == Role::Compute { of.get(&output_of(graph, r)).cloned().map(|b| (b, of.get(&Operand::Second(r)).cloned())) } else { None }).collect();
+        let outputs = graph
+            .roots
+            .iter()
+            .map(|&r| {
+                if graph.role(r) == Role::Compute {
+                    of.get(&output_of(graph, r)).cloned().map(|b| (b, of.get(&Operand::Second(r)).cloned()))
+                } else {
+                    None
+                }
+            })
+            .collect();
         Ok(Plan {
             program: Program::new(&self.gpu, steps)?,
             label,
@@ -452,7 +489,9 @@ impl Executor {
         let mut before = Vec::new();
         let mut inputs_fault = None;
         for leaf in &mut plan.leaves {
-            let Some(Stored { slice: Some(slice), fault, .. }) = graph.nodes[leaf.node as usize].tensor.stored() else { continue };
+            let Some(Stored { slice: Some(slice), fault, .. }) = graph.nodes[leaf.node as usize].tensor.stored() else {
+                continue;
+            };
             inputs_fault = inputs_fault.or(fault);
             if !leaf.own && leaf.bound != slice.buffer {
                 let own = self.gpu.alloc(slice.bytes, "input")?;
@@ -470,7 +509,9 @@ impl Executor {
                     Op::Scalar(bits) => *bits,
                     other => unreachable!("{} is no number of the host", other.name()),
                 },
-                Word::Site(node) => self.sites.number(&graph.nodes[node as usize].tensor, graph.guards.iter().position(|&g| g == node)),
+                Word::Site(node) => {
+                    self.sites.number(&graph.nodes[node as usize].tensor, graph.guards.iter().position(|&g| g == node))
+                }
             };
             plan.program.set_param(step, offset, bits.to_le_bytes());
         }
@@ -480,7 +521,13 @@ impl Executor {
             None => inputs_fault,
             Some(buffer) => {
                 let slot = self.pages.slot(&self.gpu, 16)?;
-                after.push(Copy { from: buffer.clone(), from_offset: 0, to: slot.buffer.clone(), to_offset: slot.offset, bytes: 16 });
+                after.push(Copy {
+                    from: buffer.clone(),
+                    from_offset: 0,
+                    to: slot.buffer.clone(),
+                    to_offset: slot.offset,
+                    bytes: 16,
+                });
                 let record = graph.writes.first().map(|w| w.cell.info.record.clone());
                 Some(Arc::new(Fault { slot, record, sites: self.sites.clone() }))
             }
@@ -537,13 +584,20 @@ fn count_edges(graph: &Graph, roots: &[Tensor], pendings: &[Pending], guards: &[
 fn held(graph: &Graph, edges: &[usize]) -> Vec<u32> {
     let outside = |i: &usize| {
         let node = &graph.nodes[*i];
-        node.role == Role::Compute && !matches!(node.tensor.0.op, Op::Const(_) | Op::Iota) && Arc::strong_count(&node.tensor.0) > edges[*i] + node.tensor.0.quiet.load(Ordering::Relaxed)
+        node.role == Role::Compute
+            && !matches!(node.tensor.0.op, Op::Const(_) | Op::Iota)
+            && Arc::strong_count(&node.tensor.0) > edges[*i] + node.tensor.0.quiet.load(Ordering::Relaxed)
     };
     (0..graph.nodes.len()).filter(outside).map(|i| i as u32).collect()
 }
 
 /// Copies the old content of cells that somebody outside still wants; the nodes, with their copies.
-fn save_old(gpu: &kiln_device::Device, graph: &Graph, edges: &[usize], before: &mut Vec<Copy>) -> Result<Vec<(Tensor, Option<Slice>)>> {
+fn save_old(
+    gpu: &kiln_device::Device,
+    graph: &Graph,
+    edges: &[usize],
+    before: &mut Vec<Copy>,
+) -> Result<Vec<(Tensor, Option<Slice>)>> {
     let mut saved = Vec::new();
     for write in &graph.writes {
         let leaf = write.cell.content().leaf.clone();
@@ -581,7 +635,11 @@ fn replace(graph: &Graph, saved: Vec<(Tensor, Option<Slice>)>) {
 
 /// A launch as a step, with the buffers of its operands.
 fn record_step(lowered: Lowered, kernel: Arc<kiln_device::Kernel>, of: &HashMap<Operand, Buffer>) -> Step {
-    let bindings = lowered.bindings.into_iter().filter_map(|(name, operand)| of.get(&operand).map(|b| (name.into(), Slice::from(b)))).collect();
+    let bindings = lowered
+        .bindings
+        .into_iter()
+        .filter_map(|(name, operand)| of.get(&operand).map(|b| (name.into(), Slice::from(b))))
+        .collect();
     Step { label: lowered.label.into(), kernel, bindings, params: lowered.params, groups: lowered.groups }
 }
 
@@ -619,7 +677,8 @@ impl Placement<'_> {
                     self.of.insert(*operand, buffer);
                 }
             }
-            let done: Vec<Operand> = step.bindings.iter().map(|(_, o)| *o).filter(|o| last.get(o) == Some(&at)).collect();
+            let done: Vec<Operand> =
+                step.bindings.iter().map(|(_, o)| *o).filter(|o| last.get(o) == Some(&at)).collect();
             for operand in done {
                 let temporary = match operand {
                     Operand::Node(node) => graph.role(node) == Role::Compute,

@@ -146,8 +146,15 @@ impl Tensor {
     #[track_caller]
     pub fn from_raw(device: &Device, dtype: DType, shape: &[usize], bytes: &[u8]) -> Tensor {
         match Shape::new(shape) {
-            Some(shape) if shape.numel() * dtype.bytes() == bytes.len() => Self::from_bytes(device, shape, dtype, bytes),
-            _ => Self::zero_of(device, dtype).bad_argument("from_raw", "bytes", bytes.len(), "as many as shape and type need"),
+            Some(shape) if shape.numel() * dtype.bytes() == bytes.len() => {
+                Self::from_bytes(device, shape, dtype, bytes)
+            }
+            _ => Self::zero_of(device, dtype).bad_argument(
+                "from_raw",
+                "bytes",
+                bytes.len(),
+                "as many as shape and type need",
+            ),
         }
     }
 }

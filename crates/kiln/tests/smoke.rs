@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 use kiln::prelude::*;
-fn dev() -> Device { Device::open().unwrap() }
+fn dev() -> Device {
+    Device::open().unwrap()
+}
 #[test]
 fn elementwise() {
     let d = dev();
@@ -52,12 +54,24 @@ fn trains() {
         let up = [&w1, &b1, &w2].map(|p| ((**p).clone(), &**p - g.get(p).unwrap() * 0.1));
         kiln::step(&[&loss], up.to_vec(), &[]).unwrap();
         let c1 = d.counters();
-        if i == 0 { first = loss.item().unwrap(); }
-        if i > 45 { println!("dispatches {} pipelines {} groups {} buffers {}", c1.dispatches - c0.dispatches, c1.pipelines - c0.pipelines, c1.bind_groups - c0.bind_groups, c1.buffers - c0.buffers); }
+        if i == 0 {
+            first = loss.item().unwrap();
+        }
+        if i > 45 {
+            println!(
+                "dispatches {} pipelines {} groups {} buffers {}",
+                c1.dispatches - c0.dispatches,
+                c1.pipelines - c0.pipelines,
+                c1.bind_groups - c0.bind_groups,
+                c1.buffers - c0.buffers
+            );
+        }
         last = loss.item().unwrap();
         losses.push(loss);
     }
     println!("{first} {last}");
-    for p in d.plans() { println!("{p:?}"); }
+    for p in d.plans() {
+        println!("{p:?}");
+    }
     assert!(last < 0.6 * first);
 }

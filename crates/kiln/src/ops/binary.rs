@@ -166,7 +166,17 @@ impl Tensor {
         };
         let result = if matches!(row.kind, Kind::Compare | Kind::Logic) { DType::Bool } else { operands };
         // a float number of the host is computed in f32 with either float type
-        let to = |t: &Tensor| if t.dtype().is_float() && operands.is_float() && t.rank() == 0 && matches!(t.0.op, Op::Scalar(_) | Op::Const(_)) { t.clone() } else { t.cast(operands) };
+        let to = |t: &Tensor| {
+            if t.dtype().is_float()
+                && operands.is_float()
+                && t.rank() == 0
+                && matches!(t.0.op, Op::Scalar(_) | Op::Const(_))
+            {
+                t.clone()
+            } else {
+                t.cast(operands)
+            }
+        };
         Tensor::make(Op::Binary(row), &[&to(x), &to(&y)], shape, result)
     }
 
@@ -203,7 +213,13 @@ impl Tensor {
             return Tensor::bad_shape("where", &[condition, &a, &b], "the shapes do not broadcast");
         };
         let dtype = meet(&a, &b);
-        let to = |t: &Tensor| if matches!(t.0.op, Op::Scalar(_) | Op::Const(_)) && t.dtype().is_float() && dtype.is_float() { t.clone() } else { t.cast(dtype) };
+        let to = |t: &Tensor| {
+            if matches!(t.0.op, Op::Scalar(_) | Op::Const(_)) && t.dtype().is_float() && dtype.is_float() {
+                t.clone()
+            } else {
+                t.cast(dtype)
+            }
+        };
         Tensor::make(Op::Where, &[&condition.cast(DType::Bool), &to(&a), &to(&b)], shape, dtype)
     }
 }

@@ -106,7 +106,11 @@ impl Tensor {
             return y.squeeze(0);
         }
         if self.rank() != rank + 2 || weight.rank() != rank + 2 {
-            return Tensor::bad_shape(op, &[self, weight], "x is [batch, channels, ..], weight [outputs, inputs/groups, ..]");
+            return Tensor::bad_shape(
+                op,
+                &[self, weight],
+                "x is [batch, channels, ..], weight [outputs, inputs/groups, ..]",
+            );
         }
         let (x, w) = (self.shape_or_scalar(), weight.shape_or_scalar());
         let lists = (spread(&conv.stride, rank, 1), spread(&conv.padding, rank, 0), spread(&conv.dilation, rank, 1));
@@ -117,7 +121,11 @@ impl Tensor {
             return self.bad_argument(op, "conv", format!("{conv:?}"), "stride, dilation and groups are at least 1");
         }
         if x[1] != w[1] * conv.groups || w[0] % conv.groups != 0 {
-            return Tensor::bad_shape(op, &[self, weight], "x has inputs/groups · groups channels, outputs divide by groups");
+            return Tensor::bad_shape(
+                op,
+                &[self, weight],
+                "x has inputs/groups · groups channels, outputs divide by groups",
+            );
         }
         let (Some(input), Some(kernel)) = (spread(&x[2..], rank, 1), spread(&w[2..], rank, 1)) else {
             return Tensor::bad_shape(op, &[self, weight], "one extent per spatial axis");
@@ -129,7 +137,19 @@ impl Tensor {
                 None => return Tensor::bad_shape(op, &[self, weight], "the kernel is larger than the padded image"),
             }
         }
-        let spec = ConvSpec { batch: x[0], inputs: x[1], outputs: w[0], groups: conv.groups, input, output, kernel, stride, padding, dilation, rank };
+        let spec = ConvSpec {
+            batch: x[0],
+            inputs: x[1],
+            outputs: w[0],
+            groups: conv.groups,
+            input,
+            output,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            rank,
+        };
         let dtype = self.dtype().promote(weight.dtype());
         // the kernels are in single precision
         let y = forward(&self.cast(DType::F32), &weight.cast(DType::F32), &spec).cast(dtype);

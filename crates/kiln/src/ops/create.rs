@@ -44,7 +44,9 @@ impl Tensor {
             Err(invalid) => return invalid,
         };
         let at = Self::origin_at(At::here());
-        let refuse = |name, value: String, why| Self::invalid(device, Error::Argument { op: called("from_slice"), name, value, why, at });
+        let refuse = |name, value: String, why| {
+            Self::invalid(device, Error::Argument { op: called("from_slice"), name, value, why, at })
+        };
         if shape.numel() != numbers.len() {
             return refuse("shape", format!("{shape}"), "as many elements as there are numbers");
         }
@@ -65,10 +67,20 @@ impl Tensor {
         let stored = if bytes.is_empty() {
             Ok(None)
         } else {
-            device.gpu().upload(bytes, "tensor").map(|buffer| Some(Slice { buffer, offset: 0, bytes: bytes.len() as u64 }))
+            device
+                .gpu()
+                .upload(bytes, "tensor")
+                .map(|buffer| Some(Slice { buffer, offset: 0, bytes: bytes.len() as u64 }))
         };
         match stored {
-            Ok(slice) => Node::leaf(device, Op::Value, shape, dtype, at, Value::Ready(Stored { slice, second: None, fault: None })),
+            Ok(slice) => Node::leaf(
+                device,
+                Op::Value,
+                shape,
+                dtype,
+                at,
+                Value::Ready(Stored { slice, second: None, fault: None }),
+            ),
             Err(error) => Self::invalid(device, Error::Device(error)),
         }
     }
@@ -128,19 +140,31 @@ impl Tensor {
     /// Zeros of this tensor's shape and type.
     #[track_caller]
     pub fn zeros_like(&self) -> Tensor {
-        if self.error().is_some() { self.current() } else { Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), Lit(0.0)) }
+        if self.error().is_some() {
+            self.current()
+        } else {
+            Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), Lit(0.0))
+        }
     }
 
     /// Ones of this tensor's shape and type.
     #[track_caller]
     pub fn ones_like(&self) -> Tensor {
-        if self.error().is_some() { self.current() } else { Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), Lit(1.0)) }
+        if self.error().is_some() {
+            self.current()
+        } else {
+            Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), Lit(1.0))
+        }
     }
 
     /// `value` everywhere, in this tensor's shape and type.
     #[track_caller]
     pub fn full_like(&self, value: impl Number) -> Tensor {
-        if self.error().is_some() { self.current() } else { Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), value) }
+        if self.error().is_some() {
+            self.current()
+        } else {
+            Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), value)
+        }
     }
 
     /// 0, 1, …, n − 1 as `I32`. It has no memory: kernels compute it.
@@ -156,7 +180,12 @@ impl Tensor {
         let (a, b, s) = (start.into(), end.into(), step.into());
         let count = ((b - a) / s).ceil();
         if s == 0.0 || !count.is_finite() || count > f64::from(i32::MAX) {
-            return Self::zero_of(device, DType::F32).bad_argument("arange", "step", s, "not 0, and a finite number of elements");
+            return Self::zero_of(device, DType::F32).bad_argument(
+                "arange",
+                "step",
+                s,
+                "not 0, and a finite number of elements",
+            );
         }
         let places = Self::iota(device, count.max(0.0) as usize);
         let step = step.beside(&places);

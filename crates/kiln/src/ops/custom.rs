@@ -49,7 +49,13 @@ impl Tensor {
         let name = op.name();
         let Some(first) = operands.first() else {
             let at = crate::error::At::here();
-            return Tensor::orphan(crate::Error::Argument { op: name, name: "operands", value: "[]".into(), why: "at least one", at });
+            return Tensor::orphan(crate::Error::Argument {
+                op: name,
+                name: "operands",
+                value: "[]".into(),
+                why: "at least one",
+                at,
+            });
         };
         if let Some(bad) = operands.iter().find(|t| t.error().is_some()) {
             return bad.current();

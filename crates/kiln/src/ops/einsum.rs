@@ -77,7 +77,8 @@ fn parse(formula: &str, tensors: &[&Tensor]) -> Result<(Vec<Term>, Vec<char>), &
     for term in &mut terms {
         diagonals(term);
         let own = term.tensor.shape_or_scalar();
-        let full: Vec<usize> = term.letters.iter().zip(own.iter()).map(|(c, &d)| extents.get(c).copied().unwrap_or(d)).collect();
+        let full: Vec<usize> =
+            term.letters.iter().zip(own.iter()).map(|(c, &d)| extents.get(c).copied().unwrap_or(d)).collect();
         term.tensor = term.tensor.expand_to(Shape::of(&full));
     }
     Ok((terms, result))
@@ -91,13 +92,19 @@ fn spell(side: &str, extra: usize) -> Result<Vec<char>, &'static str> {
         letters.extend(after.chars());
     }
     let fine = |c: &char| c.is_ascii_alphabetic() || c.is_ascii_digit();
-    if letters.iter().all(fine) && !side.chars().any(|c| c.is_ascii_digit()) { Ok(letters) } else { Err("letters, commas, '...' and '->' only") }
+    if letters.iter().all(fine) && !side.chars().any(|c| c.is_ascii_digit()) {
+        Ok(letters)
+    } else {
+        Err("letters, commas, '...' and '->' only")
+    }
 }
 
 /// A letter that a term repeats means its diagonal.
 fn diagonals(term: &mut Term) {
     let repeated = |letters: &[char]| {
-        (0..letters.len()).flat_map(|i| (i + 1..letters.len()).map(move |j| (i, j))).find(|&(i, j)| letters[i] == letters[j])
+        (0..letters.len())
+            .flat_map(|i| (i + 1..letters.len()).map(move |j| (i, j)))
+            .find(|&(i, j)| letters[i] == letters[j])
     };
     while let Some((i, j)) = repeated(&term.letters) {
         let letter = term.letters[i];
@@ -115,7 +122,8 @@ fn contract(mut terms: Vec<Term>, result: &[char]) -> Tensor {
         let needed = |c: &char| result.contains(c) || terms.iter().any(|t| t.letters.contains(c));
         out = pair(&out, &next, &needed);
     }
-    let gone: Vec<i64> = (0..out.letters.len()).filter(|&i| !result.contains(&out.letters[i])).map(|i| i as i64).collect();
+    let gone: Vec<i64> =
+        (0..out.letters.len()).filter(|&i| !result.contains(&out.letters[i])).map(|i| i as i64).collect();
     if !gone.is_empty() {
         out.tensor = out.tensor.sum_axes(gone, false);
         out.letters.retain(|c| result.contains(c));
@@ -138,14 +146,16 @@ fn pair(a: &Term, b: &Term, needed: &dyn Fn(&char) -> bool) -> Term {
     let inner: Vec<char> = a.letters.iter().copied().filter(|c| both(c) && !needed(c)).collect();
     let rows: Vec<char> = a.letters.iter().copied().filter(|c| !both(c)).collect();
     let cols: Vec<char> = b.letters.iter().copied().filter(|c| !a.letters.contains(c)).collect();
-    let extent = |t: &Term, c: &char| t.letters.iter().position(|l| l == c).map_or(1, |i| t.tensor.shape_or_scalar()[i]);
+    let extent =
+        |t: &Term, c: &char| t.letters.iter().position(|l| l == c).map_or(1, |i| t.tensor.shape_or_scalar()[i]);
     let size = |t: &Term, group: &[char]| group.iter().map(|c| extent(t, c)).product::<usize>();
     let (nb, nr, ni, nc) = (size(&a, &batch), size(&a, &rows), size(&a, &inner), size(&b, &cols));
     let left = arrange(&a, &[&batch[..], &rows, &inner].concat()).to_shape(Shape::of(&[nb, nr, ni]));
     let right = arrange(&b, &[&batch[..], &inner, &cols].concat()).to_shape(Shape::of(&[nb, ni, nc]));
     let product = if inner.is_empty() { left * right } else { left.matmul(&right) };
     let letters = [&batch[..], &rows, &cols].concat();
-    let dims: Vec<usize> = letters.iter().map(|c| if a.letters.contains(c) { extent(&a, c) } else { extent(&b, c) }).collect();
+    let dims: Vec<usize> =
+        letters.iter().map(|c| if a.letters.contains(c) { extent(&a, c) } else { extent(&b, c) }).collect();
     Term { letters, tensor: product.to_shape(Shape::of(&dims)) }
 }
 

@@ -27,7 +27,11 @@ impl Tensor {
         }
         let fits = own.rank() == shape.rank() && (0..own.rank()).all(|a| a == at || shape[a] <= own[a]);
         if !fits {
-            return Tensor::bad_shape("gather", &[self, index], "the index has the same rank and is nowhere longer but along the axis");
+            return Tensor::bad_shape(
+                "gather",
+                &[self, index],
+                "the index has the same rank and is nowhere longer but along the axis",
+            );
         }
         if own[at] == 0 && shape.numel() > 0 {
             return Tensor::bad_shape("gather", &[self, index], "there is no element to take");
@@ -140,9 +144,15 @@ impl Tensor {
             if own.rank() == 0 {
                 return self.reshape([1]).scatter_add(0, &index.reshape([1]), &source.reshape([1])).reshape([0i64; 0]);
             }
-            let fits = own.rank() == shape.rank() && own.rank() == given.rank() && (0..own.rank()).all(|a| shape[a] <= given[a] && (a == at || shape[a] <= own[a]));
+            let fits = own.rank() == shape.rank()
+                && own.rank() == given.rank()
+                && (0..own.rank()).all(|a| shape[a] <= given[a] && (a == at || shape[a] <= own[a]));
             if !fits {
-                return Tensor::bad_shape("scatter_add", &[self, index, source], "index fits into source, and into the tensor but along the axis");
+                return Tensor::bad_shape(
+                    "scatter_add",
+                    &[self, index, source],
+                    "index fits into source, and into the tensor but along the axis",
+                );
             }
             if shape.numel() == 0 {
                 return self.current();
@@ -172,7 +182,11 @@ impl Tensor {
             }
             let own = self.shape_or_scalar();
             if index.rank() > 1 || source.shape_or_scalar() != own.with(at, index.numel()) {
-                return Tensor::bad_shape("index_add", &[self, index, source], "a vector of as many indices as source has slices");
+                return Tensor::bad_shape(
+                    "index_add",
+                    &[self, index, source],
+                    "a vector of as many indices as source has slices",
+                );
             }
             if index.numel() == 0 {
                 return self.current();

@@ -58,9 +58,7 @@ impl Tensor {
     /// Shapes: x `[.., shape]`, `weight` and `bias` `[shape]`. Source: Ba, Kiros & Hinton 2016, eq. 4.
     #[track_caller]
     pub fn layer_norm(&self, axes: usize, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f32) -> Tensor {
-        composed("layer_norm", || {
-            self.norm_last("layer_norm", true, axes, weight, bias, eps)
-        })
+        composed("layer_norm", || self.norm_last("layer_norm", true, axes, weight, bias, eps))
     }
 
     /// Root-mean-square normalisation over the last `axes` axes: x / √(mean x² + eps), times `weight`.
@@ -68,13 +66,19 @@ impl Tensor {
     /// Source: Zhang & Sennrich 2019, eq. 4.
     #[track_caller]
     pub fn rms_norm(&self, axes: usize, weight: Option<&Tensor>, eps: f32) -> Tensor {
-        composed("rms_norm", || {
-            self.norm_last("rms_norm", false, axes, weight, None, eps)
-        })
+        composed("rms_norm", || self.norm_last("rms_norm", false, axes, weight, None, eps))
     }
 
     #[track_caller]
-    fn norm_last(&self, op: &'static str, center: bool, axes: usize, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f32) -> Tensor {
+    fn norm_last(
+        &self,
+        op: &'static str,
+        center: bool,
+        axes: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f32,
+    ) -> Tensor {
         if self.error().is_some() {
             return self.current();
         }
@@ -109,7 +113,12 @@ impl Tensor {
             }
             let own = self.shape_or_scalar();
             if own.rank() < 2 || groups == 0 || own[1] % groups != 0 {
-                return self.bad_argument("group_norm", "groups", format!("{groups} of {own}"), "a divisor of the channels of [batch, channels, ..]");
+                return self.bad_argument(
+                    "group_norm",
+                    "groups",
+                    format!("{groups} of {own}"),
+                    "a divisor of the channels of [batch, channels, ..]",
+                );
             }
             let per: usize = own[1..].iter().product::<usize>() / groups;
             let y = self.to_shape(Shape::of(&[own[0], groups, per])).norm_rows(true, eps).to_shape(own);
@@ -120,7 +129,14 @@ impl Tensor {
     /// Batch normalisation of `x [batch, channels, ..]` with given statistics `[channels]`:
     /// (x − mean) / √(var + eps), times `weight`, plus `bias`. Source: Ioffe & Szegedy 2015, algorithm 1.
     #[track_caller]
-    pub fn batch_norm(&self, mean: &Tensor, var: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f32) -> Tensor {
+    pub fn batch_norm(
+        &self,
+        mean: &Tensor,
+        var: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f32,
+    ) -> Tensor {
         composed("batch_norm", || {
             if self.error().is_none() && self.rank() < 2 {
                 return Tensor::bad_shape("batch_norm", &[self], "[batch, channels, ..]");
@@ -174,11 +190,7 @@ fn per_channel(y: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Te
 
 /// dx = y (dy − Σ dy y) for softmax, dy − exp(y) Σ dy for its logarithm.
 pub(crate) fn softmax_vjp(log: bool, dy: &Tensor, y: &Tensor) -> Tensor {
-    if log {
-        dy - y.exp() * dy.sum_axes([-1i64], true)
-    } else {
-        y * (dy - (dy * y).sum_axes([-1i64], true))
-    }
+    if log { dy - y.exp() * dy.sum_axes([-1i64], true) } else { y * (dy - (dy * y).sum_axes([-1i64], true)) }
 }
 
 /// The gradient of the normalised rows, one kernel; it is linear in `dy`.

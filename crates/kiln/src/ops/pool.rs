@@ -24,7 +24,14 @@ pub struct Pool {
 impl Pool {
     /// Windows of `kernel` that do not overlap.
     pub fn new(kernel: usize) -> Self {
-        Self { kernel: vec![kernel], stride: vec![], padding: vec![0], dilation: vec![1], ceil: false, count_padding: true }
+        Self {
+            kernel: vec![kernel],
+            stride: vec![],
+            padding: vec![0],
+            dilation: vec![1],
+            ceil: false,
+            count_padding: true,
+        }
     }
 }
 
@@ -88,7 +95,10 @@ impl Tensor {
     #[track_caller]
     fn avg_pool(&self, op: &'static str, rank: usize, pool: &Pool) -> Tensor {
         match self.window(op, rank, pool, false) {
-            Ok((window, shape)) => Tensor::make(Op::AvgPool(Box::new(window)), &[&self.cast(DType::F32)], shape, DType::F32).cast(self.dtype()),
+            Ok((window, shape)) => {
+                Tensor::make(Op::AvgPool(Box::new(window)), &[&self.cast(DType::F32)], shape, DType::F32)
+                    .cast(self.dtype())
+            }
             Err(invalid) => invalid,
         }
     }
@@ -108,13 +118,26 @@ impl Tensor {
         let lead = own.rank() - rank;
         let stride = if pool.stride.is_empty() { &pool.kernel } else { &pool.stride };
         let dilation = if dilated { &pool.dilation[..] } else { &[1] };
-        let lists = (spread(&pool.kernel, rank, 1), spread(stride, rank, 1), spread(&pool.padding, rank, 0), spread(dilation, rank, 1));
+        let lists = (
+            spread(&pool.kernel, rank, 1),
+            spread(stride, rank, 1),
+            spread(&pool.padding, rank, 0),
+            spread(dilation, rank, 1),
+        );
         let at = Tensor::origin_at(crate::error::At::here());
-        let wrong = |why| ascribed(Origin { at: Some(at), op: Some(op), ..self.origin() }, || self.bad_argument(op, "pool", format!("{pool:?}"), why));
+        let wrong = |why| {
+            ascribed(Origin { at: Some(at), op: Some(op), ..self.origin() }, || {
+                self.bad_argument(op, "pool", format!("{pool:?}"), why)
+            })
+        };
         let (Some(kernel), Some(stride), Some(padding), Some(dilation)) = lists else {
             return Err(wrong("one entry per spatial axis, or one for all"));
         };
-        if kernel.contains(&0) || stride.contains(&0) || dilation.contains(&0) || (0..3).any(|a| padding[a] > kernel[a] / 2) {
+        if kernel.contains(&0)
+            || stride.contains(&0)
+            || dilation.contains(&0)
+            || (0..3).any(|a| padding[a] > kernel[a] / 2)
+        {
             return Err(wrong("window, stride and dilation are at least 1, padding at most half of the window"));
         }
         let Some(input) = spread(&own[lead..], rank, 1) else { return Err(wrong("one extent per spatial axis")) };
@@ -132,7 +155,8 @@ impl Tensor {
         }
         let planes = own[..lead].iter().product();
         let dims: Vec<usize> = own[..lead].iter().chain(&output[3 - rank..]).copied().collect();
-        let window = Window { planes, input, output, kernel, stride, padding, dilation, count_padding: pool.count_padding };
+        let window =
+            Window { planes, input, output, kernel, stride, padding, dilation, count_padding: pool.count_padding };
         Ok((window, Shape::of(&dims)))
     }
 

@@ -76,7 +76,10 @@ fn collect(data: &[f64], dims: &[usize], short: bool, shown: &mut Vec<f64>) {
         None => shown.extend(data.first()),
         Some((&extent, rest)) => {
             let step: usize = rest.iter().product();
-            positions(extent, short).into_iter().flatten().for_each(|i| collect(&data[i * step..(i + 1) * step], rest, short, shown));
+            positions(extent, short)
+                .into_iter()
+                .flatten()
+                .for_each(|i| collect(&data[i * step..(i + 1) * step], rest, short, shown));
         }
     }
 }
@@ -85,7 +88,10 @@ fn write(data: &[f64], dims: &[usize], indent: usize, short: bool, format: &Form
     match dims {
         [] => format.padded(data[0]),
         [extent] => {
-            let words: Vec<String> = positions(*extent, short).into_iter().map(|p| p.map_or(" ...".into(), |i| format.padded(data[i]))).collect();
+            let words: Vec<String> = positions(*extent, short)
+                .into_iter()
+                .map(|p| p.map_or(" ...".into(), |i| format.padded(data[i])))
+                .collect();
             let per_line = (LINE.saturating_sub(indent) / (format.width + 2)).max(1);
             let lines: Vec<String> = words.chunks(per_line).map(|line| line.join(", ")).collect();
             format!("[{}]", lines.join(&format!(",\n{}", " ".repeat(indent + 1))))
@@ -94,7 +100,9 @@ fn write(data: &[f64], dims: &[usize], indent: usize, short: bool, format: &Form
             let step: usize = rest.iter().product();
             let rows: Vec<String> = positions(*extent, short)
                 .into_iter()
-                .map(|p| p.map_or("...".into(), |i| write(&data[i * step..(i + 1) * step], rest, indent + 1, short, format)))
+                .map(|p| {
+                    p.map_or("...".into(), |i| write(&data[i * step..(i + 1) * step], rest, indent + 1, short, format))
+                })
                 .collect();
             format!("[{}]", rows.join(&format!(",{}{}", "\n".repeat(rest.len()), " ".repeat(indent + 1))))
         }

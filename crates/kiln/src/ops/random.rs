@@ -81,7 +81,9 @@ pub(crate) fn checked(device: &Device, op: &'static str, list: &[i64]) -> Result
             let (needs, has) = (shape.numel() as u64, i32::MAX as u64);
             Err(Tensor::invalid(device, Error::Limit { op, what: "elements", needs, has, at }))
         }
-        None => Err(Tensor::invalid(device, Error::Argument { op, name: "shape", value: format!("{list:?}"), why, at })),
+        None => {
+            Err(Tensor::invalid(device, Error::Argument { op, name: "shape", value: format!("{list:?}"), why, at }))
+        }
     }
 }
 

@@ -132,17 +132,13 @@ impl Tensor {
     /// Largest elements along one axis and where the first of each was, PyTorch's `max(dim)`: that one gets the gradient.
     #[track_caller]
     pub fn max_with_index(&self, axis: i64, keep: bool) -> (Tensor, Tensor) {
-        composed("max", || {
-            self.extreme(axis, keep, true)
-        })
+        composed("max", || self.extreme(axis, keep, true))
     }
 
     /// Smallest elements along one axis and where the first of each was, PyTorch's `min(dim)`.
     #[track_caller]
     pub fn min_with_index(&self, axis: i64, keep: bool) -> (Tensor, Tensor) {
-        composed("min", || {
-            self.extreme(axis, keep, false)
-        })
+        composed("min", || self.extreme(axis, keep, false))
     }
 
     #[track_caller]
@@ -176,17 +172,13 @@ impl Tensor {
     /// Whether some element of `axes` is not zero.
     #[track_caller]
     pub fn any(&self, axes: impl Extents, keep: bool) -> Tensor {
-        composed("any", || {
-            self.cast(DType::Bool).sum_axes(axes, keep).gt(0)
-        })
+        composed("any", || self.cast(DType::Bool).sum_axes(axes, keep).gt(0))
     }
 
     /// Whether no element of `axes` is zero.
     #[track_caller]
     pub fn all(&self, axes: impl Extents, keep: bool) -> Tensor {
-        composed("all", || {
-            self.logical_not().sum_axes(axes, keep).eq(0)
-        })
+        composed("all", || self.logical_not().sum_axes(axes, keep).eq(0))
     }
 
     /// ln Σ exp(x) over `axes`, safe for large x; −∞ where all are.
@@ -245,7 +237,11 @@ impl Tensor {
         if own == shape {
             return self.clone();
         }
-        let axes: Vec<i64> = (1..=own.rank()).rev().filter(|&b| own.from_end(b) != shape.from_end(b) || b > shape.rank()).map(|b| (own.rank() - b) as i64).collect();
+        let axes: Vec<i64> = (1..=own.rank())
+            .rev()
+            .filter(|&b| own.from_end(b) != shape.from_end(b) || b > shape.rank())
+            .map(|b| (own.rank() - b) as i64)
+            .collect();
         let summed = if axes.is_empty() { self.clone() } else { self.sum_axes(axes, false) };
         summed.to_shape(shape)
     }

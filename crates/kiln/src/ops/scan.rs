@@ -58,9 +58,7 @@ impl Tensor {
     /// Where the elements along `axis` are in order.
     #[track_caller]
     pub fn argsort(&self, axis: i64, descending: bool) -> Tensor {
-        composed("argsort", || {
-            self.sort(axis, descending).1
-        })
+        composed("argsort", || self.sort(axis, descending).1)
     }
 
     /// The `k` largest (or smallest) elements along `axis`, in order, and where each was.

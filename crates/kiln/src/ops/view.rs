@@ -66,7 +66,12 @@ impl Tensor {
         let known = list.iter().filter(|&&d| d != -1).try_fold(1i64, |n, &d| n.checked_mul(d)).unwrap_or(i64::MAX);
         let total = self.numel() as i64;
         if list.iter().any(|&d| d < -1) || list.iter().filter(|&&d| d == -1).count() > 1 || list.len() > MAX_RANK {
-            return self.bad_argument("reshape", "extents", format!("{list:?}"), "extents are at least 0, one may be -1, and there are at most 8");
+            return self.bad_argument(
+                "reshape",
+                "extents",
+                format!("{list:?}"),
+                "extents are at least 0, one may be -1, and there are at most 8",
+            );
         }
         if let Some(unknown) = list.iter_mut().find(|d| **d == -1) {
             if known == 0 || total % known != 0 {
@@ -78,7 +83,12 @@ impl Tensor {
         match Shape::new(&dims).filter(|s| known != i64::MAX && s.numel() as i64 == total) {
             Some(shape) if shape == self.shape_or_scalar() => self.current(),
             Some(shape) => self.view_op(ViewOp::Reshape(shape), shape),
-            None => self.bad_argument("reshape", "extents", format!("{list:?} of {}", self.shape_or_scalar()), "the number of elements differs"),
+            None => self.bad_argument(
+                "reshape",
+                "extents",
+                format!("{list:?} of {}", self.shape_or_scalar()),
+                "the number of elements differs",
+            ),
         }
     }
 
@@ -163,13 +173,23 @@ impl Tensor {
             }
             let d = if d == -1 { kept } else { d as usize };
             if kept != d && kept != 1 {
-                return self.bad_argument("expand", "extents", format!("{list:?} of {own}"), "only axes of extent 1 can be repeated");
+                return self.bad_argument(
+                    "expand",
+                    "extents",
+                    format!("{list:?} of {own}"),
+                    "only axes of extent 1 can be repeated",
+                );
             }
             dims.push(d);
         }
         match Shape::new(&dims).filter(|s| s.rank() >= own.rank()) {
             Some(shape) => self.expand_to(shape),
-            None => self.bad_argument("expand", "extents", format!("{list:?} of {own}"), "at least as many axes as the tensor has, at most 8"),
+            None => self.bad_argument(
+                "expand",
+                "extents",
+                format!("{list:?} of {own}"),
+                "at least as many axes as the tensor has, at most 8",
+            ),
         }
     }
 
@@ -188,7 +208,9 @@ impl Tensor {
     #[track_caller]
     pub fn squeeze(&self, axis: i64) -> Tensor {
         match self.axis("squeeze", axis) {
-            Ok(axis) if self.rank() > 0 && self.shape_or_scalar()[axis] == 1 => self.to_shape(self.shape_or_scalar().without(axis)),
+            Ok(axis) if self.rank() > 0 && self.shape_or_scalar()[axis] == 1 => {
+                self.to_shape(self.shape_or_scalar().without(axis))
+            }
             Ok(_) => self.current(),
             Err(invalid) => invalid,
         }
@@ -282,9 +304,7 @@ impl Tensor {
     /// Element `index` of `axis`, which disappears. Negative indices count from the end.
     #[track_caller]
     pub fn select(&self, axis: i64, index: i64) -> Tensor {
-        composed("select", || {
-            self.narrow(axis, index, 1).squeeze_at(axis)
-        })
+        composed("select", || self.narrow(axis, index, 1).squeeze_at(axis))
     }
 
     #[track_caller]
@@ -369,7 +389,8 @@ impl Tensor {
 
     #[track_caller]
     pub(crate) fn pad_op(&self, sides: Vec<(usize, usize)>) -> Tensor {
-        let dims: Vec<usize> = self.shape_or_scalar().iter().zip(&sides).map(|(d, s)| d.saturating_add(s.0).saturating_add(s.1)).collect();
+        let dims: Vec<usize> =
+            self.shape_or_scalar().iter().zip(&sides).map(|(d, s)| d.saturating_add(s.0).saturating_add(s.1)).collect();
         match Shape::new(&dims) {
             Some(shape) => self.view_op(ViewOp::Pad(sides), shape),
             None => {
@@ -389,7 +410,12 @@ impl Tensor {
         let extent = own[axis] as i64;
         let limit = if mode == PadMode::Reflect { extent - 1 } else { i64::MAX };
         if before < 0 || after < 0 || before > limit || after > limit || extent == 0 {
-            return self.bad_argument("pad", "sides", format!("({before}, {after})"), "not negative, and below the extent when reflecting");
+            return self.bad_argument(
+                "pad",
+                "sides",
+                format!("({before}, {after})"),
+                "not negative, and below the extent when reflecting",
+            );
         }
         let edge = |at: i64, n: i64| match mode {
             PadMode::Reflect if at == 0 => self.slice_op(axis, n as usize, -1, n as usize),
@@ -420,7 +446,8 @@ impl Tensor {
             });
         };
         // PyTorch drops vectors of no elements, whatever the rank of the others
-        let whole: Vec<&Tensor> = tensors.iter().copied().filter(|t| t.shape_or_scalar() != [0] || t.error().is_some()).collect();
+        let whole: Vec<&Tensor> =
+            tensors.iter().copied().filter(|t| t.shape_or_scalar() != [0] || t.error().is_some()).collect();
         let Some(model) = whole.first() else { return first.current() };
         if let Some(bad) = whole.iter().find(|t| t.error().is_some()) {
             return bad.current();
@@ -592,7 +619,12 @@ impl Tensor {
             };
             let extent = self.shape_or_scalar()[at];
             if size > extent || step == 0 || self.rank() == MAX_RANK {
-                return self.bad_argument("unfold", "size, step", format!("{size}, {step}"), "a window within the axis, a step of at least 1, at most 7 axes");
+                return self.bad_argument(
+                    "unfold",
+                    "size, step",
+                    format!("{size}, {step}"),
+                    "a window within the axis, a step of at least 1, at most 7 axes",
+                );
             }
             let count = (extent - size) / step + 1;
             let starts = (Tensor::iota(&self.0.device, count) * step).to_shape(Shape::of(&[count, 1]));
@@ -621,7 +653,9 @@ pub(crate) fn vjp(op: &ViewOp, dy: &Tensor, x: &Tensor) -> Tensor {
         }
         ViewOp::Broadcast(_) => dy.sum_to(own),
         ViewOp::Slice { axis, start, step, len } => slice_vjp(dy, own, *axis, *start, *step, *len),
-        ViewOp::Pad(sides) => sides.iter().enumerate().fold(dy.clone(), |d, (axis, s)| d.slice_op(axis, s.0, 1, own[axis])),
+        ViewOp::Pad(sides) => {
+            sides.iter().enumerate().fold(dy.clone(), |d, (axis, s)| d.slice_op(axis, s.0, 1, own[axis]))
+        }
         ViewOp::Diagonal { first, second, offset, len } => diagonal_vjp(dy, own, *first, *second, *offset, *len),
     }
 }
