@@ -410,6 +410,8 @@ case("reduce/prod/twice", [f([3, 5], 0.5, 1.5)], lambda x: x.prod(1), twice=True
 for c in [0, 1, 2]:
     case(f"reduce/var/correction/{c}", [f([5, 17])], lambda x, c=c: x.var(1, correction=c))
     case(f"reduce/std/correction/{c}", [f([5, 17])], lambda x, c=c: x.std(1, correction=c))
+case("reduce/var/empty", [f([0, 5])], lambda x: (x.var(0, correction=0, keepdim=True) + 0.1).sqrt(), grad=False)
+case("reduce/mean/empty_then_ops", [f([3, 0, 5])], lambda x: (x.mean(1) + 0.1).tanh(), grad=False)
 case("reduce/var/one", [f([3, 1])], lambda x: x.var(1, correction=1), grad=False)
 case("reduce/var/one/biased", [f([3, 1])], lambda x: x.var(1, correction=0))
 case("reduce/std/constant", [v([2, 2, 2, 1, 2, 3], [2, 3])], lambda x: x.std(1))

@@ -6,7 +6,7 @@
 use kiln::prelude::*;
 
 /// How many expressions are tried. Each has about a dozen operations.
-const EXPRESSIONS: u64 = 1000;
+const EXPRESSIONS: u64 = 60;
 
 /// splitmix64.
 struct Random(u64);

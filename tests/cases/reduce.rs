@@ -116,6 +116,8 @@ fn spread(t: &mut Table) {
         t.case(format!("reduce/var/correction/{c}"), [f(&[5, 17])], move |x| x[0].var(&[1], c, false));
         t.case(format!("reduce/std/correction/{c}"), [f(&[5, 17])], move |x| x[0].std(&[1], c, false));
     }
+    t.case("reduce/var/empty", [f(&[0, 5])], |x| (x[0].var([0], 0, true) + 0.1).sqrt());
+    t.case("reduce/mean/empty_then_ops", [f(&[3, 0, 5])], |x| (x[0].mean_axes([1], false) + 0.1).tanh());
     t.case("reduce/var/one", [f(&[3, 1])], |x| x[0].var(&[1], 1, false));
     t.case("reduce/var/one/biased", [f(&[3, 1])], |x| x[0].var(&[1], 0, false));
     t.case("reduce/var/twice", [f(&[3, 5])], |x| x[0].var(&[1], 1, false));

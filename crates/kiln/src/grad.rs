@@ -5,7 +5,7 @@ use crate::Tensor;
 use crate::cell::Param;
 use crate::error::{At, Error, Result};
 use crate::node::{Op, Quiet, ascribed};
-use crate::ops::{Lit, conv, index, matmul, norm, pool, reduce, scan, view};
+use crate::ops::{Lit, conv, index, join, matmul, norm, pool, reduce, scan, view};
 use std::collections::{HashMap, HashSet};
 
 /// The gradients of a loss with respect to every trainable parameter it depends on.
@@ -256,7 +256,7 @@ fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Vec<Option<Tensor>>
         },
         Op::Where => vec![None, Some(Tensor::where_(x, dy, Lit(0.0))), Some(Tensor::where_(x, Lit(0.0), dy))],
         Op::Cast => vec![x.dtype().is_float().then(|| dy.clone())],
-        Op::Concat(axis) => view::cat_vjp(*axis, dy, inputs),
+        Op::Concat(axis) => join::cat_vjp(*axis, dy, inputs),
         Op::Gather(axis) => vec![Some(index::gather_vjp(*axis, dy, x, &inputs[1])), None],
         Op::View(op) => vec![Some(view::vjp(op, dy, x))],
         Op::Reduce(kind, mask) => vec![reduce::vjp(*kind, *mask, dy, x, y)],

@@ -67,7 +67,7 @@ impl Shape {
         let rank = self.rank().max(other.rank());
         let mut dims = [0; MAX_RANK];
         for back in 1..=rank {
-            let (a, b) = (self.from_end(back), other.from_end(back));
+            let (a, b) = (self.extent_from_end(back), other.extent_from_end(back));
             dims[rank - back] = match (a, b) {
                 (a, b) if a == b => a,
                 (1, b) => b,
@@ -79,7 +79,7 @@ impl Shape {
     }
 
     /// The extent `back` axes from the end (1 is the last); 1 where there is no such axis.
-    pub(crate) fn from_end(&self, back: usize) -> usize {
+    pub(crate) fn extent_from_end(&self, back: usize) -> usize {
         if back <= self.rank() { self.dims[self.rank() - back] } else { 1 }
     }
 

@@ -21,7 +21,7 @@ impl Tensor {
         if ra == 0 || rb == 0 {
             return Tensor::bad_shape("matmul", &[&a, &b], "single numbers have no matrix product; use *");
         }
-        if a.shape_or_scalar().from_end(1) != b.shape_or_scalar()[rb.saturating_sub(2)] {
+        if a.shape_or_scalar().extent_from_end(1) != b.shape_or_scalar()[rb.saturating_sub(2)] {
             return Tensor::bad_shape("matmul", &[&a, &b], "inner axes differ");
         }
         if ra == 1 {
@@ -43,14 +43,14 @@ impl Tensor {
         let (a, b) = (a.cast(dtype), b.cast(dtype));
         if rb == 2 && ra > 2 {
             // the rows of all batches are rows of one matrix
-            let (m, n) = (sa.from_end(2), sb.from_end(1));
+            let (m, n) = (sa.extent_from_end(2), sb.extent_from_end(1));
             let rows = batch.numel() * m;
-            let out = a.reshape([rows, sa.from_end(1)]).product(&b, Shape::of(&[rows, n]));
+            let out = a.reshape([rows, sa.extent_from_end(1)]).product(&b, Shape::of(&[rows, n]));
             let dims: Vec<usize> = batch.iter().copied().chain([m, n]).collect();
             return out.to_shape(Shape::of(&dims));
         }
         let dims = |m: usize, n: usize| Shape::of(&batch.iter().copied().chain([m, n]).collect::<Vec<_>>());
-        let (m, k, n) = (sa.from_end(2), sa.from_end(1), sb.from_end(1));
+        let (m, k, n) = (sa.extent_from_end(2), sa.extent_from_end(1), sb.extent_from_end(1));
         a.expand_to(dims(m, k)).product(&b.expand_to(dims(k, n)), dims(m, n))
     }
 

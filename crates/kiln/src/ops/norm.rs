@@ -112,7 +112,7 @@ impl Tensor {
                 return self.current();
             }
             let own = self.shape_or_scalar();
-            if own.rank() < 2 || groups == 0 || own[1] % groups != 0 {
+            if own.rank() < 2 || groups == 0 || !own[1].is_multiple_of(groups) {
                 return self.bad_argument(
                     "group_norm",
                     "groups",
@@ -216,6 +216,6 @@ pub(crate) fn norm_grad_formula(center: bool, y: &Tensor, r: &Tensor, g: &Tensor
 
 /// d r / d x where r = 1/deviation: −r² y / n, for gradients that reach the deviation.
 pub(crate) fn deviation_vjp(dr: &Tensor, y: &Tensor, r: &Tensor) -> Tensor {
-    let n = y.shape_or_scalar().from_end(1) as f32;
+    let n = y.shape_or_scalar().extent_from_end(1) as f32;
     y * (dr * r * r * (-1.0 / n)).unsqueeze(-1) * Lit(1.0)
 }

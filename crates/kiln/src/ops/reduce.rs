@@ -239,7 +239,7 @@ impl Tensor {
         }
         let axes: Vec<i64> = (1..=own.rank())
             .rev()
-            .filter(|&b| own.from_end(b) != shape.from_end(b) || b > shape.rank())
+            .filter(|&b| own.extent_from_end(b) != shape.extent_from_end(b) || b > shape.rank())
             .map(|b| (own.rank() - b) as i64)
             .collect();
         let summed = if axes.is_empty() { self.clone() } else { self.sum_axes(axes, false) };

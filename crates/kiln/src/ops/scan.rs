@@ -94,7 +94,7 @@ pub(crate) fn scan_vjp(product: bool, dy: &Tensor, x: &Tensor, y: &Tensor) -> Te
     // Σ_{j≥i} dyⱼ yⱼ / xᵢ is right up to the first zero; at the first zero itself y is rebuilt with a one there
     let plain = backwards(&(dy * y)) / Tensor::where_(&zero, super::Lit(1.0), x);
     let zeros_before = zero.cast(DType::I32).cumsum(-1);
-    let first = zero.logical_and(&zeros_before.eq(1));
+    let first = zero.logical_and(zeros_before.eq(1));
     let rebuilt = Tensor::where_(&first, super::Lit(1.0), x).cumprod(-1);
     // gradients beyond the first zero vanish but for the first zero itself
     let past = zeros_before.ge(1).logical_and(first.logical_not());

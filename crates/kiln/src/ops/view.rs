@@ -2,11 +2,10 @@
 //! the kernel that reads one computes where its elements lie.
 
 use super::Lit;
-use crate::error::{At, Error};
 use crate::layout::ViewOp;
 use crate::node::{Op, composed};
 use crate::shape::MAX_RANK;
-use crate::{DType, Shape, Tensor};
+use crate::{Shape, Tensor};
 
 /// Lists of extents or axes: slices, arrays and vectors of `i32`, `i64` or `usize`, shapes, or one number.
 pub trait Extents {
@@ -38,17 +37,6 @@ impl<T: Extents + ?Sized> Extents for &T {
 
 /// No diagonal lies further out: half of the 32-bit numbers, so that sums with coordinates stay in range.
 const LAST: i64 = 1 << 30;
-
-/// What stands outside of a tensor that is padded.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum PadMode {
-    /// A number.
-    Constant(f32),
-    /// The tensor mirrored at its edge, the edge element not repeated.
-    Reflect,
-    /// The edge element, repeated.
-    Replicate,
-}
 
 impl Tensor {
     #[track_caller]
@@ -167,7 +155,7 @@ impl Tensor {
         let mut dims = Vec::new();
         for (i, &d) in list.iter().enumerate() {
             let back = list.len() - i;
-            let kept = own.from_end(back);
+            let kept = own.extent_from_end(back);
             if d < -1 || (d == -1 && back > own.rank()) {
                 return self.bad_argument("expand", "extents", format!("{list:?}"), "-1 needs an axis to keep");
             }
@@ -334,238 +322,6 @@ impl Tensor {
         out
     }
 
-    /// `sides[i]` elements put before and after axis `i`, for the last `sides.len()` axes. Constant sides may
-    /// be negative and cut then, as in PyTorch.
-    #[track_caller]
-    pub fn pad(&self, sides: &[(i64, i64)], mode: PadMode) -> Tensor {
-        if self.error().is_some() {
-            return self.current();
-        }
-        if sides.len() > self.rank() {
-            return self.bad_argument("pad", "sides", sides.len(), "at most one pair per axis");
-        }
-        let first = self.rank() - sides.len();
-        let mut out = self.current();
-        for (i, &(before, after)) in sides.iter().enumerate() {
-            out = match mode {
-                PadMode::Constant(_) => out.crop(first + i, before, after),
-                PadMode::Reflect | PadMode::Replicate => out.mirror(first + i, before, after, mode),
-            };
-        }
-        match mode {
-            PadMode::Constant(value) => out.pad_constant(first, sides, value),
-            _ => out,
-        }
-    }
-
-    /// Cuts what negative sides ask for.
-    #[track_caller]
-    fn crop(&self, axis: usize, before: i64, after: i64) -> Tensor {
-        if self.error().is_some() || (before >= 0 && after >= 0) {
-            return self.current();
-        }
-        let (from, less) = (before.saturating_neg().max(0), after.saturating_neg().max(0));
-        let len = (self.shape_or_scalar()[axis] as i64).saturating_sub(from).saturating_sub(less);
-        if len < 0 {
-            return self.bad_argument("pad", "sides", format!("({before}, {after})"), "cannot cut more than there is");
-        }
-        self.slice_op(axis, from as usize, 1, len as usize)
-    }
-
-    #[track_caller]
-    fn pad_constant(&self, first: usize, sides: &[(i64, i64)], value: f32) -> Tensor {
-        if self.error().is_some() || sides.iter().all(|&(a, b)| a <= 0 && b <= 0) {
-            return self.current();
-        }
-        let mut all = vec![(0, 0); first];
-        all.extend(sides.iter().map(|&(a, b)| (a.max(0) as usize, b.max(0) as usize)));
-        let zeroed = self.pad_op(all.clone());
-        if value == 0.0 {
-            return zeroed;
-        }
-        let ones = Tensor::full_of(&self.0.device, self.shape_or_scalar(), DType::I32, Lit(1.0));
-        Tensor::where_(&ones.pad_op(all).cast(DType::Bool), zeroed, value)
-    }
-
-    #[track_caller]
-    pub(crate) fn pad_op(&self, sides: Vec<(usize, usize)>) -> Tensor {
-        let dims: Vec<usize> =
-            self.shape_or_scalar().iter().zip(&sides).map(|(d, s)| d.saturating_add(s.0).saturating_add(s.1)).collect();
-        match Shape::new(&dims) {
-            Some(shape) => self.view_op(ViewOp::Pad(sides), shape),
-            None => {
-                let (at, has) = (Self::origin_at(At::here()), i32::MAX as u64);
-                Self::invalid(&self.0.device, Error::Limit { op: "pad", what: "elements", needs: u64::MAX, has, at })
-            }
-        }
-    }
-
-    /// Reflection and replication are concatenations of flipped or repeated pieces.
-    #[track_caller]
-    fn mirror(&self, axis: usize, before: i64, after: i64, mode: PadMode) -> Tensor {
-        if self.error().is_some() || (before == 0 && after == 0) {
-            return self.current();
-        }
-        let own = self.shape_or_scalar();
-        let extent = own[axis] as i64;
-        let limit = if mode == PadMode::Reflect { extent - 1 } else { i64::MAX };
-        if before < 0 || after < 0 || before > limit || after > limit || extent == 0 {
-            return self.bad_argument(
-                "pad",
-                "sides",
-                format!("({before}, {after})"),
-                "not negative, and below the extent when reflecting",
-            );
-        }
-        let edge = |at: i64, n: i64| match mode {
-            PadMode::Reflect if at == 0 => self.slice_op(axis, n as usize, -1, n as usize),
-            PadMode::Reflect => self.slice_op(axis, (extent - 2) as usize, -1, n as usize),
-            _ => self.slice_op(axis, at as usize, 1, 1).expand_to(own.with(axis, n as usize)),
-        };
-        let mut parts = Vec::new();
-        if before > 0 {
-            parts.push(edge(0, before));
-        }
-        parts.push(self.current());
-        if after > 0 {
-            parts.push(edge(extent - 1, after));
-        }
-        Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis as i64)
-    }
-
-    /// The tensors one after another along `axis`; the other extents must agree.
-    #[track_caller]
-    pub fn cat(tensors: &[&Tensor], axis: i64) -> Tensor {
-        let Some(first) = tensors.first() else {
-            return Tensor::orphan(crate::Error::Argument {
-                op: "cat",
-                name: "tensors",
-                value: "[]".into(),
-                why: "at least one",
-                at: Tensor::origin_at(crate::error::At::here()),
-            });
-        };
-        // PyTorch drops vectors of no elements, whatever the rank of the others
-        let whole: Vec<&Tensor> =
-            tensors.iter().copied().filter(|t| t.shape_or_scalar() != [0] || t.error().is_some()).collect();
-        let Some(model) = whole.first() else { return first.current() };
-        if let Some(bad) = whole.iter().find(|t| t.error().is_some()) {
-            return bad.current();
-        }
-        let axis = match model.axis("cat", axis) {
-            Ok(axis) if model.rank() > 0 => axis,
-            Ok(_) => return Tensor::bad_shape("cat", tensors, "single numbers cannot be concatenated; use stack"),
-            Err(invalid) => return invalid,
-        };
-        let own = model.shape_or_scalar();
-        let fits = |t: &&&Tensor| t.rank() == own.rank() && t.shape_or_scalar().with(axis, 0) == own.with(axis, 0);
-        if !whole.iter().all(|t| fits(&t)) {
-            return Tensor::bad_shape("cat", &whole, "the extents of the other axes differ");
-        }
-        let dtype = whole.iter().fold(model.dtype(), |d, t| d.promote(t.dtype()));
-        let mut parts: Vec<Tensor> = whole.iter().map(|t| t.cast(dtype)).collect();
-        // a kernel has few bindings: many parts are joined in groups
-        while parts.len() > 1 {
-            parts = parts.chunks(5).map(|group| Self::cat_group(group, axis)).collect();
-        }
-        parts.swap_remove(0)
-    }
-
-    #[track_caller]
-    fn cat_group(group: &[Tensor], axis: usize) -> Tensor {
-        let group: Vec<&Tensor> = group.iter().collect();
-        match group.as_slice() {
-            [one] => one.current(),
-            _ => {
-                let extent = group.iter().map(|t| t.shape_or_scalar()[axis]).sum();
-                Tensor::make(Op::Concat(axis), &group, group[0].shape_or_scalar().with(axis, extent), group[0].dtype())
-            }
-        }
-    }
-
-    /// The tensors, of equal shapes, along a new axis.
-    #[track_caller]
-    pub fn stack(tensors: &[&Tensor], axis: i64) -> Tensor {
-        composed("stack", || {
-            if let Some(pair) = tensors.windows(2).find(|p| p[0].shape_or_scalar() != p[1].shape_or_scalar()) {
-                return Tensor::bad_shape("stack", pair, "the shapes differ");
-            }
-            let parts: Vec<Tensor> = tensors.iter().map(|t| t.unsqueeze(axis)).collect();
-            Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis)
-        })
-    }
-
-    /// Pieces of `size` along `axis`; the last one may be shorter.
-    #[track_caller]
-    pub fn split(&self, size: usize, axis: i64) -> Vec<Tensor> {
-        let at = match self.axis("split", axis) {
-            Ok(at) if self.rank() > 0 => at,
-            Ok(_) => return vec![Tensor::bad_shape("split", &[self], "a single number has no axes")],
-            Err(invalid) => return vec![invalid],
-        };
-        let extent = self.shape_or_scalar()[at];
-        if size == 0 {
-            return vec![self.bad_argument("split", "size", size, "at least 1")];
-        }
-        (0..extent.max(1)).step_by(size).map(|from| self.slice_op(at, from, 1, size.min(extent - from))).collect()
-    }
-
-    /// Pieces of the given sizes along `axis`.
-    #[track_caller]
-    pub fn split_sizes(&self, sizes: &[usize], axis: i64) -> Vec<Tensor> {
-        let at = match self.axis("split", axis) {
-            Ok(at) if self.rank() > 0 => at,
-            Ok(_) => return vec![Tensor::bad_shape("split", &[self], "a single number has no axes")],
-            Err(invalid) => return vec![invalid],
-        };
-        if sizes.iter().sum::<usize>() != self.shape_or_scalar()[at] {
-            return vec![self.bad_argument("split", "sizes", format!("{sizes:?}"), "they must add up to the extent")];
-        }
-        let mut from = 0;
-        sizes
-            .iter()
-            .map(|&len| {
-                let piece = self.slice_op(at, from, 1, len);
-                from += len;
-                piece
-            })
-            .collect()
-    }
-
-    /// At most `count` pieces of equal size along `axis`; the last one may be shorter.
-    #[track_caller]
-    pub fn chunk(&self, count: usize, axis: i64) -> Vec<Tensor> {
-        composed("chunk", || {
-            if count == 0 {
-                return vec![self.bad_argument("chunk", "count", count, "at least 1")];
-            }
-            match self.axis("chunk", axis) {
-                Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count).max(1), axis),
-                Ok(_) => vec![Tensor::bad_shape("chunk", &[self], "a single number has no axes")],
-                Err(invalid) => vec![invalid],
-            }
-        })
-    }
-
-    /// The elements of `axis` moved up by `shift`, those past the end coming back at the start.
-    #[track_caller]
-    pub fn roll(&self, shift: i64, axis: i64) -> Tensor {
-        composed("roll", || {
-            let at = match self.axis("roll", axis) {
-                Ok(at) if self.rank() > 0 => at,
-                Ok(_) => return self.current(),
-                Err(invalid) => return invalid,
-            };
-            let extent = self.shape_or_scalar()[at];
-            let shift = if extent == 0 { 0 } else { shift.rem_euclid(extent as i64) as usize };
-            if shift == 0 {
-                return self.current();
-            }
-            let (tail, head) = (self.slice_op(at, extent - shift, 1, shift), self.slice_op(at, 0, 1, extent - shift));
-            Tensor::cat(&[&tail, &head], at as i64)
-        })
-    }
-
     /// The matrices of the last two axes with what lies above diagonal `k` set to zero.
     #[track_caller]
     pub fn tril(&self, k: i64) -> Tensor {
@@ -584,7 +340,7 @@ impl Tensor {
             return Tensor::bad_shape(op, &[self], "a matrix or more axes");
         }
         let own = self.shape_or_scalar();
-        let (rows, cols) = (own.from_end(2), own.from_end(1));
+        let (rows, cols) = (own.extent_from_end(2), own.extent_from_end(1));
         let row = Tensor::iota(&self.0.device, rows).to_shape(Shape::of(&[rows, 1]));
         let col = Tensor::iota(&self.0.device, cols);
         Tensor::where_(&keep(&row, &col), self, Tensor::zero_of(&self.0.device, self.dtype()))
@@ -705,18 +461,4 @@ fn diagonal_vjp(dy: &Tensor, own: Shape, first: usize, second: usize, offset: is
     order.insert(first.min(second), low);
     order.insert(first.max(second), high);
     full.permute(order)
-}
-
-/// The gradient of a concatenation: each input gets its piece.
-pub(crate) fn cat_vjp(axis: usize, dy: &Tensor, inputs: &[Tensor]) -> Vec<Option<Tensor>> {
-    let mut from = 0;
-    inputs
-        .iter()
-        .map(|x| {
-            let len = x.shape_or_scalar()[axis];
-            let piece = dy.slice_op(axis, from, 1, len);
-            from += len;
-            Some(piece)
-        })
-        .collect()
 }

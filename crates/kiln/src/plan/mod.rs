@@ -1,18 +1,28 @@
 //! Plans: what one evaluation runs, found by structure, with its pipelines, bind groups and buffers. A plan that is
 //! found again costs a walk over the graph, a look-up and the encoding.
 
+mod fault;
+mod hold;
+mod place;
+mod results;
+
+pub(crate) use fault::{Fault, Record};
+
 use crate::cell::{Cell, Pending};
 use crate::emit::{Operand, Word};
-use crate::error::{At, Error, Module, Result};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Role, Write};
 use crate::lower::{Lowered, lower};
 use crate::memory::{Tenancy, Workspace};
 use crate::node::{Op, Stored, Value};
 use crate::{Device, Tensor};
+use fault::Sites;
+use hold::{count_edges, held, replace, save_old};
 use kiln_device::{Buffer, Copy, Program, Slice, Step};
+use place::{Placement, output_of, second_bytes};
+use results::Pages;
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 /// The plans of a device and the memory they work in.
 pub(crate) struct Executor {
@@ -68,154 +78,6 @@ pub struct PlanInfo {
 /// Most plans that are kept.
 const MOST_PLANS: usize = 256;
 
-/// The faults of one group of cells. Steps change nothing while it holds one.
-#[derive(Default)]
-pub(crate) struct Record(Mutex<Option<Buffer>>);
-
-impl Record {
-    fn buffer(&self, gpu: &kiln_device::Device) -> Result<Buffer> {
-        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*buffer {
-            Some(buffer) => Ok(buffer.clone()),
-            None => Ok(buffer.insert(gpu.zeroed(16, "fault record")?).clone()),
-        }
-    }
-
-    /// The host has seen the fault: steps work again.
-    fn clear(&self) {
-        let buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buffer) = &*buffer {
-            // a lost device is noticed by the next call that needs it
-            let _ = buffer.device().write(buffer, 0, &[0; 16]);
-        }
-    }
-}
-
-/// The record of one run, as it was when the run ended.
-pub(crate) struct Fault {
-    pub(crate) slot: Slice,
-    record: Option<Arc<Record>>,
-    sites: Sites,
-}
-
-impl Fault {
-    /// An error if the run met a fault.
-    pub(crate) fn check(&self, bytes: &[u8]) -> Result<()> {
-        let word = bytes.first_chunk::<4>().map_or(0, |w| u32::from_le_bytes(*w));
-        let Some((site, row)) = kiln_device::kernels::guard::fault(word) else { return Ok(()) };
-        if let Some(record) = &self.record {
-            record.clear();
-        }
-        Err(self.sites.error(site, row))
-    }
-}
-
-/// Where faults can arise: operation, line and module, numbered for the device.
-#[derive(Clone, Default)]
-struct Sites(Arc<Mutex<SiteList>>);
-
-#[derive(Default)]
-struct SiteList {
-    all: Vec<(&'static str, At, Option<Arc<str>>, bool)>,
-    index: HashMap<(usize, u32, &'static str, Option<Arc<str>>), u32>,
-}
-
-impl Sites {
-    /// The number of a node's site. Past 4094 different ones they share the last.
-    fn number(&self, tensor: &Tensor, guard: Option<usize>) -> u32 {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let node = &tensor.0;
-        let op = match guard {
-            Some(0) => "loss",
-            Some(_) => "gradient norm",
-            None => node.name,
-        };
-        let key = (std::ptr::from_ref(node.at.0) as usize, node.at.line(), op, node.scope.clone());
-        if let Some(&number) = list.index.get(&key) {
-            return number;
-        }
-        let number = list.all.len().min(4093) as u32;
-        if list.all.len() < 4094 {
-            list.all.push((op, node.at, module_of(tensor), guard.is_some()));
-            list.index.insert(key, number);
-        }
-        number
-    }
-
-    fn error(&self, site: u32, row: u32) -> Error {
-        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match list.all.get(site as usize) {
-            Some((op, at, module, true)) => Error::NotFinite { op, module: Module(module.clone()), at: *at },
-            Some((op, at, module, false)) => Error::Index { op, row, module: Module(module.clone()), at: *at },
-            None => unreachable!("site {site} was never numbered"),
-        }
-    }
-}
-
-/// The module a node was made in: its scope, or the layer of the nearest parameter it reads.
-fn module_of(tensor: &Tensor) -> Option<Arc<str>> {
-    if tensor.0.scope.is_some() {
-        return tensor.0.scope.clone();
-    }
-    tensor.inputs().iter().flat_map(|i| std::iter::once(i.clone()).chain(i.inputs())).find_map(|input| {
-        match &input.0.op {
-            Op::Content(cell) => cell.name(),
-            _ => None,
-        }
-    })
-}
-
-/// Small results share pages: a history of losses makes no buffer a step.
-#[derive(Default)]
-struct Pages {
-    page: Option<Buffer>,
-    used: u64,
-}
-
-const PAGE: u64 = 1 << 16;
-
-impl Pages {
-    fn slot(&mut self, gpu: &kiln_device::Device, bytes: u64) -> Result<Slice> {
-        let bytes = bytes.next_multiple_of(4);
-        if self.page.is_none() || self.used + bytes > PAGE {
-            self.page = Some(gpu.alloc(PAGE, "page of results")?);
-            self.used = 0;
-        }
-        let offset = self.used;
-        self.used += bytes;
-        match &self.page {
-            Some(page) => Ok(Slice { buffer: page.clone(), offset, bytes }),
-            None => unreachable!("the page was just made"),
-        }
-    }
-}
-
-impl Pages {
-    /// Memory for a result of `bytes` that lies in `from` when the run ends, and the copy that brings it there.
-    fn hand_out(
-        &mut self,
-        gpu: &kiln_device::Device,
-        from: &Buffer,
-        bytes: u64,
-        after: &mut Vec<Copy>,
-    ) -> Result<Slice> {
-        let slice = if bytes <= 64 {
-            Slice { bytes, ..self.slot(gpu, bytes)? }
-        } else {
-            Slice { buffer: gpu.alloc(bytes, "result")?, offset: 0, bytes }
-        };
-        let copied = bytes.next_multiple_of(4);
-        after.push(Copy {
-            from: from.clone(),
-            from_offset: 0,
-            to: slice.buffer.clone(),
-            to_offset: slice.offset,
-            bytes: copied,
-        });
-        Ok(slice)
-    }
-}
-
 /// A contiguous copy of `slice` in a buffer of its own, or nothing of nothing.
 pub(crate) fn own_copy(device: &Device, slice: Option<Slice>) -> Result<Option<Buffer>> {
     let Some(slice) = slice else { return Ok(None) };
@@ -225,7 +87,7 @@ pub(crate) fn own_copy(device: &Device, slice: Option<Slice>) -> Result<Option<B
     Ok(Some(to))
 }
 
-fn copy_of(from: &Slice, to: &Buffer) -> Copy {
+pub(super) fn copy_of(from: &Slice, to: &Buffer) -> Copy {
     let bytes = from.bytes.next_multiple_of(4);
     Copy { from: from.buffer.clone(), from_offset: from.offset, to: to.clone(), to_offset: 0, bytes }
 }
@@ -554,85 +416,6 @@ impl Executor {
     }
 }
 
-/// What a root's elements are called in the program.
-fn output_of(graph: &Graph, root: u32) -> Operand {
-    match graph.op(root) {
-        Op::Second => Operand::Second(graph.inputs(root)[0]),
-        _ => Operand::Node(root),
-    }
-}
-
-/// How often each node is held by the graph and by this evaluation.
-fn count_edges(graph: &Graph, roots: &[Tensor], pendings: &[Pending], guards: &[Tensor]) -> Vec<usize> {
-    let mut edges = vec![1; graph.nodes.len()];
-    for node in &graph.nodes {
-        node.inputs.iter().for_each(|&i| edges[i as usize] += 1);
-    }
-    let known = roots.iter().chain(guards).chain(pendings.iter().map(|p| &p.value));
-    for tensor in known {
-        if let Some(&i) = graph.index.get(&tensor.id()) {
-            edges[i as usize] += 1;
-        }
-    }
-    for write in &graph.writes {
-        edges[write.value as usize] += 1; // the cell's own pending replacement
-    }
-    edges
-}
-
-/// Expressions of the graph that somebody outside of it holds. A step computes them, since their inputs are replaced.
-fn held(graph: &Graph, edges: &[usize]) -> Vec<u32> {
-    let outside = |i: &usize| {
-        let node = &graph.nodes[*i];
-        node.role == Role::Compute
-            && !matches!(node.tensor.0.op, Op::Const(_) | Op::Iota)
-            && Arc::strong_count(&node.tensor.0) > edges[*i] + node.tensor.0.quiet.load(Ordering::Relaxed)
-    };
-    (0..graph.nodes.len()).filter(outside).map(|i| i as u32).collect()
-}
-
-/// Copies the old content of cells that somebody outside still wants; the nodes, with their copies.
-fn save_old(
-    gpu: &kiln_device::Device,
-    graph: &Graph,
-    edges: &[usize],
-    before: &mut Vec<Copy>,
-) -> Result<Vec<(Tensor, Option<Slice>)>> {
-    let mut saved = Vec::new();
-    for write in &graph.writes {
-        let leaf = write.cell.content().leaf.clone();
-        // our clone, the cell's own handle, and the graph's
-        let known = graph.index.get(&leaf.id()).map_or(0, |&i| edges[i as usize]) + 2;
-        let wanted = Arc::strong_count(&leaf.0) > known;
-        let copy = match &write.cell.buffer {
-            Some(buffer) if wanted => {
-                let bytes = write.cell.bytes();
-                let to = gpu.alloc(bytes, "kept content")?;
-                let slice = Slice { buffer: buffer.clone(), offset: 0, bytes };
-                before.push(copy_of(&slice, &to));
-                Some(Slice { buffer: to, offset: 0, bytes })
-            }
-            _ => None,
-        };
-        saved.push((leaf, copy));
-    }
-    Ok(saved)
-}
-
-/// The cells' new contents take the place of the old ones.
-fn replace(graph: &Graph, saved: Vec<(Tensor, Option<Slice>)>) {
-    for (write, (old, copy)) in graph.writes.iter().zip(saved) {
-        old.0.links().value = match copy {
-            Some(slice) => Value::Ready(Stored { slice: Some(slice), second: None, fault: None }),
-            None => Value::Stale,
-        };
-        let leaf = write.cell.new_leaf(old.0.at);
-        let mut content = write.cell.content();
-        content.leaf = leaf;
-        content.pending = None;
-    }
-}
-
 /// A launch as a step, with the buffers of its operands.
 fn record_step(lowered: Lowered, kernel: Arc<kiln_device::Kernel>, of: &HashMap<Operand, Buffer>) -> Step {
     let bindings = lowered
@@ -641,66 +424,4 @@ fn record_step(lowered: Lowered, kernel: Arc<kiln_device::Kernel>, of: &HashMap<
         .filter_map(|(name, operand)| of.get(&operand).map(|b| (name.into(), Slice::from(b))))
         .collect();
     Step { label: lowered.label.into(), kernel, bindings, params: lowered.params, groups: lowered.groups }
-}
-
-/// The buffers of a plan while they are being chosen.
-struct Placement<'a> {
-    gpu: &'a kiln_device::Device,
-    workspace: &'a mut Workspace,
-    tenancy: Tenancy,
-    of: HashMap<Operand, Buffer>,
-}
-
-impl Placement<'_> {
-    /// Gives every intermediate a buffer from the step that first binds it to the one that last does.
-    fn place(&mut self, graph: &Graph, steps: &[Lowered], scratch: &[(Operand, u64)]) -> Result<()> {
-        let mut last: HashMap<Operand, usize> = HashMap::new();
-        for (at, step) in steps.iter().enumerate() {
-            step.bindings.iter().for_each(|(_, operand)| {
-                last.insert(*operand, at);
-            });
-        }
-        for &root in graph.roots.iter().filter(|&&r| graph.role(r) == Role::Compute) {
-            last.insert(output_of(graph, root), usize::MAX);
-            last.insert(Operand::Second(root), usize::MAX);
-        }
-        let bytes_of = |operand: &Operand| match operand {
-            Operand::Scratch(..) => scratch.iter().find(|(o, _)| o == operand).map_or(0, |(_, b)| *b),
-            Operand::Second(node) => second_bytes(graph, *node),
-            Operand::Node(node) => (graph.shape(*node).numel() * graph.dtype(*node).bytes()) as u64,
-            Operand::Cell(_) | Operand::Fault => 0,
-        };
-        for (at, step) in steps.iter().enumerate() {
-            for (_, operand) in &step.bindings {
-                if !self.of.contains_key(operand) {
-                    let buffer = self.workspace.take(self.gpu, &mut self.tenancy, bytes_of(operand))?;
-                    self.of.insert(*operand, buffer);
-                }
-            }
-            let done: Vec<Operand> =
-                step.bindings.iter().map(|(_, o)| *o).filter(|o| last.get(o) == Some(&at)).collect();
-            for operand in done {
-                let temporary = match operand {
-                    Operand::Node(node) => graph.role(node) == Role::Compute,
-                    Operand::Second(_) | Operand::Scratch(..) => true,
-                    Operand::Cell(_) | Operand::Fault => false,
-                };
-                if temporary && last.remove(&operand).is_some() {
-                    let buffer = self.of[&operand].clone();
-                    Workspace::give_back(&mut self.tenancy, bytes_of(&operand), buffer);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Bytes of a kernel's second result.
-fn second_bytes(graph: &Graph, node: u32) -> u64 {
-    let shape = graph.shape(node);
-    let elements = match graph.op(node) {
-        Op::Norm { .. } => shape.without(shape.rank() - 1).numel(),
-        _ => shape.numel(),
-    };
-    4 * elements as u64
 }

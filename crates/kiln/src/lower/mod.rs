@@ -1,0 +1,401 @@
+//! From groups of nodes to launches: which kernel, over which sizes, with which code in its slots.
+
+mod cells;
+mod reduce;
+mod rows;
+mod window;
+
+use crate::emit::{Axis, Kernel, Operand, Refusal, Target, Word};
+use crate::error::{Error, Result};
+use crate::fuse::{Choice, Group, Lessons};
+use crate::graph::{Graph, Role};
+use crate::node::Op;
+use crate::{DType, Shape};
+use kiln_device::kernels::{Scalar, map};
+use kiln_device::{Caps, Launch, Source};
+use std::collections::{HashMap, HashSet};
+
+/// What lowering a group gives.
+type Lowers<T = ()> = std::result::Result<T, Stop>;
+
+/// A launch with everything in its slots, and what is to be bound.
+pub(crate) struct Lowered {
+    pub(crate) source: Source,
+    pub(crate) label: String,
+    pub(crate) groups: [u32; 3],
+    pub(crate) params: Vec<u8>,
+    /// Words of the parameters that change from run to run.
+    pub(crate) words: Vec<(usize, Word)>,
+    pub(crate) bindings: Vec<(String, Operand)>,
+}
+
+/// Everything a plan runs, in order.
+pub(crate) struct Lowering {
+    pub(crate) steps: Vec<Lowered>,
+    /// Bytes of each scratch buffer, by the group that uses it.
+    pub(crate) scratch: Vec<(Operand, u64)>,
+}
+
+/// Why a group could not be lowered.
+enum Stop {
+    Refused(Refusal),
+    Failed(Error),
+}
+
+/// Where lowering stopped: the group, and the replacements in it that were to blame.
+struct Failure {
+    group: usize,
+    stop: Stop,
+    writes: Vec<usize>,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+impl From<kiln_device::Error> for Stop {
+    fn from(error: kiln_device::Error) -> Self {
+        Stop::Failed(Error::Device(error))
+    }
+}
+
+/// Lowers a graph. Choices that turn out not to work are learned from, and made again.
+pub(crate) fn lower(graph: &Graph, caps: &Caps, fusion: bool) -> Result<Lowering> {
+    let mut lessons = Lessons::default();
+    let bindings = caps.max_storage_buffers.min(16) as usize;
+    // each failed attempt adds a node to one of four lists, so this ends
+    for _ in 0..8 * graph.nodes.len() + 8 {
+        let choice = crate::fuse::choose(graph, &lessons, fusion, bindings);
+        let failure = match attempt(graph, caps, &choice, bindings) {
+            Ok(lowering) => return Ok(lowering),
+            Err(failure) => *failure,
+        };
+        match failure.stop {
+            Stop::Failed(error) => return Err(error),
+            Stop::Refused(refusal) => {
+                learn(graph, &choice, &choice.groups[failure.group], refusal, &failure.writes, &mut lessons);
+            }
+        }
+    }
+    unreachable!("every graph can be lowered with every node in a kernel of its own")
+}
+
+/// What to do otherwise next time.
+fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, writes: &[usize], lessons: &mut Lessons) {
+    if let Refusal::Store(node) = refusal
+        && !choice.stored(node)
+        && lessons.store.insert(node)
+    {
+        return;
+    }
+    if let Some(&last) = group
+        .members
+        .iter()
+        .rev()
+        .find(|m| !lessons.apart.contains(m))
+        .filter(|_| group.members.len() > 1 || group.heavy.is_some())
+    {
+        lessons.apart.insert(last);
+        return;
+    }
+    let fresh =
+        writes.iter().map(|&w| graph.writes[w].value).filter(|v| !lessons.copied.contains(v)).collect::<Vec<_>>();
+    if !fresh.is_empty() {
+        lessons.copied.extend(fresh);
+        return;
+    }
+    if group.writes.iter().flatten().count() > 1 {
+        lessons.alone.extend(group.writes.iter().flatten());
+        return;
+    }
+    let operands = group.heavy.iter().chain(group.members.last()).flat_map(|&n| graph.inputs(n)).copied();
+    for input in operands {
+        let apart = graph.role(input) == Role::Compute
+            && !choice.stored(input)
+            && !matches!(graph.op(input), Op::Const(_) | Op::Iota | Op::Second);
+        if apart && lessons.store.insert(input) {
+            return;
+        }
+    }
+    let names: Vec<&str> = group.heavy.iter().chain(&group.members).map(|&n| graph.op(n).name()).collect();
+    unreachable!("{names:?} cannot be lowered: {refusal:?}")
+}
+
+fn attempt(
+    graph: &Graph,
+    caps: &Caps,
+    choice: &Choice,
+    bindings: usize,
+) -> std::result::Result<Lowering, Box<Failure>> {
+    let mut lowerer = Lowerer {
+        graph,
+        caps,
+        choice,
+        needed: needed(graph, choice),
+        steps: Vec::new(),
+        scratch: Vec::new(),
+        replaced: HashSet::new(),
+        failed: Vec::new(),
+    };
+    for at in crate::fuse::order(&choice.groups) {
+        let first = lowerer.steps.len();
+        if let Err(stop) = lowerer.group(&choice.groups[at]) {
+            return Err(Box::new(Failure { group: at, stop, writes: lowerer.failed }));
+        }
+        let most = lowerer.steps[first..].iter().map(|s| s.bindings.len()).max().unwrap_or(0);
+        let shrinks = choice.groups[at].members.len() + choice.groups[at].writes.iter().flatten().count() > 1
+            || (choice.groups[at].heavy.is_some() && !choice.groups[at].members.is_empty());
+        if most > bindings && shrinks {
+            let stop = Stop::Refused(Refusal::Slot);
+            return Err(Box::new(Failure { group: at, stop, writes: Vec::new() }));
+        }
+    }
+    Ok(Lowering { steps: lowerer.steps, scratch: lowerer.scratch })
+}
+
+/// Nodes whose elements somebody outside of their kernel reads.
+fn needed(graph: &Graph, choice: &Choice) -> Vec<bool> {
+    let mut needed = vec![false; graph.nodes.len()];
+    for &root in graph.roots.iter().chain(&graph.guards) {
+        needed[root as usize] = true;
+    }
+    for group in &choice.groups {
+        let own: HashSet<u32> = group.heavy.iter().chain(&group.members).copied().collect();
+        let starts = group.heavy.iter().chain(&group.members).copied();
+        let mut stack: Vec<u32> = starts.flat_map(|n| graph.inputs(n)).copied().collect();
+        stack.extend(group.writes.iter().flatten().map(|&w| graph.writes[w].value));
+        let mut seen = HashSet::new();
+        while let Some(node) = stack.pop() {
+            if !seen.insert(node) || graph.role(node) != Role::Compute {
+                continue;
+            }
+            if matches!(graph.op(node), Op::Second) {
+                needed[node as usize] = true;
+            } else if choice.stored(node) {
+                needed[node as usize] |= !own.contains(&node);
+            } else {
+                stack.extend(graph.inputs(node));
+            }
+        }
+    }
+    needed
+}
+
+struct Lowerer<'a> {
+    graph: &'a Graph,
+    caps: &'a Caps,
+    choice: &'a Choice,
+    needed: Vec<bool>,
+    steps: Vec<Lowered>,
+    scratch: Vec<(Operand, u64)>,
+    /// Cells that the steps so far replace.
+    replaced: HashSet<u64>,
+    /// The replacements that could not be lowered.
+    failed: Vec<usize>,
+}
+
+fn scalar(dtype: DType) -> Scalar {
+    match dtype {
+        DType::F32 | DType::F16 => Scalar::F32,
+        DType::I32 => Scalar::I32,
+        DType::U32 | DType::Bool => Scalar::U32,
+    }
+}
+
+fn product(dims: &[usize]) -> u32 {
+    dims.iter().product::<usize>() as u32
+}
+
+impl<'a> Lowerer<'a> {
+    fn group(&mut self, group: &Group) -> Lowers {
+        if let Some(number) = group.guard {
+            return self.guard(number);
+        }
+        if !group.writes.is_empty() {
+            return self.write_cells(group);
+        }
+        match group.heavy {
+            Some(node) => self.heavy(node, group),
+            None => self.map(group),
+        }
+    }
+
+    /// What holds the elements of an operand that a kernel reads as memory.
+    fn operand(&self, node: u32) -> Operand {
+        let (base, _) = self.choice.resolve(self.graph, node);
+        if self.graph.role(base) == Role::Compute && matches!(self.graph.op(base), Op::Second) {
+            Operand::Second(self.graph.inputs(base)[0])
+        } else {
+            Operand::Node(base)
+        }
+    }
+
+    fn kernel(&self, group: &Group) -> Kernel<'a> {
+        let mut kernel = Kernel::new(self.graph, self.choice);
+        kernel.members = group.members.clone();
+        kernel
+    }
+
+    /// What a group stores: members that others read, and the kernel's own result if others read that.
+    fn targets(&self, group: &Group) -> Vec<Target> {
+        let all = group.heavy.iter().chain(&group.members);
+        all.filter(|&&n| self.needed[n as usize]).map(|&node| Target { node, to: Operand::Node(node) }).collect()
+    }
+
+    /// A kernel's launch with the slots' code and the words that they use.
+    fn push(
+        &mut self,
+        kernel: Kernel<'_>,
+        launch: Launch,
+        slots: &[(&str, String)],
+        label: String,
+        fixed: Vec<(String, Operand)>,
+        mut words: Vec<(usize, Word)>,
+    ) {
+        let (mut source, mut params) = (launch.source, launch.params.0);
+        for (name, body) in slots {
+            source = source.slot(name, body.clone());
+        }
+        for (name, ty, word) in &kernel.params {
+            source = source.param(name, ty);
+            let bits = match word {
+                Word::Fixed(bits) => *bits,
+                Word::Scalar(_) | Word::Site(_) => {
+                    words.push((params.len(), *word));
+                    0
+                }
+            };
+            params.extend(bits.to_le_bytes());
+        }
+        let mut declarations = kernel.declarations;
+        for (alias, elem) in [("F", "f32"), ("I", "i32"), ("U", "u32"), ("B", "bool")] {
+            if !source.has_alias(alias) {
+                let ty = if launch.width == 4 { format!("vec4<{elem}>") } else { elem.to_string() };
+                declarations.push_str(&format!("alias {alias} = {ty};\n"));
+            }
+        }
+        let mut bindings = fixed;
+        bindings.extend(kernel.bindings);
+        let name = label.clone();
+        self.steps.push(Lowered {
+            source: source.named(name).declare(declarations),
+            label,
+            groups: launch.groups,
+            params,
+            words,
+            bindings,
+        });
+    }
+
+    fn label(&self, group: &Group, kernel: &Kernel<'_>) -> String {
+        let mut names: Vec<&str> = group.heavy.iter().map(|&h| self.graph.op(h).name()).collect();
+        for name in &kernel.ops {
+            if names.last() != Some(name) && names.len() < 6 {
+                names.push(name);
+            }
+        }
+        if names.is_empty() { "copy".into() } else { names.join(" ") }
+    }
+
+    /// A `map` kernel over the elements of its members.
+    fn map(&mut self, group: &Group) -> Lowers {
+        let targets = self.targets(group);
+        let Some(&model) = group.members.first() else { return Ok(()) };
+        let shape = self.graph.shape(model);
+        let width = if self.widens(group, &HashMap::new(), &shape, &targets)? { 4 } else { 1 };
+        let mut kernel = self.kernel(group);
+        let head = format!("    let e = i{};\n", if width == 4 { " * 4u" } else { "" });
+        let axes = vec![Axis::new("e", &shape)];
+        let body = kernel.slot(axes, None)?.store(&targets, width, width, true, &head)?;
+        let launch = map::launch(self.caps, shape.numel().div_ceil(width as usize) as u32, width)?;
+        let label = self.label(group, &kernel);
+        self.push(kernel, launch, &[("body", body)], label, Vec::new(), Vec::new());
+        Ok(())
+    }
+
+    /// Whether a map over `shape` handles four elements at once.
+    fn widens(&self, group: &Group, in_place: &HashMap<u32, usize>, shape: &Shape, targets: &[Target]) -> Lowers<bool> {
+        let mut trial = self.kernel(group);
+        trial.in_place = in_place.clone();
+        let mut slot = trial.slot(vec![Axis::new("e", shape)], None)?;
+        for target in targets {
+            slot.value(target.node, &[])?;
+        }
+        Ok(slot.widens(true))
+    }
+
+    fn heavy(&mut self, node: u32, group: &Group) -> Lowers {
+        let graph = self.graph;
+        match graph.op(node) {
+            Op::Reduce(kind, mask) => self.reduce(node, group, *kind, *mask),
+            Op::Matmul => self.matmul(node, group),
+            Op::Softmax { .. } | Op::Norm { .. } | Op::NormGrad { .. } => self.rows(node, group),
+            Op::Conv(spec) | Op::ConvInput(spec) | Op::ConvWeight(spec) => self.conv(node, group, spec),
+            Op::MaxPool(w) | Op::MaxPoolGrad(w) | Op::AvgPool(w) | Op::AvgPoolGrad(w) => self.pool(node, group, w),
+            Op::Scan { .. } | Op::Sort { .. } | Op::SegmentSum => self.stages(node, group),
+            Op::Custom(_) => self.custom(node),
+            other => unreachable!("{} has no kernel", other.name()),
+        }
+    }
+
+    /// The output slot over `axes`, for a kernel whose types have `width` components.
+    fn store_slot(
+        &self,
+        kernel: &mut Kernel<'a>,
+        group: &Group,
+        axes: Vec<Axis>,
+        width: u32,
+        lanes: u32,
+    ) -> Lowers<String> {
+        let primary = group.heavy.map(|h| (h, "v"));
+        let targets = self.targets(group);
+        Ok(kernel.slot(axes, primary)?.store(&targets, width, lanes, false, "")?)
+    }
+
+    /// A node that is a constant after all.
+    fn fill(&mut self, node: u32, group: &Group, value: f32) -> Lowers {
+        let shape = self.graph.shape(node);
+        let dtype = self.graph.dtype(node);
+        let launch = map::launch(self.caps, shape.numel() as u32, 1)?;
+        let mut kernel = self.kernel(group);
+        let ty = dtype.wgsl();
+        let number = if value.is_finite() {
+            format!("{ty}({value:?})")
+        } else {
+            format!("{ty}({}inf_())", if value < 0.0 { "-" } else { "" })
+        };
+        let number = if dtype.is_float() { number } else { format!("{ty}({})", value as i32) };
+        let body = self.store_slot(&mut kernel, group, vec![Axis::new("e", &shape)], 1, 1)?;
+        let body = format!("    let e = i;\n    let v = {number};\n{body}");
+        let label = self.label(group, &kernel);
+        self.push(kernel, launch, &[("body", body)], label, Vec::new(), Vec::new());
+        Ok(())
+    }
+
+    fn scratch(&mut self, node: u32, number: usize, bytes: u64) -> Operand {
+        let operand = Operand::Scratch(node, number);
+        self.scratch.push((operand, bytes));
+        operand
+    }
+
+    fn custom(&mut self, node: u32) -> Lowers {
+        let graph = self.graph;
+        let Op::Custom(op) = graph.op(node) else { return Ok(()) };
+        let shapes: Vec<Shape> = graph.inputs(node).iter().map(|&i| graph.shape(i)).collect();
+        let launch = op.launch(&shapes);
+        let mut bindings: Vec<(String, Operand)> =
+            op.inputs().iter().zip(graph.inputs(node)).map(|(name, &i)| (name.to_string(), self.operand(i))).collect();
+        bindings.push(("out".into(), Operand::Node(node)));
+        self.steps.push(Lowered {
+            source: launch.source,
+            label: op.name().into(),
+            groups: launch.groups,
+            params: launch.params.0,
+            words: Vec::new(),
+            bindings,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! Tensors put together and cut apart.
+
+use crate::Tensor;
+use crate::node::{Op, composed};
+
+impl Tensor {
+    /// The tensors one after another along `axis`; the other extents must agree.
+    #[track_caller]
+    pub fn cat(tensors: &[&Tensor], axis: i64) -> Tensor {
+        let Some(first) = tensors.first() else {
+            return Tensor::orphan(crate::Error::Argument {
+                op: "cat",
+                name: "tensors",
+                value: "[]".into(),
+                why: "at least one",
+                at: Tensor::origin_at(crate::error::At::here()),
+            });
+        };
+        // PyTorch drops vectors of no elements, whatever the rank of the others
+        let whole: Vec<&Tensor> =
+            tensors.iter().copied().filter(|t| t.shape_or_scalar() != [0] || t.error().is_some()).collect();
+        let Some(model) = whole.first() else { return first.current() };
+        if let Some(bad) = whole.iter().find(|t| t.error().is_some()) {
+            return bad.current();
+        }
+        let axis = match model.axis("cat", axis) {
+            Ok(axis) if model.rank() > 0 => axis,
+            Ok(_) => return Tensor::bad_shape("cat", tensors, "single numbers cannot be concatenated; use stack"),
+            Err(invalid) => return invalid,
+        };
+        let own = model.shape_or_scalar();
+        let fits = |t: &&&Tensor| t.rank() == own.rank() && t.shape_or_scalar().with(axis, 0) == own.with(axis, 0);
+        if !whole.iter().all(|t| fits(&t)) {
+            return Tensor::bad_shape("cat", &whole, "the extents of the other axes differ");
+        }
+        let dtype = whole.iter().fold(model.dtype(), |d, t| d.promote(t.dtype()));
+        let mut parts: Vec<Tensor> = whole.iter().map(|t| t.cast(dtype)).collect();
+        // a kernel has few bindings: many parts are joined in groups
+        while parts.len() > 1 {
+            parts = parts.chunks(5).map(|group| Self::cat_group(group, axis)).collect();
+        }
+        parts.swap_remove(0)
+    }
+
+    #[track_caller]
+    fn cat_group(group: &[Tensor], axis: usize) -> Tensor {
+        let group: Vec<&Tensor> = group.iter().collect();
+        match group.as_slice() {
+            [one] => one.current(),
+            _ => {
+                let extent = group.iter().map(|t| t.shape_or_scalar()[axis]).sum();
+                Tensor::make(Op::Concat(axis), &group, group[0].shape_or_scalar().with(axis, extent), group[0].dtype())
+            }
+        }
+    }
+
+    /// The tensors, of equal shapes, along a new axis.
+    #[track_caller]
+    pub fn stack(tensors: &[&Tensor], axis: i64) -> Tensor {
+        composed("stack", || {
+            if let Some(pair) = tensors.windows(2).find(|p| p[0].shape_or_scalar() != p[1].shape_or_scalar()) {
+                return Tensor::bad_shape("stack", pair, "the shapes differ");
+            }
+            let parts: Vec<Tensor> = tensors.iter().map(|t| t.unsqueeze(axis)).collect();
+            Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis)
+        })
+    }
+
+    /// Pieces of `size` along `axis`; the last one may be shorter.
+    #[track_caller]
+    pub fn split(&self, size: usize, axis: i64) -> Vec<Tensor> {
+        let at = match self.axis("split", axis) {
+            Ok(at) if self.rank() > 0 => at,
+            Ok(_) => return vec![Tensor::bad_shape("split", &[self], "a single number has no axes")],
+            Err(invalid) => return vec![invalid],
+        };
+        let extent = self.shape_or_scalar()[at];
+        if size == 0 {
+            return vec![self.bad_argument("split", "size", size, "at least 1")];
+        }
+        (0..extent.max(1)).step_by(size).map(|from| self.slice_op(at, from, 1, size.min(extent - from))).collect()
+    }
+
+    /// Pieces of the given sizes along `axis`.
+    #[track_caller]
+    pub fn split_sizes(&self, sizes: &[usize], axis: i64) -> Vec<Tensor> {
+        let at = match self.axis("split", axis) {
+            Ok(at) if self.rank() > 0 => at,
+            Ok(_) => return vec![Tensor::bad_shape("split", &[self], "a single number has no axes")],
+            Err(invalid) => return vec![invalid],
+        };
+        if sizes.iter().sum::<usize>() != self.shape_or_scalar()[at] {
+            return vec![self.bad_argument("split", "sizes", format!("{sizes:?}"), "they must add up to the extent")];
+        }
+        let mut from = 0;
+        sizes
+            .iter()
+            .map(|&len| {
+                let piece = self.slice_op(at, from, 1, len);
+                from += len;
+                piece
+            })
+            .collect()
+    }
+
+    /// At most `count` pieces of equal size along `axis`; the last one may be shorter.
+    #[track_caller]
+    pub fn chunk(&self, count: usize, axis: i64) -> Vec<Tensor> {
+        composed("chunk", || {
+            if count == 0 {
+                return vec![self.bad_argument("chunk", "count", count, "at least 1")];
+            }
+            match self.axis("chunk", axis) {
+                Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count).max(1), axis),
+                Ok(_) => vec![Tensor::bad_shape("chunk", &[self], "a single number has no axes")],
+                Err(invalid) => vec![invalid],
+            }
+        })
+    }
+
+    /// The elements of `axis` moved up by `shift`, those past the end coming back at the start.
+    #[track_caller]
+    pub fn roll(&self, shift: i64, axis: i64) -> Tensor {
+        composed("roll", || {
+            let at = match self.axis("roll", axis) {
+                Ok(at) if self.rank() > 0 => at,
+                Ok(_) => return self.current(),
+                Err(invalid) => return invalid,
+            };
+            let extent = self.shape_or_scalar()[at];
+            let shift = if extent == 0 { 0 } else { shift.rem_euclid(extent as i64) as usize };
+            if shift == 0 {
+                return self.current();
+            }
+            let (tail, head) = (self.slice_op(at, extent - shift, 1, shift), self.slice_op(at, 0, 1, extent - shift));
+            Tensor::cat(&[&tail, &head], at as i64)
+        })
+    }
+}
+
+/// The gradient of a concatenation: each input gets its piece.
+pub(crate) fn cat_vjp(axis: usize, dy: &Tensor, inputs: &[Tensor]) -> Vec<Option<Tensor>> {
+    let mut from = 0;
+    inputs
+        .iter()
+        .map(|x| {
+            let len = x.shape_or_scalar()[axis];
+            let piece = dy.slice_op(axis, from, 1, len);
+            from += len;
+            Some(piece)
+        })
+        .collect()
+}

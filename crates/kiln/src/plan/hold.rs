@@ -1,0 +1,82 @@
+//! What the program still holds of a graph whose cells a step replaces.
+
+use super::copy_of;
+use crate::Tensor;
+use crate::cell::Pending;
+use crate::error::Result;
+use crate::graph::{Graph, Role};
+use crate::node::{Op, Stored, Value};
+use kiln_device::{Copy, Slice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How often each node is held by the graph and by this evaluation.
+pub(super) fn count_edges(graph: &Graph, roots: &[Tensor], pendings: &[Pending], guards: &[Tensor]) -> Vec<usize> {
+    let mut edges = vec![1; graph.nodes.len()];
+    for node in &graph.nodes {
+        node.inputs.iter().for_each(|&i| edges[i as usize] += 1);
+    }
+    let known = roots.iter().chain(guards).chain(pendings.iter().map(|p| &p.value));
+    for tensor in known {
+        if let Some(&i) = graph.index.get(&tensor.id()) {
+            edges[i as usize] += 1;
+        }
+    }
+    for write in &graph.writes {
+        edges[write.value as usize] += 1; // the cell's own pending replacement
+    }
+    edges
+}
+
+/// Expressions of the graph that somebody outside of it holds. A step computes them, since their inputs are replaced.
+pub(super) fn held(graph: &Graph, edges: &[usize]) -> Vec<u32> {
+    let outside = |i: &usize| {
+        let node = &graph.nodes[*i];
+        node.role == Role::Compute
+            && !matches!(node.tensor.0.op, Op::Const(_) | Op::Iota)
+            && Arc::strong_count(&node.tensor.0) > edges[*i] + node.tensor.0.quiet.load(Ordering::Relaxed)
+    };
+    (0..graph.nodes.len()).filter(outside).map(|i| i as u32).collect()
+}
+
+/// Copies the old content of cells that somebody outside still wants; the nodes, with their copies.
+pub(super) fn save_old(
+    gpu: &kiln_device::Device,
+    graph: &Graph,
+    edges: &[usize],
+    before: &mut Vec<Copy>,
+) -> Result<Vec<(Tensor, Option<Slice>)>> {
+    let mut saved = Vec::new();
+    for write in &graph.writes {
+        let leaf = write.cell.content().leaf.clone();
+        // our clone, the cell's own handle, and the graph's
+        let known = graph.index.get(&leaf.id()).map_or(0, |&i| edges[i as usize]) + 2;
+        let wanted = Arc::strong_count(&leaf.0) > known;
+        let copy = match &write.cell.buffer {
+            Some(buffer) if wanted => {
+                let bytes = write.cell.bytes();
+                let to = gpu.alloc(bytes, "kept content")?;
+                let slice = Slice { buffer: buffer.clone(), offset: 0, bytes };
+                before.push(copy_of(&slice, &to));
+                Some(Slice { buffer: to, offset: 0, bytes })
+            }
+            _ => None,
+        };
+        saved.push((leaf, copy));
+    }
+    Ok(saved)
+}
+
+/// The cells' new contents take the place of the old ones.
+pub(super) fn replace(graph: &Graph, saved: Vec<(Tensor, Option<Slice>)>) {
+    for (write, (old, copy)) in graph.writes.iter().zip(saved) {
+        old.0.links().value = match copy {
+            Some(slice) => Value::Ready(Stored { slice: Some(slice), second: None, fault: None }),
+            None => Value::Stale,
+        };
+        let leaf = write.cell.new_leaf(old.0.at);
+        let mut content = write.cell.content();
+        content.leaf = leaf;
+        content.pending = None;
+    }
+}
