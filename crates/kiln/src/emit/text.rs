@@ -78,14 +78,14 @@ pub(super) fn substitute(text: &str, dtype: DType, x: &str, y: &str) -> String {
     out
 }
 
-pub(super) fn cast(from: DType, to: DType, x: &str) -> String {
+pub(super) fn cast(from: DType, to: DType, x: &str, width: usize) -> String {
     match (from, to) {
         (DType::Bool, DType::Bool) => x.into(),
         (DType::Bool, to) => format!("select({}, {}, {x})", constant(to, 0), one(to)),
         // not `!=`, which is false of NaN on some drivers
         (from, DType::Bool) if from.is_float() => format!("!({x} == {})", zero(from)),
         (from, DType::Bool) => format!("{x} != {}", zero(from)),
-        (_, DType::F16) => format!("quantizeToF16({x})"),
+        (_, DType::F16) => format!("F({}({x}))", if width == 4 { "vec4<f16>" } else { "f16" }),
         (from, to) if from.wgsl() == to.wgsl() => x.into(),
         (_, to) => format!("{}({x})", to.wgsl()),
     }

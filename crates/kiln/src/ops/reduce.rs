@@ -196,7 +196,12 @@ impl Tensor {
             let sum = (self - self.mean_axes(&list, true)).square().sum_axes(&list, keep);
             let count = self.numel() as f64 / sum.numel().max(1) as f64;
             let over = (count - correction as f64).max(0.0);
-            if over == 0.0 { sum / 0.0 } else { sum * (1.0 / over) }
+            if over == 0.0 {
+                // 0/0 and x/0, written out: drivers fold them as they like
+                Tensor::where_(&sum.gt(Lit(0.0)), f32::INFINITY, f32::NAN)
+            } else {
+                sum * (1.0 / over)
+            }
         })
     }
 
