@@ -167,12 +167,23 @@ fn time(device: &Device, name: &str, mut step: impl FnMut() -> Result<Tensor>) -
         times.push(start.elapsed().as_secs_f64() * 1e3 / 4.0);
     }
     let after = device.counters();
+    // what a step costs the host: everything up to the submission, nothing of the adapter's work
+    let mut host = Vec::new();
+    for _ in 0..9 {
+        device.wait()?;
+        let start = Instant::now();
+        step()?;
+        host.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    device.wait()?;
+    host.sort_by(f64::total_cmp);
     times.sort_by(f64::total_cmp);
     println!(
-        "{name}: {:.1} ms a step (least {:.1}), first {first:.2} s, {} dispatches, loss {first_loss:.5} -> {last:.5}, new since warm-up: {} pipelines, {} bind groups, {} buffers; {:.1} MB",
+        "{name}: {:.1} ms a step (least {:.1}), first {first:.2} s, {} dispatches ({:.0} µs on the host), loss {first_loss:.5} -> {last:.5}, new since warm-up: {} pipelines, {} bind groups, {} buffers; {:.1} MB",
         times[3],
         times[0],
         (after.dispatches - before.dispatches) / 28,
+        host[4],
         after.pipelines - before.pipelines,
         after.bind_groups - before.bind_groups,
         after.buffers - before.buffers,

@@ -37,13 +37,13 @@ fn tensors_print_as_in_pytorch() {
         ("huge_whole", Tensor::new(device, [1e9f32, 1.0])),
         ("specials", Tensor::new(device, [nan, inf, -inf, 1.0])),
         ("nan_fraction", Tensor::new(device, [nan, 0.5])),
-        ("zeros", Tensor::zeros(device, &[2, 3])),
+        ("zeros", Tensor::zeros(device, [2, 3])),
         ("negative_zero", Tensor::new(device, [-0.0f32, 1.5])),
         ("matrix", counted(device, &[2, 3], 4.0)),
         ("ints", Tensor::new(device, [[1, -20], [300, 4]])),
         ("bools", Tensor::new(device, [[true, false], [false, true]])),
         ("cube", counted(device, &[2, 2, 3], 1.0)),
-        ("four", Tensor::zeros(device, &[1, 2, 1, 2])),
+        ("four", Tensor::zeros(device, [1, 2, 1, 2])),
         ("wrapped", counted(device, &[30], 2.0)),
         ("wrapped_ints", ints(50, &[50])),
         ("summary", counted(device, &[1001], 1.0)),
@@ -65,7 +65,7 @@ fn tensors_print_as_in_pytorch() {
 #[test]
 fn a_tensor_with_an_error_prints_the_error() {
     let device = &Device::open().unwrap();
-    let bad = Tensor::zeros(device, &[2, 3]).matmul(&Tensor::zeros(device, &[2, 3]));
+    let bad = Tensor::zeros(device, [2, 3]).matmul(&Tensor::zeros(device, [2, 3]));
     for text in [bad.to_string(), format!("{bad:?}")] {
         assert!(text.contains("matmul") && text.contains("[2, 3]"), "{text}");
     }

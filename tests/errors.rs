@@ -60,6 +60,8 @@ impl<T> Outcome for Result<T> {
     }
 }
 
+type Call = Box<dyn Fn(&World) -> Result<()>>;
+
 /// One wrong call.
 struct Row {
     line: u32,
@@ -67,7 +69,7 @@ struct Row {
     kind: &'static str,
     /// The operation as the caller wrote it, and what else the message must contain.
     says: Vec<&'static str>,
-    run: Box<dyn Fn(&World) -> Result<()>>,
+    run: Call,
 }
 
 /// The rows, while they are written down.

@@ -122,7 +122,8 @@ fn answers(device: &Device, seed: u64) -> Vec<Tensor> {
 #[test]
 fn fusion_changes_no_answer() {
     let (fused, plain) = (Device::open().unwrap(), Device::open().unwrap());
-    (fused.set_fusion(true), plain.set_fusion(false));
+    fused.set_fusion(true);
+    plain.set_fusion(false);
     let mut wrong = Vec::new();
     for seed in 0..EXPRESSIONS {
         let (got, want) = (answers(&fused, seed), answers(&plain, seed));

@@ -204,12 +204,12 @@ fn many_rows_into_one_place() {
 fn long_maps_and_views() {
     // Not a multiple of a vector, and more than 65,535 workgroups of 256.
     let count = 16_777_216 + 5;
-    let x = Tensor::arange(device(), 0, count as i32, 1);
+    let x = Tensor::arange(device(), 0, count, 1);
     let last = |t: &Tensor| t.slice(0, -2, i64::MAX, 1).to_vec::<i32>().unwrap();
-    assert_eq!(last(&(&x * 2 + 1)), [2 * (count as i32 - 2) + 1, 2 * (count as i32 - 1) + 1]);
+    assert_eq!(last(&(&x * 2 + 1)), [2 * (count - 2) + 1, 2 * (count - 1) + 1]);
     assert_eq!(last(&x.flip([0])), [1, 0]);
     assert_eq!(last(&Tensor::cat(&[&x, &x.slice(0, 0, 3, 1)], 0)), [1, 2]);
-    assert_eq!(last(&x.roll(1, 0)), [count as i32 - 3, count as i32 - 2]);
+    assert_eq!(last(&x.roll(1, 0)), [count - 3, count - 2]);
     let stored = (&x * 1).slice(0, 0, count as i64 - 5, 1);
     stored.eval().unwrap();
     let square = stored.reshape([4096, 4096]).t();

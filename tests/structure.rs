@@ -12,13 +12,16 @@ type Rules = &'static [(&'static [&'static str], &'static [&'static str])];
 /// In crates/kiln/src: the library over tensors; plan over lower over emit over fuse over graph over node.
 const KILN: Rules = &[
     (LIBRARY, &["node", "layout", "graph", "fuse", "emit", "lower", "memory", "plan"]),
-    (&["cell", "device", "tensor", "ops", "grad", "plan", "memory", "lower", "emit", "fuse", "graph", "node"], LIBRARY),
+    (
+        &["cell", "device", "tensor", "ops", "grad", "plan", "memory", "lower", "emit", "fuse", "graph", "node", "op"],
+        LIBRARY,
+    ),
     (&["ops", "grad"], &["graph", "fuse", "emit", "lower", "memory", "plan"]),
     (&["lower", "memory"], &["plan", "grad", "tensor"]),
     (&["emit"], &["lower", "memory", "plan", "grad", "tensor"]),
     (&["fuse"], &["emit", "lower", "memory", "plan", "grad", "tensor"]),
     (&["graph"], &["fuse", "emit", "lower", "memory", "plan", "grad", "tensor"]),
-    (&["node"], &["graph", "fuse", "emit", "lower", "memory", "grad"]),
+    (&["node", "op"], &["graph", "fuse", "emit", "lower", "memory", "grad"]),
     (
         &["error", "shape", "dtype", "layout"],
         &["node", "tensor", "cell", "ops", "grad", "graph", "lower", "plan", "device"],

@@ -54,7 +54,7 @@ pub fn binary(t: &mut Table) {
         t.case(format!("binary/{op}"), [f(&[5, 17]), f_in(&[17], 0.5, 2.0)], move |x| fun(&x[0], &x[1]));
         t.case(format!("binary/{op}/specials"), every_pair(), move |x| fun(&x[0], &x[1]));
         t.case(format!("binary/{op}/strided"), [f(&[17, 5]), f_in(&[17, 10], 0.5, 2.0)], move |x| {
-            fun(&x[0].t().flip(&[0]), &x[1].slice(1, 0, 10, 2).t())
+            fun(&x[0].t().flip([0]), &x[1].slice(1, 0, 10, 2).t())
         });
     }
     t.case("binary/pow", [f_in(&[5, 17], 0.2, 2.0), f(&[17])], |x| x[0].pow(&x[1]));

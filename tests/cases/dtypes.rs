@@ -2,7 +2,7 @@
 
 use super::binary::{ARITHMETIC, COMPARE};
 use super::input::{b, f, f_in, i, iv, v};
-use super::{Fun, Table};
+use super::{Along, Fun, Table};
 use kiln::prelude::*;
 
 const INF: f32 = f32::INFINITY;
@@ -40,7 +40,7 @@ pub fn dtypes(t: &mut Table) {
     t.case("dtypes/bool/add", [b(&[17]), b(&[17])], |x| &x[0] + &x[1]);
     t.case("dtypes/bool/mul", [b(&[17]), b(&[17])], |x| &x[0] * &x[1]);
     t.case("dtypes/bool/eq", [b(&[17]), b(&[17])], |x| x[0].eq(&x[1]));
-    t.case("dtypes/bool/sum", [b(&[5, 17])], |x| x[0].sum_axes(&[1], false));
+    t.case("dtypes/bool/sum", [b(&[5, 17])], |x| x[0].sum_axes([1], false));
     t.case("dtypes/bool/scalar", [b(&[17])], |x| &x[0] * 0.5);
     casts(t);
     whole_tensors(t);
@@ -73,11 +73,11 @@ fn casts(t: &mut Table) {
 }
 
 fn whole_tensors(t: &mut Table) {
-    let reductions: [(&str, fn(&Tensor, i64) -> Tensor); 4] = [
-        ("sum", |x, a| x.sum_axes(&[a], false)),
-        ("prod", |x, a| x.prod_axes(&[a], false)),
-        ("amax", |x, a| x.amax(&[a], false)),
-        ("amin", |x, a| x.amin(&[a], false)),
+    let reductions: [(&str, Along); 4] = [
+        ("sum", |x, a| x.sum_axes([a], false)),
+        ("prod", |x, a| x.prod_axes([a], false)),
+        ("amax", |x, a| x.amax([a], false)),
+        ("amin", |x, a| x.amin([a], false)),
     ];
     for (op, fun) in reductions {
         t.case(format!("dtypes/i32/{op}"), [i(&[5, 17], -2, 4)], move |x| fun(&x[0], 1));
@@ -85,8 +85,8 @@ fn whole_tensors(t: &mut Table) {
     }
     t.case("dtypes/i32/argmax", [i(&[5, 65], -20, 20)], |x| x[0].argmax(1, false));
     t.case("dtypes/i32/cumsum", [i(&[5, 65], -20, 20)], |x| x[0].cumsum(1));
-    t.case("dtypes/i32/views", [i(&[5, 17], -20, 20)], |x| x[0].t().slice(0, 3, 11, 2).flip(&[0]));
-    t.case("dtypes/bool/views", [b(&[5, 17])], |x| x[0].t().slice(0, 3, 11, 2).flip(&[0]));
+    t.case("dtypes/i32/views", [i(&[5, 17], -20, 20)], |x| x[0].t().slice(0, 3, 11, 2).flip([0]));
+    t.case("dtypes/bool/views", [b(&[5, 17])], |x| x[0].t().slice(0, 3, 11, 2).flip([0]));
     t.case("dtypes/i32/cat", [i(&[3, 5], -20, 20), i(&[2, 5], -20, 20)], |x| Tensor::cat(&[&x[0], &x[1]], 0));
     t.case("dtypes/i32/matmul", [i(&[5, 17], -20, 20), i(&[17, 3], -20, 20)], |x| x[0].matmul(&x[1]));
     t.case("dtypes/i32/tril", [i(&[5, 5], -20, 20)], |x| x[0].tril(0));

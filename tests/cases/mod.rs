@@ -113,6 +113,8 @@ impl Table {
 
 /// A function of one tensor, for tables of them.
 pub type Fun = fn(&Tensor) -> Tensor;
+/// A function of one tensor along an axis.
+pub type Along = fn(&Tensor, i64) -> Tensor;
 /// A function of two.
 pub type Fun2 = fn(&Tensor, &Tensor) -> Tensor;
 
@@ -127,8 +129,11 @@ fn python(x: f64) -> String {
     if x.is_nan() { "nan".into() } else { format!("{x:?}") }
 }
 
+/// Fills a table with the rows of a family.
+type Fill = fn(&mut Table);
+
 /// The families and their rows.
-pub const FAMILIES: [(&str, fn(&mut Table)); 19] = [
+pub const FAMILIES: [(&str, Fill); 19] = [
     ("unary", unary::unary),
     ("scalar", unary::scalar),
     ("binary", binary::binary),

@@ -1,14 +1,13 @@
 //! Softmax and its logarithm.
 
-use super::Table;
 use super::input::{f, f_in, v_as};
+use super::{Along, Table};
 use kiln::prelude::*;
 
 const INF: f32 = f32::INFINITY;
 
 pub fn softmax(t: &mut Table) {
-    let rows: [(&str, fn(&Tensor, i64) -> Tensor); 2] =
-        [("softmax", |x, a| x.softmax(a)), ("log_softmax", |x, a| x.log_softmax(a))];
+    let rows: [(&str, Along); 2] = [("softmax", |x, a| x.softmax(a)), ("log_softmax", |x, a| x.log_softmax(a))];
     for (op, fun) in rows {
         for n in [1, 3, 17, 65, 129, 1000] {
             t.case(format!("softmax/{op}/rows/{n}"), [f_in(&[5, n], -4.0, 4.0)], move |x| fun(&x[0], 1));
@@ -28,7 +27,7 @@ pub fn softmax(t: &mut Table) {
         t.case(format!("softmax/{op}/twice"), [f(&[3, 5])], move |x| fun(&x[0], 1));
     }
     t.case("softmax/masked", [f(&[2, 5, 5])], |x| {
-        let hidden = Tensor::ones(x[0].device(), &[5, 5]).tril(0).eq(0.0);
+        let hidden = Tensor::ones(x[0].device(), [5, 5]).tril(0).eq(0.0);
         x[0].masked_fill(&hidden, -INF).softmax(-1)
     });
 }

@@ -120,7 +120,7 @@ fn ctrl_c_saves_a_checkpoint_that_goes_on_to_the_same_bytes() {
     let mut child = start(&broken).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.by_ref().any(|line| line.unwrap().contains("  1/4 ")));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap().success());
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     let (status, _, err) = told(&child.wait_with_output().unwrap());
     assert_eq!(status, 130, "{err}");
