@@ -210,9 +210,12 @@ impl State {
         }
         content.pending = Some(Pending { value, anchors });
         drop(content);
+        if !carry_out {
+            return Ok(()); // the step that is under way does it
+        }
         cell.device.executor().watch(cell);
         // expressions made from now on must find a parameter to differentiate by
-        if carry_out && cell.info.trainable() { crate::plan::settle(cell) } else { Ok(()) }
+        if cell.info.trainable() { crate::plan::settle(cell) } else { Ok(()) }
     }
 
     /// Its path in the model, once a module or an optimizer has named it.

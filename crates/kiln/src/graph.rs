@@ -53,8 +53,8 @@ pub(crate) struct Graph {
 impl Graph {
     pub(crate) fn new() -> Self {
         Self {
-            nodes: Vec::with_capacity(256),
-            index: HashMap::default(),
+            nodes: Vec::with_capacity(1024),
+            index: HashMap::with_capacity_and_hasher(1024, BuildHasherDefault::default()),
             roots: Vec::new(),
             writes: Vec::new(),
             guards: Vec::new(),
@@ -83,36 +83,44 @@ impl Graph {
 
     /// Adds a tensor and all it needs; the number of its node.
     pub(crate) fn add(&mut self, tensor: &Tensor) -> Result<u32> {
-        let mut stack = vec![(tensor.current(), None::<Vec<Tensor>>)];
-        while let Some((tensor, inputs)) = stack.pop() {
-            if self.index.contains_key(&tensor.id()) {
+        let root = tensor.current();
+        if let Some(&known) = self.index.get(&root.id()) {
+            return Ok(known);
+        }
+        let id = root.id();
+        // each entry is a node and how many of its inputs have been looked at
+        let mut stack = vec![(root, 0)];
+        while let Some((tensor, seen)) = stack.last_mut() {
+            if *seen == 0 {
+                match Self::role_of(tensor)? {
+                    Role::Compute => {}
+                    role => {
+                        let tensor = tensor.clone();
+                        stack.pop();
+                        self.push(tensor, Vec::new(), role);
+                        continue;
+                    }
+                }
+            }
+            let links = tensor.0.links();
+            if links.inputs.is_empty() && !matches!(tensor.0.op, Op::Const(_) | Op::Iota) {
+                return Err(Error::Stale { op: tensor.0.name, at: tensor.0.at });
+            }
+            let missing = links.inputs.iter().enumerate().skip(*seen).find(|(_, t)| !self.index.contains_key(&t.id()));
+            if let Some((at, input)) = missing {
+                let input = input.clone();
+                drop(links);
+                *seen = at + 1;
+                stack.push((input, 0));
                 continue;
             }
-            match inputs {
-                Some(inputs) => {
-                    let inputs = inputs.iter().map(|t| self.index[&t.id()]).collect();
-                    self.push(tensor, inputs, Role::Compute);
-                }
-                None => match Self::role_of(&tensor)? {
-                    Role::Compute => {
-                        let inputs = tensor.inputs();
-                        if inputs.is_empty() && !matches!(tensor.0.op, Op::Const(_) | Op::Iota) {
-                            return Err(Error::Stale { op: tensor.0.name, at: tensor.0.at });
-                        }
-                        let waiting: Vec<(Tensor, Option<Vec<Tensor>>)> = inputs
-                            .iter()
-                            .rev()
-                            .filter(|t| !self.index.contains_key(&t.id()))
-                            .map(|t| (t.clone(), None))
-                            .collect();
-                        stack.push((tensor, Some(inputs)));
-                        stack.extend(waiting);
-                    }
-                    role => self.push(tensor, Vec::new(), role),
-                },
-            }
+            let inputs = links.inputs.iter().map(|t| self.index[&t.id()]).collect();
+            drop(links);
+            let tensor = tensor.clone();
+            stack.pop();
+            self.push(tensor, inputs, Role::Compute);
         }
-        Ok(self.index[&tensor.current().id()])
+        Ok(self.index[&id])
     }
 
     fn role_of(tensor: &Tensor) -> Result<Role> {

@@ -21,7 +21,7 @@ use hold::{count_edges, held, replace, save_old};
 use kiln_device::{Buffer, Copy, Program, Slice, Step};
 use place::{Placement, output_of, second_bytes};
 use results::Pages;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 /// The plans of a device and the memory they work in.
@@ -139,7 +139,11 @@ pub fn step(guards: &[&Tensor], replace: Vec<(crate::cell::State, Tensor)>, also
     let guards: Vec<Tensor> = guards.iter().map(|t| t.current()).collect();
     let roots: Vec<Tensor> =
         guards.iter().cloned().chain(also.iter().map(|t| t.current())).filter(|t| t.numel() > 0).collect();
-    executor.run(&roots, cells, &guards)?;
+    if let Err(error) = executor.run(&roots, cells.clone(), &guards) {
+        // nothing was replaced, and nothing will be
+        cells.iter().for_each(|cell| cell.content().pending = None);
+        return Err(error);
+    }
     for root in &roots {
         root.0.links().inputs.clear();
     }
@@ -217,7 +221,8 @@ impl Executor {
         let mut open: Vec<Arc<Cell>> = Vec::new();
         self.waiting
             .retain(|w| w.upgrade().inspect(|c| open.push(c.clone())).is_some_and(|c| c.content().pending.is_some()));
-        open.retain(|c| !cells.iter().any(|d| Arc::ptr_eq(c, d)));
+        let named: HashSet<u64> = cells.iter().map(|c| c.info.id).collect();
+        open.retain(|c| !named.contains(&c.info.id));
         let mut due = cells;
         loop {
             for cell in due.drain(..) {
