@@ -11,7 +11,7 @@ use crate::source::Source;
 /// Longest run of additions in one loop; longer inputs are summed in slices first.
 const SLICE: u32 = 1024;
 
-/// out[r, c] = Σ over j with sorted[j] = r of src[perm[j], c]. Bindings `sorted` [n] (ascending) and `perm` [n] of i32;
+/// out[r, c] = Σ over j with sorted\[j\] = r of src[perm\[j\], c]. Bindings `sorted` \[n\] (ascending) and `perm` \[n\] of i32;
 /// slots `load(row, col) -> F` of src and `store(v: F, row, col)`. Keys outside 0..rows count nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sum {
