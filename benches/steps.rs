@@ -147,7 +147,23 @@ impl Gpt {
     }
 }
 
-fn time(device: &Device, name: &str, mut step: impl FnMut() -> Result<Tensor>) -> Result<()> {
+/// Times steps; where PyTorch's loss after so many steps of the same model is known, asks for the same.
+fn time(
+    device: &Device,
+    name: &str,
+    known: Option<(usize, f32)>,
+    mut step: impl FnMut() -> Result<Tensor>,
+) -> Result<()> {
+    let (steps, want) = known.unwrap_or_default();
+    let (count, kept) = (std::cell::Cell::new(0), std::cell::RefCell::new(None));
+    let mut step = || {
+        let loss = step()?;
+        count.set(count.get() + 1);
+        if count.get() == steps {
+            kept.replace(Some(loss.clone()));
+        }
+        Ok::<Tensor, Error>(loss)
+    };
     let start = Instant::now();
     let first_loss = step()?.item()?;
     let first = start.elapsed().as_secs_f64();
@@ -195,6 +211,14 @@ fn time(device: &Device, name: &str, mut step: impl FnMut() -> Result<Tensor>) -
         println!("{}", device.take_profile().table());
         device.profile(false);
     }
+    while count.get() < steps {
+        step()?;
+    }
+    if let Some(loss) = kept.take() {
+        let loss = loss.item()?;
+        println!("{name}: loss {loss:.5} after {steps} steps, PyTorch's {want:.5}");
+        assert!((loss - want).abs() < 1e-3 * want, "{name} does not learn what PyTorch does");
+    }
     Ok(())
 }
 
@@ -208,7 +232,7 @@ fn main() -> Result<()> {
         let net = Mlp(lin(784, 512, 11), lin(512, 256, 12), lin(256, 10, 13));
         let (x, y) = (ten(&device, &[128, 784], 21, 1.0), ids(&device, &[128], 22, 10));
         let mut adam = Adam::new(&net, 1e-4);
-        time(&device, "mlp", || {
+        time(&device, "mlp", Some((85, 0.32577)), || {
             let h = net.1.forward(&net.0.forward(&x).relu()).relu();
             let loss = kiln::loss::cross_entropy(&net.2.forward(&h), &y);
             adam.step(&loss)?;
@@ -226,7 +250,7 @@ fn main() -> Result<()> {
         let (x, y) = (ten(&device, &[64, 1, 28, 28], 41, 1.0), ids(&device, &[64], 42, 10));
         let mut adam = Adam::new(&net, 1e-3);
         let conv = Conv { padding: vec![1], ..Conv::default() };
-        time(&device, "cnn", || {
+        time(&device, "cnn", Some((37, 0.50356)), || {
             let h = x.conv2d(&net.w1, Some(&net.b1), &conv).relu().max_pool2d(&Pool::new(2));
             let h = h.conv2d(&net.w2, Some(&net.b2), &conv).relu().max_pool2d(&Pool::new(2));
             let loss = kiln::loss::cross_entropy(&net.fc.forward(&h.flatten(1, -1)), &y);
@@ -234,11 +258,13 @@ fn main() -> Result<()> {
             Ok(loss)
         })?;
     }
-    for (name, layers) in [("gpt", 2), ("gpt4", 4)].into_iter().filter(|(name, _)| wanted(name)) {
+    for (name, layers, known) in
+        [("gpt", 2, Some((21, 2.95176))), ("gpt4", 4, None)].into_iter().filter(|(name, ..)| wanted(name))
+    {
         let net = Gpt::new(&init, layers, 128, 4, 64, 256);
         let (x, y) = (ids(&device, &[8, 64], 61, 256), ids(&device, &[512], 62, 256));
         let mut adam = AdamW::new(&net, 3e-4);
-        time(&device, name, || {
+        time(&device, name, known, || {
             let loss = kiln::loss::cross_entropy(&net.forward(&x).reshape([512, 256]), &y);
             adam.step(&loss)?;
             Ok(loss)
