@@ -161,3 +161,16 @@ fn the_layer_is_named() {
     assert!(matches!(error, Error::In { .. }), "{error:?}");
     assert!(error.to_string().contains("in 1") && error.to_string().contains("matmul"), "{error}");
 }
+
+/// A step of which one replacement does not fit replaces nothing, not even what came before it in the list.
+#[test]
+fn a_step_that_does_not_fit_replaces_nothing() {
+    let device = Device::open().unwrap();
+    let group = kiln::CellGroup::new(&device);
+    let (a, b) = (group.param(&Tensor::ones(&device, [2])), group.state(&Tensor::ones(&device, [3])));
+    b.set(&(&b + 1.0)).unwrap(); // waits
+    let replace = vec![((*a).clone(), &a * 5.0), (b.clone(), Tensor::zeros(&device, [4]))];
+    assert!(matches!(kiln::step(&[], replace, &[]), Err(Error::Shape { .. })));
+    assert_eq!(a.to_vec::<f32>().unwrap(), [1.0, 1.0]);
+    assert_eq!(b.to_vec::<f32>().unwrap(), [2.0, 2.0, 2.0]);
+}

@@ -2,13 +2,14 @@
 
 use super::{Lowerer, Lowers};
 use crate::DType;
-use crate::emit::{Axis, Operand, Refusal};
+use crate::emit::{Axis, Kernel, Operand, Refusal};
 use crate::fuse::Group;
 use crate::graph::Role;
 use crate::layout::Layout;
 use crate::node::Op;
 use crate::ops::conv::ConvSpec;
 use crate::ops::pool::Window;
+use kiln_device::Launch;
 use kiln_device::kernels::{Kind, Scalar, conv, matmul, pool, reduce};
 
 impl<'a> Lowerer<'a> {
@@ -58,19 +59,26 @@ impl<'a> Lowerer<'a> {
             self.push(kernel, launch, &[("store", store)], label, fixed, Vec::new());
             return Ok(());
         }
-        let size = own.numel() as u32;
-        let part = self.scratch(node, 0, u64::from(p.split) * u64::from(size) * 4);
+        self.push_split(node, group, kernel, launch, fixed, p.split)
+    }
+
+    /// A product whose sums are cut into `split` parts, and the kernel that adds them up, with the output slot.
+    fn push_split(
+        &mut self,
+        node: u32,
+        group: &Group,
+        kernel: Kernel<'a>,
+        launch: Launch,
+        mut fixed: Vec<(String, Operand)>,
+        split: u32,
+    ) -> Lowers {
+        let own = self.graph.shape(node);
+        let inner = own.numel() as u32;
+        let part = self.scratch(node, 0, u64::from(split) * u64::from(inner) * 4);
+        fixed.push(("out".into(), part));
         let label = self.label(group, &kernel);
-        self.push(kernel, launch, &[], label, [fixed, vec![("out".into(), part)]].concat(), Vec::new());
-        let p = reduce::Cols {
-            kind: Kind::Sum,
-            ty: Scalar::F32,
-            outer: 1,
-            rows: p.split,
-            inner: size,
-            width: 1,
-            chunks: 1,
-        };
+        self.push(kernel, launch, &[], label, fixed, Vec::new());
+        let p = reduce::Cols { kind: Kind::Sum, ty: Scalar::F32, outer: 1, rows: split, inner, width: 1, chunks: 1 };
         self.finish_columns(node, group, part, p, [vec![], own.to_vec()])
     }
 
@@ -103,20 +111,7 @@ impl<'a> Lowerer<'a> {
                 let launch = conv::weight_grad(self.caps, &p, split)?;
                 let fixed = vec![("x".to_string(), operands[0]), ("dy".to_string(), operands[1])];
                 if split > 1 {
-                    let size = own.numel() as u32;
-                    let part = self.scratch(node, 0, u64::from(split) * u64::from(size) * 4);
-                    let label = self.label(group, &kernel);
-                    self.push(kernel, launch, &[], label, [fixed, vec![("out".into(), part)]].concat(), Vec::new());
-                    let p = reduce::Cols {
-                        kind: Kind::Sum,
-                        ty: Scalar::F32,
-                        outer: 1,
-                        rows: split,
-                        inner: size,
-                        width: 1,
-                        chunks: 1,
-                    };
-                    return self.finish_columns(node, group, part, p, [vec![], own.to_vec()]);
+                    return self.push_split(node, group, kernel, launch, fixed, split);
                 }
                 let axes = vec![Axis::new("s", &[1]), Axis::new("c", &own[..1]), Axis::new("q", &own[1..])];
                 let store = self.store_slot(&mut kernel, group, axes, launch.width, launch.width)?;

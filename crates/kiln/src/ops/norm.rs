@@ -1,6 +1,6 @@
 //! Softmax and normalisation.
 
-use super::{Lit, Number};
+use super::Number;
 use crate::node::{Op, composed};
 use crate::{DType, Shape, Tensor};
 
@@ -217,5 +217,5 @@ pub(crate) fn norm_grad_formula(center: bool, y: &Tensor, r: &Tensor, g: &Tensor
 /// d r / d x where r = 1/deviation: −r² y / n, for gradients that reach the deviation.
 pub(crate) fn deviation_vjp(dr: &Tensor, y: &Tensor, r: &Tensor) -> Tensor {
     let n = y.shape_or_scalar().extent_from_end(1) as f32;
-    y * (dr * r * r * (-1.0 / n)).unsqueeze(-1) * Lit(1.0)
+    y * (dr * r * r * (-1.0 / n)).unsqueeze(-1)
 }

@@ -130,18 +130,21 @@ pub fn step(guards: &[&Tensor], replace: Vec<(crate::cell::State, Tensor)>, also
     }
     let first = guards.first().or(also.first()).copied().or(replace.first().map(|(s, _)| &**s));
     let Some(device) = first.map(|t| t.0.device.clone()) else { return Ok(()) };
-    for (state, value) in &replace {
-        state.replace(value, &[], false)?;
-    }
     let cells: Vec<Arc<Cell>> = replace.iter().filter_map(|(s, _)| s.cell().cloned()).collect();
+    // a call that fails leaves what waited before still waiting, and nothing else
+    let waited: Vec<Option<Pending>> = cells.iter().map(|cell| cell.content().pending.clone()).collect();
+    let undo = || cells.iter().zip(&waited).for_each(|(cell, pending)| cell.content().pending.clone_from(pending));
+    if let Err(error) = replace.iter().try_for_each(|(state, value)| state.replace(value, &[], false)) {
+        undo();
+        return Err(error);
+    }
     drop(replace);
     let mut executor = device.executor();
     let guards: Vec<Tensor> = guards.iter().map(|t| t.current()).collect();
     let roots: Vec<Tensor> =
         guards.iter().cloned().chain(also.iter().map(|t| t.current())).filter(|t| t.numel() > 0).collect();
     if let Err(error) = executor.run(&roots, cells.clone(), &guards) {
-        // nothing was replaced, and nothing will be
-        cells.iter().for_each(|cell| cell.content().pending = None);
+        undo();
         return Err(error);
     }
     for root in &roots {

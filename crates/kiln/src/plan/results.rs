@@ -26,9 +26,7 @@ impl Pages {
             None => unreachable!("the page was just made"),
         }
     }
-}
 
-impl Pages {
     /// Memory for a result of `bytes` that lies in `from` when the run ends, and the copy that brings it there.
     pub(super) fn hand_out(
         &mut self,
