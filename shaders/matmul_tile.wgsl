@@ -1,9 +1,11 @@
 // matmul_tile: out[p, i, j] = Σ_k a[p, i, k] · b[p, k, j]      a [batches, m, k], b [batches, k, n], out [batches, m, n]
 //
 // For GPUs. A workgroup owns a tile of TILE_M x TILE_N; each step brings TILE_K columns of a and rows of b into workgroup memory,
-// both with k outermost, while the values of the next step are already on their way to registers. An invocation owns RB x CB blocks
-// of 4x4, spread over the tile so that neighbours read neighbouring vectors. Operands are loaded as 4x4 blocks along whichever axis
-// is contiguous and turned in registers, so a transposed operand costs the same.
+// both with k outermost, while the values of the next step are already on their way to registers. With two BUFFERS a step is written
+// to one while others still read the other, which needs one barrier instead of two. An invocation owns RB x CB blocks of 4x4, spread
+// over the tile so that neighbours read neighbouring vectors. Operands are loaded as 4x4 blocks along whichever axis is contiguous
+// and turned in registers, so a transposed operand costs the same. Tiles go down in bands of BAND before they go across: what runs
+// at the same time then shares more of a and b in the cache.
 //
 // dispatch: ceil(m / TILE_M) · ceil(n / TILE_N) · batches · slices groups, folded past 65535
 // cost:     2·m·n·k operations; a is read n / TILE_N times, b m / TILE_M times
@@ -25,12 +27,15 @@ const TILE_N: u32 = 32u;
 const TILE_K: u32 = 16u;
 const RB: u32 = 1u;               // blocks of four rows that an invocation owns
 const CB: u32 = 1u;               // blocks of four columns
+const BUFFERS: u32 = 1u;          // 1 | 2
+const BAND: u32 = 8u;
 const TX: u32 = TILE_N / (4u * CB);
 const TY: u32 = TILE_M / (4u * RB);
 const WG: u32 = TX * TY;
 const LINE: u32 = (TILE_M + TILE_N) / 4u;                  // vectors of one k in the tile: a's, then b's
 const A_BLOCKS: u32 = TILE_M * TILE_K / 16u;
-const LOADS: u32 = (TILE_M + TILE_N) * TILE_K / 16u / WG;  // 4x4 blocks that an invocation brings in a step
+const BLOCKS: u32 = (TILE_M + TILE_N) * TILE_K / 16u;      // 4x4 blocks that come in a step
+const LOADS: u32 = (BLOCKS + WG - 1u) / WG;                // those that one invocation brings
 
 struct Sizes {
     m: u32, n: u32, k: u32, slices: u32, batches: u32, batch_inner: u32,
@@ -53,7 +58,7 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, col: u32) {
     for (var j = 0u; j < 4u && col + j < sizes.n; j++) { store(v[j], batch, row, col + j); }
 }
 
-var<workgroup> tile: array<vec4<f32>, LINE * TILE_K>;
+var<workgroup> tile: array<vec4<f32>, LINE * TILE_K * BUFFERS>;
 
 fn a_one(i: u32) -> f32 { return vec4<f32>(EA4(a[i / A_WIDTH]))[i % A_WIDTH]; }
 fn b_one(i: u32) -> f32 { return vec4<f32>(EB4(b[i / B_WIDTH]))[i % B_WIDTH]; }
@@ -102,8 +107,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let group = wid.y * 65535u + wid.x;
     let part = group / across / down;           // slice of k, then batch
     if part >= sizes.slices * sizes.batches { return; }         // the whole workgroup
-    let row = group / across % down * TILE_M;
-    let col = group % across * TILE_N;
+    let at = group % (across * down);
+    let top = at / (BAND * across) * BAND;
+    let band = min(BAND, down - top);
+    let row = (top + at % (BAND * across) % band) * TILE_M;
+    let col = at % (BAND * across) / band * TILE_N;
     let slice = part / sizes.batches;
     let batch = part % sizes.batches;
     let outer = batch / sizes.batch_inner;
@@ -117,13 +125,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 
     var acc: array<vec4<f32>, 4u * RB * CB>;
     var next: array<mat4x4<f32>, LOADS>;
+    var buffer = 0u;                            // where the step being computed lies
     for (var k = slice * length; k < end + TILE_K; k += TILE_K) {
         // The first round only fetches, the last only computes.
         if k > slice * length {
-            workgroupBarrier();
+            if BUFFERS == 1u { workgroupBarrier(); }
+            else { buffer = LINE * TILE_K - buffer; }
             for (var l = 0u; l < LOADS; l++) {
                 let at = place(lane + l * WG);
-                for (var i = 0u; i < 4u; i++) { tile[(at.x + i) * LINE + at.y] = next[l][i]; }
+                if BLOCKS % WG == 0u || lane + l * WG < BLOCKS {
+                    for (var i = 0u; i < 4u; i++) { tile[buffer + (at.x + i) * LINE + at.y] = next[l][i]; }
+                }
             }
             workgroupBarrier();
         }
@@ -139,9 +151,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         if k > slice * length {
             for (var kk = 0u; kk < TILE_K; kk++) {
                 var x: array<vec4<f32>, RB>;
-                for (var i = 0u; i < RB; i++) { x[i] = tile[kk * LINE + ty + i * TY]; }
+                for (var i = 0u; i < RB; i++) { x[i] = tile[buffer + kk * LINE + ty + i * TY]; }
                 for (var j = 0u; j < CB; j++) {
-                    let y = tile[kk * LINE + TILE_M / 4u + tx + j * TX];
+                    let y = tile[buffer + kk * LINE + TILE_M / 4u + tx + j * TX];
                     for (var i = 0u; i < RB; i++) {
                         let at = (j * RB + i) * 4u;
                         acc[at] = fma(vec4(x[i].x), y, acc[at]);

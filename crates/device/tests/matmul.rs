@@ -1,8 +1,10 @@
 //! Every variant of the matrix product against its definition in f64, over odd shapes, strides, batches and slices.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use kiln_device::kernels::matmul::{self, Elem, Problem, Strides, Variant};
-use kiln_device::{Caps, Device, Slice, Step};
+use std::collections::BTreeSet;
+
+use kiln_device::kernels::matmul::{self, Algorithm, Elem, Problem, Strides, Variant};
+use kiln_device::{Buffer, Device, Slice};
 
 /// Numbers in -1..1 from a linear congruential generator.
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -39,25 +41,27 @@ fn reach(s: &Strides, batch: [u32; 2], rows: u32, cols: u32) -> usize {
         as usize
 }
 
+/// What a variant, with all its launches, makes of two operands.
+fn product(device: &Device, p: &Problem, variant: &Variant, a: &Buffer, b: &Buffer) -> Vec<f32> {
+    let size = (p.batch[0] * p.batch[1] * p.m * p.n) as usize;
+    let out = device.upload(&bytes(&vec![f32::NAN; size]), "out").unwrap();
+    let stages = matmul::stages(device.caps(), p, variant).unwrap();
+    assert_eq!(stages.stages[0].launch.width, if p.n.is_multiple_of(4) { 4 } else { 1 });
+    device.run(stages.steps(device, &[("a", a), ("b", b), ("out", &out)]).unwrap()).unwrap();
+    floats(&device.read(&[Slice::from(&out)]).unwrap()[0])
+}
+
 /// The greatest |got - want| / Σ|terms| of the variant's result; a NaN is infinitely wrong.
-fn error(device: &Device, caps: &Caps, p: &Problem, variant: Variant) -> f64 {
+fn error(device: &Device, p: &Problem, variant: &Variant) -> f64 {
     let mut a = numbers(reach(&p.a, p.batch, p.m, p.k), 1);
     let mut b = numbers(reach(&p.b, p.batch, p.k, p.n), 2);
     let stored = |v: &mut Vec<f32>, elem| if elem == Elem::F16 { half(v) } else { bytes(v) };
     let a_buffer = device.upload(&stored(&mut a, p.a_elem), "a").unwrap();
     let b_buffer = device.upload(&stored(&mut b, p.b_elem), "b").unwrap();
-    let batches = p.batch[0] * p.batch[1];
-    let size = (batches * p.m * p.n) as usize;
-    let poison = vec![f32::NAN; size * p.split as usize];
-    let out = device.upload(&bytes(&poison), "out").unwrap();
-    let launch = matmul::launch_as(caps, p, variant).unwrap();
-    assert_eq!(launch.width, if p.n.is_multiple_of(4) { 4 } else { 1 });
-    let step = Step::new(device, &launch, &[("a", &a_buffer), ("b", &b_buffer), ("out", &out)]).unwrap();
-    device.run(vec![step]).unwrap();
-    let got = floats(&device.read(&[Slice::from(&out)]).unwrap()[0]);
+    let got = product(device, p, variant, &a_buffer, &b_buffer);
 
     let mut worst = 0f64;
-    for i in 0..size {
+    for (i, &got) in got.iter().enumerate() {
         let (batch, row, col) = (i as u32 / p.n / p.m, i as u32 / p.n % p.m, i as u32 % p.n);
         let start = |s: &Strides| s.offset + batch / p.batch[1] * s.batch[0] + batch % p.batch[1] * s.batch[1];
         let (mut want, mut terms) = (0f64, 1e-30f64);
@@ -67,103 +71,152 @@ fn error(device: &Device, caps: &Caps, p: &Problem, variant: Variant) -> f64 {
             want += f64::from(x) * f64::from(y);
             terms += (f64::from(x) * f64::from(y)).abs();
         }
-        let got: f64 = (0..p.split as usize).map(|s| f64::from(got[s * size + i])).sum();
-        let error = (got - want).abs() / terms;
+        let error = (f64::from(got) - want).abs() / terms;
         worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
     }
     worst
 }
 
-/// The four storage orders, at shapes around the block sizes, padded and broadcast operands, batches, slices.
-fn problems() -> Vec<Problem> {
-    let mut all = Vec::new();
-    let mut add = |batch: [u32; 2], [m, n, k]: [u32; 3], order: u32, pad: u32| {
-        let stride = |rows: u32, cols: u32, turned: bool| {
-            let (row, col, size) =
-                if turned { (1, rows + pad, cols * (rows + pad)) } else { (cols + pad, 1, rows * (cols + pad)) };
-            Strides { offset: pad, batch: [batch[1] * size, size], row, col }
-        };
-        all.push(Problem::new(batch, m, n, k, stride(m, k, order & 1 == 1), stride(k, n, order & 2 == 2)));
-    };
-    let shapes: [[u32; 3]; 14] = [
-        [1, 1, 1],
-        [1, 4, 4],
-        [2, 3, 5],
+/// Rows of `rows` elements, or columns, with a gap of `pad` and the same before the first element.
+fn strides(batch: [u32; 2], rows: u32, cols: u32, pad: u32, turned: bool) -> Strides {
+    let (row, col, size) =
+        if turned { (1, rows + pad, cols * (rows + pad)) } else { (cols + pad, 1, rows * (cols + pad)) };
+    Strides { offset: pad, batch: [batch[1] * size, size], row, col }
+}
+
+/// A product whose operands are stored in one of four orders.
+fn problem(batch: [u32; 2], [m, n, k]: [u32; 3], order: u32, pad: u32) -> Problem {
+    let (a, b) = (strides(batch, m, k, pad, order & 1 == 1), strides(batch, k, n, pad, order & 2 == 2));
+    Problem::new(batch, m, n, k, a, b)
+}
+
+/// At least 40 problems in one storage order: shapes around the block sizes, thin ones, long ones, batches, padded,
+/// shifted and broadcast operands, slices of k. They need three classes of pipelines: all fours, none, and all but the
+/// output.
+fn problems(order: u32) -> Vec<(Problem, u32)> {
+    let whole = [
         [4, 4, 4],
         [8, 8, 8],
+        [16, 16, 16],
+        [12, 68, 20],
+        [32, 32, 32],
+        [36, 36, 20],
+        [64, 64, 64],
+        [4, 132, 36],
+        [132, 4, 36],
+        [16, 260, 12],
+        [260, 16, 12],
+        [128, 132, 28],
+        [4, 4, 2052],
+        [68, 64, 516],
+    ];
+    let odd = [
+        [1, 1, 1],
+        [1, 3, 17],
+        [3, 1, 1],
+        [1, 65, 129],
+        [65, 1, 130],
+        [2, 3, 5],
         [7, 12, 9],
+        [15, 17, 16],
         [17, 33, 65],
-        [32, 32, 16],
         [33, 36, 17],
         [40, 130, 3],
-        [64, 64, 64],
+        [64, 65, 31],
         [65, 31, 130],
-        [12, 68, 20],
-        [129, 132, 31],
+        [129, 67, 31],
+        [3, 511, 7],
+        [511, 5, 3],
+        [9, 14, 511],
+        [127, 129, 5],
     ];
-    for (i, &shape) in shapes.iter().enumerate() {
-        for order in 0..4 {
-            add([1, 1], shape, order, 0);
-            add([1 + i as u32 % 3, 1 + i as u32 % 2], shape, order, [4, 1, 8][i % 3]);
+    let mut all = Vec::new();
+    for (i, shape) in whole.into_iter().enumerate() {
+        all.push((problem([1, 1], shape, order, 0), 1));
+        if i % 3 == 0 {
+            all.push((problem([1 + i as u32 % 2, 2], shape, order, 4), 1 + i as u32 % 4));
         }
     }
-    let stack = all.len();
-    for i in (0..stack).step_by(5) {
-        let mut p = all[i];
-        p.split = 1 + (i as u32) % 4;
-        all.push(p);
-        // A broadcast operand, a broadcast axis, a step of two along both axes.
-        p.a.batch = [0, 0];
-        p.b.row = 0;
-        all.push(p);
-        p.a = Strides { offset: 3, batch: [0, 2 * p.m * 2 * p.k], row: 2 * 2 * p.k, col: 2 };
-        all.push(p);
+    for (i, shape) in odd.into_iter().enumerate() {
+        all.push((problem([1, 1], shape, order, 1), 1));
+        if i % 4 == 1 {
+            let mut p = problem([2, 1 + i as u32 % 3], shape, order, 1);
+            // A broadcast operand, and steps of two along both axes of it.
+            p.a.batch = [0, 0];
+            all.push((p, 1 + i as u32 % 3));
+            p.a = Strides { offset: 3, batch: [0, 4 * p.m * p.k], row: 4 * p.k, col: 2 };
+            all.push((p, 1));
+        }
     }
     all
 }
 
-/// Checks every problem by one of the variants, in turn.
-fn check(variants: &[Variant], most_rows: u32) {
+/// Every algorithm that this device can run for some problem.
+fn algorithms(device: &Device) -> Vec<Algorithm> {
+    let mut all = Vec::new();
+    for shape in [[64, 64, 64], [8, 64, 64], [64, 8, 64]] {
+        for variant in matmul::variants(device.caps(), &problem([1, 1], shape, 0, 0)) {
+            if !all.contains(&variant.algorithm) {
+                all.push(variant.algorithm);
+            }
+        }
+    }
+    all
+}
+
+fn fits(device: &Device, p: &Problem, algorithm: Algorithm) -> bool {
+    matmul::variants(device.caps(), p).iter().any(|v| v.algorithm == algorithm)
+}
+
+/// Checks the algorithms of a class over the problems of these storage orders. Where `turns`, each algorithm takes
+/// another order than the one before: they share the code that the order changes.
+fn check(class: impl Fn(&Algorithm) -> bool, turns: bool) {
     let device = Device::open().unwrap();
-    let problems: Vec<Problem> = problems().into_iter().filter(|p| p.m <= most_rows).collect();
-    assert!(problems.len() >= 40 * variants.len(), "{} problems", problems.len());
-    for (p, &variant) in problems.iter().zip(variants.iter().cycle()) {
-        let error = error(&device, device.caps(), p, variant);
-        assert!(error <= 1e-5, "{variant:?} {p:?}: {error:e}");
-    }
-}
-
-/// Whether the device has the subgroups that the variant for CPU adapters needs.
-fn has_subgroups() -> bool {
-    Device::open().unwrap().caps().subgroup.is_some_and(|(least, _)| least >= 8)
-}
-
-#[test]
-fn subgroup_variant_is_right() {
-    if has_subgroups() {
-        check(&[Variant::Subgroup], u32::MAX);
+    for (i, algorithm) in algorithms(&device).into_iter().filter(class).enumerate() {
+        let orders = if turns { i as u32 % 4..i as u32 % 4 + 1 } else { 0..4 };
+        let mut count = 0;
+        for (p, split) in orders.flat_map(problems).filter(|(p, _)| fits(&device, p, algorithm)) {
+            let variant = Variant { algorithm, split };
+            let error = error(&device, &p, &variant);
+            assert!(error <= 1e-5, "{variant} {p:?}: {error:e}");
+            count += 1;
+        }
+        assert!(count >= 40, "{count} problems for {algorithm:?}");
     }
 }
 
 #[test]
-fn block_variant_is_right() {
-    check(&[Variant::Block], u32::MAX);
+fn the_plain_algorithm_is_right() {
+    check(|a| matches!(a, Algorithm::Block), false);
+}
+
+#[test]
+fn subgroup_variants_are_right() {
+    check(|a| matches!(a, Algorithm::Subgroup { .. }), false);
 }
 
 #[test]
 fn tile_variants_are_right() {
-    check(&[32, 64, 128].map(Variant::Tile), u32::MAX);
+    check(|a| matches!(a, Algorithm::Tile(_)), true);
 }
 
 #[test]
-fn thin_variant_is_right() {
-    check(&[Variant::Thin], 8);
+fn thin_variants_are_right() {
+    check(|a| matches!(a, Algorithm::Thin), false);
 }
 
-/// One of each, those for subgroups only where there are any.
-fn variants() -> impl Iterator<Item = Variant> {
-    let all = [Variant::Subgroup, Variant::Block, Variant::Tile(32), Variant::Tile(64), Variant::Thin];
-    all.into_iter().skip(usize::from(!has_subgroups()))
+#[test]
+fn names_are_unique() {
+    let device = Device::open().unwrap();
+    let all = algorithms(&device);
+    let names: BTreeSet<String> = all.iter().map(|&algorithm| Variant { algorithm, split: 1 }.to_string()).collect();
+    assert_eq!(names.len(), all.len(), "{names:?}");
+}
+
+/// One algorithm of each class.
+fn some(device: &Device) -> Vec<Algorithm> {
+    let mut seen = BTreeSet::new();
+    algorithms(device).into_iter().filter(|a| seen.insert(a.class())).collect()
 }
 
 #[test]
@@ -173,12 +226,14 @@ fn half_operands_accumulate_in_f32() {
         return;
     }
     let elems = [(Elem::F16, Elem::F32), (Elem::F32, Elem::F16), (Elem::F16, Elem::F16)];
-    for variant in variants() {
-        for (i, mut p) in problems().into_iter().filter(|p| variant != Variant::Thin || p.m <= 8).step_by(9).enumerate()
-        {
+    for algorithm in some(&device) {
+        for (i, (mut p, split)) in (0..4).flat_map(problems).step_by(9).enumerate() {
             (p.a_elem, p.b_elem) = elems[i % 3];
-            let error = error(&device, device.caps(), &p, variant);
-            assert!(error <= 1e-5, "{variant:?} {p:?}: {error:e}");
+            if fits(&device, &p, algorithm) {
+                let variant = Variant { algorithm, split };
+                let error = error(&device, &p, &variant);
+                assert!(error <= 1e-5, "{variant} {p:?}: {error:e}");
+            }
         }
     }
 }
@@ -186,41 +241,57 @@ fn half_operands_accumulate_in_f32() {
 #[test]
 fn a_long_k_is_split() {
     let device = Device::open().unwrap();
-    let (m, n, k) = (3, 4, 300_000);
-    let mut p = Problem::new([1, 1], m, n, k, Strides::contiguous(1, m, k), Strides::contiguous(1, k, n));
-    assert!(matmul::launch(device.caps(), &p).is_err(), "one slice is too long");
-    p.split = matmul::splits(device.caps(), &p);
-    let variant = matmul::variant(device.caps(), &p);
-    let error = error(&device, device.caps(), &p, variant);
-    assert!(error <= 1e-5, "{p:?}: {error:e}");
+    let p = problem([1, 1], [3, 4, 300_000], 0, 0);
+    let whole = Variant { algorithm: Algorithm::Block, split: 1 };
+    assert!(matmul::launch_with(device.caps(), &p, &whole).is_err(), "one slice is too long");
+    let chosen = matmul::choose(device.caps(), &p);
+    assert!(matmul::variants(device.caps(), &p).iter().all(|v| v.split > 1));
+    let error = error(&device, &p, &chosen);
+    assert!(error <= 1e-5, "{chosen} {p:?}: {error:e}");
 }
 
 #[test]
 fn what_is_past_the_end_is_never_multiplied() {
     // NaN right behind each row and after the last element: only masked loads see it.
     let device = Device::open().unwrap();
-    for variant in variants() {
+    for algorithm in some(&device) {
         for (k, pad, order) in [(5, 3, 0), (6, 2, 1), (7, 1, 2), (9, 7, 3), (5, 2, 0), (1, 3, 1)] {
-            let (m, n) = (8, 12);
-            let turned = |turn: bool, rows: u32, cols: u32| {
-                if turn {
-                    Strides { row: 1, col: rows + pad, ..Strides::default() }
-                } else {
-                    Strides { row: cols + pad, col: 1, ..Strides::default() }
-                }
-            };
-            let p = Problem::new([1, 1], m, n, k, turned(order & 1 == 1, m, k), turned(order & 2 == 2, k, n));
+            let mut p = problem([1, 1], [8, 12, k], order, pad);
+            (p.a.offset, p.b.offset) = (0, 0);
             let fill = |s: &Strides, rows: u32, cols: u32| {
                 let mut v = vec![f32::NAN; (reach(s, [1, 1], rows, cols) + pad as usize).next_multiple_of(4)];
                 (0..rows * cols).for_each(|i| v[(i / cols * s.row + i % cols * s.col) as usize] = 1.0);
                 device.upload(&bytes(&v), "operand").unwrap()
             };
-            let (a, b) = (fill(&p.a, m, k), fill(&p.b, k, n));
-            let out = device.zeroed(u64::from(m * n * 4), "out").unwrap();
-            let launch = matmul::launch_as(device.caps(), &p, variant).unwrap();
-            device.run(vec![Step::new(&device, &launch, &[("a", &a), ("b", &b), ("out", &out)]).unwrap()]).unwrap();
-            let got = floats(&device.read(&[Slice::from(&out)]).unwrap()[0]);
-            assert!(got.iter().all(|&v| v == k as f32), "{variant:?} {p:?}: {got:?}");
+            let (a, b) = (fill(&p.a, p.m, k), fill(&p.b, k, p.n));
+            if fits(&device, &p, algorithm) {
+                let got = product(&device, &p, &Variant { algorithm, split: 1 }, &a, &b);
+                assert!(got.iter().all(|&v| v == k as f32), "{algorithm:?} {p:?}: {got:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_stays_in_its_row_and_column() {
+    let device = Device::open().unwrap();
+    let [m, n, k] = [10, 24, 20];
+    let p = problem([1, 1], [m, n, k], 0, 0);
+    let (mut a, mut b) = (vec![1.0; (m * k) as usize], vec![1.0; (k * n) as usize]);
+    a[(2 * k + 7) as usize] = f32::NAN;
+    a[(5 * k + 3) as usize] = f32::INFINITY;
+    b[(11 * n + 4) as usize] = f32::NEG_INFINITY;
+    let (a, b) = (device.upload(&bytes(&a), "a").unwrap(), device.upload(&bytes(&b), "b").unwrap());
+    for algorithm in some(&device).into_iter().filter(|&a| fits(&device, &p, a)) {
+        for (i, v) in product(&device, &p, &Variant { algorithm, split: 1 }, &a, &b).into_iter().enumerate() {
+            let (row, col) = (i as u32 / n, i as u32 % n);
+            let right = match (row, col) {
+                (2, _) | (5, 4) => v.is_nan(),
+                (5, _) => v == f32::INFINITY,
+                (_, 4) => v == f32::NEG_INFINITY,
+                _ => v == k as f32,
+            };
+            assert!(right, "{algorithm:?}: {v} at [{row}, {col}]");
         }
     }
 }
@@ -229,9 +300,10 @@ fn what_is_past_the_end_is_never_multiplied() {
 fn wrong_problems_are_errors() {
     let device = Device::open().unwrap();
     let strides = Strides::contiguous(1, 4, 4);
-    let mut p = Problem::new([1, 1], 9, 4, 4, strides, strides);
-    assert!(matmul::launch_as(device.caps(), &p, Variant::Thin).is_err());
-    assert!(matmul::launch_as(device.caps(), &p, Variant::Tile(48)).is_err());
+    let mut p = Problem::new([1, 1], 17, 4, 4, strides, strides);
+    let thin = Variant { algorithm: Algorithm::Thin, split: 1 };
+    assert!(matmul::launch_with(device.caps(), &p, &thin).is_err(), "too many rows");
+    assert!(matmul::launch_with(device.caps(), &p, &Variant { split: 0, ..thin }).is_err(), "no slice");
     p.k = 0;
     assert!(matmul::launch(device.caps(), &p).is_err());
 }

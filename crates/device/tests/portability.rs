@@ -191,9 +191,9 @@ fn launches(caps: &Caps) -> Vec<Launch> {
         let flip = |s: matmul::Strides, rows: u32| matmul::Strides { row: 1, col: rows, ..s };
         for (a, b) in [(a, b), (flip(a, m), b), (a, flip(b, k)), (flip(a, m), flip(b, k))] {
             for (a_elem, b_elem) in elems.iter().flat_map(|&a| elems.iter().map(move |&b| (a, b))) {
-                for split in [1, 2] {
-                    let p = matmul::Problem { a_elem, b_elem, split, ..matmul::Problem::new([1, 2], m, n, k, a, b) };
-                    all.push(matmul::launch(caps, &p).unwrap());
+                let p = matmul::Problem { a_elem, b_elem, ..matmul::Problem::new([1, 2], m, n, k, a, b) };
+                for variant in matmul::variants(caps, &p) {
+                    all.push(matmul::launch_with(caps, &p, &variant).unwrap());
                 }
             }
         }

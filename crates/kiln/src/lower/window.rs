@@ -48,18 +48,18 @@ impl<'a> Lowerer<'a> {
             strides(&lb, merged.b),
         );
         (p.a_elem, p.b_elem) = (elem(a), elem(b));
-        p.split = matmul::splits(self.caps, &p);
-        let launch = matmul::launch(self.caps, &p)?;
+        let variant = matmul::choose(self.caps, &p);
+        let launch = matmul::launch_with(self.caps, &p, &variant)?;
         let fixed = vec![("a".to_string(), self.operand(a)), ("b".to_string(), self.operand(b))];
         let mut kernel = self.kernel(group);
-        if p.split == 1 {
+        if variant.split == 1 {
             let axes = vec![Axis::new("batch", &batch), Axis::new("row", &[m]), Axis::new("col", &[n])];
             let store = self.store_slot(&mut kernel, group, axes, launch.width, launch.width)?;
             let label = self.label(group, &kernel);
             self.push(kernel, launch, &[("store", store)], label, fixed, Vec::new());
             return Ok(());
         }
-        self.push_split(node, group, kernel, launch, fixed, p.split)
+        self.push_split(node, group, kernel, launch, fixed, variant.split)
     }
 
     /// A product whose sums are cut into `split` parts, and the kernel that adds them up, with the output slot.

@@ -4,7 +4,16 @@
 //! [`Launch::width`] is 4, which it is exactly when `n` is a multiple of 4. A class of pipelines is fixed by the
 //! variant, the width, the two element types, and for each operand whether and along which axis four elements can be
 //! loaded at once. Sizes and strides are run-time parameters.
+//!
+//! [`variants`] lists what a device can run, [`choose`] is the heuristics' choice, [`launch_with`] launches either.
 
+mod choose;
+mod variant;
+
+pub use choose::choose;
+pub use variant::{Algorithm, Tile, Variant};
+
+use super::{Kind, Scalar, Stages, reduce};
 use crate::{Caps, Error, Launch, Params, Result, Source, fold_groups};
 
 /// How an operand is stored. Products are accumulated in f32.
@@ -55,15 +64,25 @@ pub struct Problem {
     pub a_elem: Elem,
     /// How `b` is stored.
     pub b_elem: Elem,
-    /// Into how many slices `k` is cut; 1 for none. With more, `store` gets partial sums under the batch index
-    /// `slice * batches + batch`, to be summed over the slices afterwards.
-    pub split: u32,
+    /// Whether f32 operands may be rounded to f16 for matrix units.
+    pub precision: Precision,
+}
+
+/// What a product of f32 operands may do to be faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// Operands as they are, f32 sums.
+    #[default]
+    Exact,
+    /// Operands may be rounded to f16, with f32 sums, where the device has matrix units for that: 11 bits instead of
+    /// 24, and infinite beyond 65,504.
+    Fast,
 }
 
 impl Problem {
-    /// An f32 product that is not split.
+    /// An exact f32 product.
     pub fn new(batch: [u32; 2], m: u32, n: u32, k: u32, a: Strides, b: Strides) -> Problem {
-        Problem { batch, m, n, k, a, b, a_elem: Elem::F32, b_elem: Elem::F32, split: 1 }
+        Problem { batch, m, n, k, a, b, a_elem: Elem::F32, b_elem: Elem::F32, precision: Precision::Exact }
     }
 
     fn batches(&self) -> u64 {
@@ -91,136 +110,106 @@ impl Problem {
     }
 }
 
-/// The algorithms, each a shader file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// CPU adapters whose subgroups have 8 lanes or more.
-    Subgroup,
-    /// Registers only: CPU adapters without subgroups, and the plain variant that others are judged by.
-    Block,
-    /// GPUs: tiles of 32, 64 or 128 in workgroup memory.
-    Tile(u32),
-    /// GPUs, at most 8 rows.
-    Thin,
-}
-
-/// The variant that [`launch`] takes.
-pub fn variant(caps: &Caps, p: &Problem) -> Variant {
-    if caps.is_cpu() {
-        return match caps.subgroup {
-            Some((least, _)) if least >= 8 => Variant::Subgroup,
-            _ => Variant::Block,
-        };
-    }
-    if p.m <= 8 {
-        return Variant::Thin;
-    }
-    let tiles = |size: u32| u64::from(p.m.div_ceil(size)) * u64::from(p.n.div_ceil(size)) * p.batches();
-    match () {
-        () if tiles(128) >= 256 && caps.max_invocations >= 256 => Variant::Tile(128),
-        () if tiles(64) >= 64 => Variant::Tile(64),
-        () => Variant::Tile(32),
-    }
-}
-
 /// The most of `k` that one invocation may take: loops of more than 65,535 rounds stop silently on lavapipe 22.3.
 const LONGEST: u32 = 200_000;
 
-/// Into how many slices `k` should be cut: more than 1 when the output is too small to keep the device busy, or `k`
-/// too long for one invocation.
-pub fn splits(caps: &Caps, p: &Problem) -> u32 {
-    let [rows, cols] = block(variant(caps, p), p);
-    let groups = u64::from(p.m.div_ceil(rows)) * u64::from(p.n.div_ceil(cols)) * p.batches();
-    let (wanted, shortest) = if caps.is_cpu() { (8, 512) } else { (128, 256) };
-    let most = u64::from((p.k / shortest).max(1));
-    let split = (wanted / groups.max(1)).clamp(1, most.min(64)) as u32;
-    split.max(p.k.div_ceil(LONGEST))
+/// Every variant that this device can run for this problem, the plain one first. Those of many slices are listed where
+/// the heuristics would cut `k` for that algorithm.
+pub fn variants(caps: &Caps, p: &Problem) -> Vec<Variant> {
+    let p = &p.plain();
+    let both = |algorithm| {
+        let split = choose::split(caps, p, algorithm);
+        let least = p.k.div_ceil(LONGEST).max(1);
+        [least, split].into_iter().skip(usize::from(split <= least)).map(move |split| Variant { algorithm, split })
+    };
+    variant::algorithms(caps, p).into_iter().flat_map(both).collect()
 }
 
-/// The product by the variant that suits the device.
+/// The product by the variant that [`choose`] gives.
 ///
 /// # Errors
-/// As [`launch_as`].
+/// As [`launch_with`].
 pub fn launch(caps: &Caps, p: &Problem) -> Result<Launch> {
-    launch_as(caps, p, variant(caps, p))
+    launch_with(caps, p, &choose(caps, p))
 }
 
 /// The product by a given variant.
 ///
 /// # Errors
-/// [`Error::Validation`] for an axis of no elements, for [`Variant::Thin`] with more than 8 rows, for another tile
-/// than 32, 64 and 128; [`Error::Limit`] for a `k` of more than 200,000 a slice, or a grid that no device takes.
-pub fn launch_as(caps: &Caps, p: &Problem, variant: Variant) -> Result<Launch> {
+/// [`Error::Validation`] for an axis of no elements, or a variant that is not for this problem or device;
+/// [`Error::Limit`] for a `k` of more than 200,000 a slice, or a grid that no device takes.
+pub fn launch_with(caps: &Caps, p: &Problem, variant: &Variant) -> Result<Launch> {
     let p = &p.plain();
-    if p.batches() * u64::from(p.m) * u64::from(p.n) * u64::from(p.k) * u64::from(p.split) == 0 {
-        return Err(Error::Validation(format!("matmul of no elements: {p:?}")));
+    if p.batches() * u64::from(p.m) * u64::from(p.n) * u64::from(p.k) * u64::from(variant.split) == 0 {
+        return Err(Error::Validation(format!("matmul of no elements: {p:?}, {} slices", variant.split)));
     }
-    let slice = p.k.div_ceil(p.split);
+    if !variant.algorithm.fits(caps, p) {
+        return Err(Error::Validation(format!("matmul: {variant} is not for {p:?} on {}", caps.name)));
+    }
+    let slice = p.k.div_ceil(variant.split);
     if slice > LONGEST {
         let (needs, has) = (slice.into(), LONGEST.into());
         return Err(Error::Limit { kernel: "matmul".into(), what: "products in a slice of k", needs, has });
     }
-    let [rows, cols] = block(variant, p);
-    let groups = [p.m.div_ceil(rows).into(), p.n.div_ceil(cols).into(), p.batches(), u64::from(p.split)];
+    let [rows, cols] = variant.algorithm.block(p);
+    let groups = [p.m.div_ceil(rows).into(), p.n.div_ceil(cols).into(), p.batches(), u64::from(variant.split)];
     let groups = groups.iter().try_fold(1u64, |all, &n| all.checked_mul(n)).unwrap_or(u64::MAX);
     let has = u64::from(u32::MAX).min(u64::from(caps.max_groups) * 65_535);
     if groups > has {
         return Err(Error::Limit { kernel: "matmul".into(), what: "workgroups", needs: groups, has });
     }
     let width = if p.n.is_multiple_of(4) { 4 } else { 1 };
-    let source = operands(source(variant, p)?, variant, p);
-    Ok(Launch::new(output(source, width), params(p), fold_groups(groups)).wide(width))
+    let source = operands(source(variant.algorithm, p), variant.algorithm, p);
+    Ok(Launch::new(output(source, width), params(p, variant.split), fold_groups(groups)).wide(width))
 }
 
-/// Rows and columns of `out` that a workgroup computes.
-fn block(variant: Variant, p: &Problem) -> [u32; 2] {
-    match variant {
-        Variant::Subgroup => [8 * rows_per_lane(p), 32],
-        Variant::Block => [8, 64],
-        Variant::Tile(size) => [size, size],
-        Variant::Thin => [8, 4 * thin_columns(p)],
+/// The product by a given variant with everything that belongs to it: where `k` is cut, a second launch adds the
+/// slices up. For tuning and benches; bindings `a`, `b`, `out`.
+///
+/// # Errors
+/// As [`launch_with`].
+pub fn stages(caps: &Caps, p: &Problem, variant: &Variant) -> Result<Stages> {
+    let launch = launch_with(caps, p, variant)?;
+    let mut stages = Stages::default();
+    if variant.split == 1 {
+        stages.push(launch, Vec::new(), false, true);
+        return Ok(stages);
     }
-}
-
-/// Subgroup variant: one, three or four rows a lane. Three cost a tenth more each than four, but leave less of a last
-/// block empty; one costs twice as much. Fours along m need blocks of four rows.
-fn rows_per_lane(p: &Problem) -> u32 {
-    let blocks = |rows: u32| u64::from(p.m.div_ceil(rows)) * u64::from(rows);
-    let p4 = fours(&p.plain().a, false);
-    match () {
-        () if p.m <= 8 => 1,
-        () if p4.width == 4 && p4.down => 4,
-        () if 11 * blocks(24) < 10 * blocks(32) => 3,
-        () => 4,
-    }
+    let inner = (p.batches() as u32).saturating_mul(p.m).saturating_mul(p.n);
+    let (rows, width) = (variant.split, launch.width);
+    let sum = reduce::Cols { kind: Kind::Sum, ty: Scalar::F32, outer: 1, rows, inner, width, chunks: 1 };
+    let parts = stages.scratch(rows.saturating_mul(inner));
+    stages.push(launch, vec![("out", parts)], false, false);
+    stages.push(reduce::cols(caps, &sum)?, vec![("x", parts)], false, true);
+    Ok(stages)
 }
 
 /// Thin variant: invocations along n. The others go along k, where neighbours should read neighbouring elements.
 fn thin_columns(p: &Problem) -> u32 {
-    if fours(&p.plain().b, true).down { 4 } else { 16 }
+    if fours(&p.b, true).down { 4 } else { 16 }
 }
 
-fn source(variant: Variant, p: &Problem) -> Result<Source> {
-    let invalid = |text: &str| Err(Error::Validation(format!("matmul: {text}")));
-    match variant {
-        Variant::Subgroup => {
-            let source = Source::new("matmul_subgroup", kiln_shaders::MATMUL_SUBGROUP);
-            Ok(source.constant("PER", format!("{}u", rows_per_lane(p))))
+fn source(algorithm: Algorithm, p: &Problem) -> Source {
+    let u = |n: u32| format!("{n}u");
+    match algorithm {
+        Algorithm::Subgroup { rows } => {
+            Source::new("matmul_subgroup", kiln_shaders::MATMUL_SUBGROUP).constant("PER", u(rows / 8))
         }
-        Variant::Block => Ok(Source::new("matmul_block", kiln_shaders::MATMUL_BLOCK)),
-        Variant::Tile(size @ (32 | 64 | 128)) => {
-            let blocks = if size == 32 { "1u" } else { "2u" };
-            let source = Source::new(format!("matmul_tile{size}"), kiln_shaders::MATMUL_TILE);
-            let source = source.constant("TILE_M", format!("{size}u")).constant("TILE_N", format!("{size}u"));
-            Ok(source.constant("RB", blocks).constant("CB", blocks))
-        }
-        Variant::Tile(_) => invalid("tiles are 32, 64 or 128 wide"),
-        Variant::Thin if p.m > 8 => invalid("the thin variant takes at most 8 rows"),
-        Variant::Thin => {
+        Algorithm::Block => Source::new("matmul_block", kiln_shaders::MATMUL_BLOCK),
+        Algorithm::Tile(tile) => Source::new("matmul_tile", kiln_shaders::MATMUL_TILE)
+            .constant("TILE_M", u(tile.m))
+            .constant("TILE_N", u(tile.n))
+            .constant("TILE_K", u(tile.k))
+            .constant("RB", u(tile.own[0] / 4))
+            .constant("CB", u(tile.own[1] / 4))
+            .constant("BUFFERS", u(tile.buffers)),
+        Algorithm::Thin => {
             let rows = if p.m == 1 { 1 } else { p.m.next_multiple_of(4) };
             let columns = thin_columns(p);
-            let source = Source::new("matmul_thin", kiln_shaders::MATMUL_THIN).constant("ROWS", format!("{rows}u"));
-            Ok(source.constant("NT", format!("{columns}u")).constant("KT", format!("{}u", 128 / columns)))
+            Source::new("matmul_thin", kiln_shaders::MATMUL_THIN)
+                .constant("ROWS", u(rows))
+                .constant("NT", u(columns))
+                .constant("KT", u(128 / columns))
         }
     }
 }
@@ -242,12 +231,12 @@ fn fours(s: &Strides, both: bool) -> Fours {
     }
 }
 
-fn operands(source: Source, variant: Variant, p: &Problem) -> Source {
-    let subgroup = variant == Variant::Subgroup;
+fn operands(source: Source, algorithm: Algorithm, p: &Problem) -> Source {
+    let subgroup = matches!(algorithm, Algorithm::Subgroup { .. });
     let mut a = fours(&p.a, !subgroup);
     let mut b = fours(&p.b, !subgroup);
-    if subgroup {
-        if a.down && rows_per_lane(p) != 4 {
+    if let Algorithm::Subgroup { rows } = algorithm {
+        if a.down && rows != 32 {
             a = Fours { width: 1, down: false };
         }
         // The subgroup kernel takes single elements along k only.
@@ -280,8 +269,8 @@ fn output(source: Source, width: u32) -> Source {
         .slot("emit", "    if col < sizes.n { store(v, batch, row, col); }")
 }
 
-fn params(p: &Problem) -> Params {
-    let params = Params::new().u32(p.m).u32(p.n).u32(p.k).u32(p.split).u32(p.batches() as u32).u32(p.batch[1]);
+fn params(p: &Problem, split: u32) -> Params {
+    let params = Params::new().u32(p.m).u32(p.n).u32(p.k).u32(split).u32(p.batches() as u32).u32(p.batch[1]);
     [p.a, p.b]
         .iter()
         .fold(params, |params, s| params.u32(s.offset).u32(s.batch[0]).u32(s.batch[1]).u32(s.row).u32(s.col))

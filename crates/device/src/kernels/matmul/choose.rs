@@ -1,0 +1,96 @@
+//! The choice of a variant where nothing was tuned: one rule for CPU adapters, one estimate for GPUs.
+
+use super::variant::{Algorithm, Variant, algorithms};
+use super::{LONGEST, Problem, fours};
+use crate::Caps;
+use crate::adapter::AdapterKind;
+
+/// The variant that should be fastest on this device, and is never known to be: `kiln tune` measures.
+pub fn choose(caps: &Caps, p: &Problem) -> Variant {
+    let p = &p.plain();
+    if caps.is_cpu() {
+        let algorithm = on_cpu(caps, p);
+        return Variant { algorithm, split: split(caps, p, algorithm) };
+    }
+    let all = algorithms(caps, p).into_iter().filter(|a| *a != Algorithm::Block || caps.max_invocations < 64);
+    let costs = all.map(|algorithm| {
+        let split = split(caps, p, algorithm);
+        (cost(caps, p, algorithm, split), Variant { algorithm, split })
+    });
+    let best = costs.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, variant)| variant);
+    best.unwrap_or(Variant { algorithm: Algorithm::Block, split: split(caps, p, Algorithm::Block) })
+}
+
+/// CPU adapters: blocks of the subgroup's lanes. Three rows a lane cost a tenth more each than four, but leave less of
+/// a last block empty; one costs twice as much. Vectors along m need blocks of four rows.
+fn on_cpu(caps: &Caps, p: &Problem) -> Algorithm {
+    if !caps.subgroup.is_some_and(|(least, _)| least >= 8) {
+        return Algorithm::Block;
+    }
+    let blocks = |rows: u32| u64::from(p.m.div_ceil(rows)) * u64::from(rows);
+    let a = fours(&p.a, false);
+    let rows = match () {
+        () if p.m <= 8 => 8,
+        () if a.width == 4 && a.down => 32,
+        () if 11 * blocks(24) < 10 * blocks(32) => 24,
+        () => 32,
+    };
+    Algorithm::Subgroup { rows }
+}
+
+/// Into how many slices an algorithm should cut `k`: more than 1 when the output is too small to keep the device
+/// busy, or `k` too long for one invocation.
+pub(super) fn split(caps: &Caps, p: &Problem, algorithm: Algorithm) -> u32 {
+    let least = p.k.div_ceil(LONGEST).max(1);
+    if caps.is_cpu() {
+        let most = u64::from((p.k / 512).max(1));
+        return ((8 / groups(p, algorithm).max(1)).clamp(1, most.min(64)) as u32).max(least);
+    }
+    let fits = |split: &u32| *split == 1 || p.k / split >= 128;
+    let costs = [1, 2, 4, 8, 16, 32].into_iter().filter(fits).map(|split| (cost(caps, p, algorithm, split), split));
+    costs.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(1, |(_, split)| split).max(least)
+}
+
+/// Blocks of `out`.
+fn groups(p: &Problem, algorithm: Algorithm) -> u64 {
+    let [rows, cols] = algorithm.block(p);
+    u64::from(p.m.div_ceil(rows)) * u64::from(p.n.div_ceil(cols)) * p.batches()
+}
+
+/// What a product costs on a GPU, in multiply-adds of one core at its peak: the work of a workgroup, times the rounds
+/// in which the cores get through all workgroups. WGSL does not say how many cores there are, nor what they can do:
+/// the numbers stand for the middle of what is sold, and decide between variants, not about time.
+fn cost(caps: &Caps, p: &Problem, algorithm: Algorithm, split: u32) -> f64 {
+    let cores = match caps.kind {
+        AdapterKind::Discrete => 64.0,
+        AdapterKind::Integrated => 16.0,
+        _ => 32.0,
+    };
+    let [rows, cols] = algorithm.block(p).map(f64::from);
+    let groups = groups(p, algorithm) as f64 * f64::from(split);
+    let k = f64::from(p.k.div_ceil(split));
+    // What a step of k costs a workgroup, and how many invocations hide its latencies.
+    let (step, threads) = match algorithm {
+        // Workgroup memory feeds 8x8 blocks at nearly the arithmetic units' rate, 4x4 blocks at half of it.
+        Algorithm::Tile(tile) => {
+            let rate = match tile.own[0] * tile.own[1] {
+                64 => 0.8,
+                32 => 0.7,
+                _ => 0.5,
+            };
+            let barriers = if tile.buffers == 2 { 0.97 } else { 1.0 } * (1.0 + 1.0 / f64::from(tile.k));
+            (rows * cols / rate * barriers, tile.invocations())
+        }
+        // b is read once, from memory: some 13 bytes a clock for a core, which does 128 multiply-adds meanwhile.
+        Algorithm::Thin => (cols * f64::from(p.m).mul_add(2.0, 40.0), 128),
+        Algorithm::Subgroup { .. } | Algorithm::Block => (rows * cols / 0.1, 8),
+    };
+    // Starting, filling the first tile and storing cost about as much as 64 steps.
+    let work = step * (k + 64.0);
+    let rounds = (groups / cores).ceil();
+    let busy = (rounds * f64::from(threads) / 256.0).min(1.0);
+    // A second launch is some 5 µs on all cores; partial sums are written and read once more.
+    let parts = f64::from(p.m) * f64::from(p.n) * p.batches() as f64 * f64::from(split);
+    let finish = if split > 1 { 1e6 + 80.0 * parts / cores } else { 0.0 };
+    rounds * work / busy + finish
+}
