@@ -147,6 +147,133 @@ fn a_fault_holds_until_it_is_seen() {
     assert_ne!(before, world.bits());
 }
 
+/// A layer that goes wrong in the way it is told to.
+#[derive(Module)]
+struct Wrong {
+    weight: Param,
+    #[module(skip)]
+    way: &'static str,
+}
+
+impl Forward for Wrong {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let y = x * &self.weight;
+        match self.way {
+            "ln" => (y.square() * -1.0).ln(),
+            "exp" => (y * 1e4).exp(),
+            "overflow" => {
+                let e = (y * 1e4).exp();
+                &e / e.sum_axes(-1, true) // infinity by infinity: what overflowed is to blame
+            }
+            "norm" => {
+                let centered = &y * 0.0;
+                &centered / centered.square().mean_axes(-1, true).sqrt()
+            }
+            "mask" => y.masked_fill(&y.ge(-1e9), f32::NEG_INFINITY).softmax(-1), // nothing is left of the row
+            "masked" => y.masked_fill(&y.gt(0.0), f32::NEG_INFINITY).exp() + (y.abs() - 1e6).sqrt(),
+            "root" => y.square().sum_axes(-1, true).sqrt() * 0.0 + (&y * 0.0).sqrt(), // finite; its gradient is not
+            _ => y,
+        }
+    }
+}
+
+/// The line of this file that holds `text`, from 1.
+fn line_of(text: &str) -> u32 {
+    include_str!("faults.rs").lines().position(|line| line.contains(text)).unwrap() as u32 + 1
+}
+
+/// A step of three layers whose second goes wrong in that way; the error, and the device.
+fn wrong_step(way: &'static str, fused: bool, clip: bool) -> Error {
+    let device = Device::open().unwrap();
+    device.set_fusion(fused);
+    let init = &mut Init::new(&device, 3);
+    let weight = init.param(&Tensor::ones(&device, [6]));
+    let model =
+        Sequential::new().push(Linear::new(5, 6, init)).push(Wrong { weight, way }).push(Linear::new(6, 2, init));
+    let mut adam = Adam::new(&model, 1e-3);
+    for scale in [1.0, 2.0] {
+        let x = Tensor::from_vec(&device, (0..20).map(|i| (i % 7) as f32 * 0.3 + scale).collect(), &[4, 5]);
+        let loss = model.forward(&x).square().mean();
+        if clip {
+            let mut gradients = loss.backward().unwrap();
+            clip_grad_norm(&mut gradients, 1.0);
+            adam.step(&gradients).unwrap();
+        } else {
+            adam.step(&loss).unwrap();
+        }
+        if let Err(error) = loss.item() {
+            return error;
+        }
+    }
+    panic!("{way} went well");
+}
+
+/// Not the loss is named, but what made the first NaN or infinity, with its layer and its line.
+#[test]
+fn the_first_operation_that_went_wrong_is_named() {
+    for fused in [true, false] {
+        for (way, operation, line) in [
+            ("ln", "ln", "(y.square() * -1.0).ln()"),
+            ("exp", "exp", "\"exp\" => (y * 1e4).exp()"),
+            ("overflow", "exp", "let e = (y * 1e4).exp();"),
+            ("norm", "div", "&centered / centered.square()"),
+            ("mask", "softmax", "// nothing is left of the row"),
+            ("masked", "sqrt", ".exp() + (y.abs() - 1e6).sqrt(),"),
+        ] {
+            match wrong_step(way, fused, false) {
+                Error::NotFinite { what: "loss", op, backward: false, module, at } => {
+                    assert_eq!((op, module.0.as_deref()), (operation, Some("1")), "{way}, fused: {fused}");
+                    assert_eq!((at.file(), at.line()), (file!(), line_of(line)), "{way}, fused: {fused}");
+                }
+                other => panic!("{way}, fused: {fused}: {other:?}"),
+            }
+        }
+    }
+    let text = wrong_step("ln", true, false).to_string();
+    assert!(text.contains("ln (in 1) is the first that is not finite; nor is the loss"), "{text}");
+}
+
+/// A finite loss whose gradient is not: clipping sees it, and the operation is that whose gradient went wrong.
+#[test]
+fn a_gradient_that_went_wrong_is_named() {
+    for fused in [true, false] {
+        match wrong_step("root", fused, true) {
+            Error::NotFinite { what: "gradient norm", op: "sqrt", backward: true, module, at } => {
+                assert_eq!(module.0.as_deref(), Some("1"));
+                assert_eq!(at.line(), line_of("// finite; its gradient is not"));
+            }
+            other => panic!("fused: {fused}: {other:?}"),
+        }
+    }
+    let text = wrong_step("root", true, true).to_string();
+    assert!(
+        text.contains("the gradient of sqrt (in 1) is the first that is not finite; nor is the gradient norm"),
+        "{text}"
+    );
+}
+
+/// The step is found among those queued around it, and a parameter that was bad before is named itself.
+#[test]
+fn the_bad_step_is_found_among_others() {
+    let device = Device::open().unwrap();
+    let init = &mut Init::new(&device, 3);
+    let model = Sequential::new().push(Linear::new(3, 4, init)).push(Linear::new(4, 2, init));
+    let mut sgd = Sgd::new(&model, 1e-3);
+    let mut step = |value: f32| {
+        let loss = model.forward(&Tensor::full(&device, [2, 3], value)).square().mean();
+        sgd.step(&loss).unwrap();
+        loss
+    };
+    let losses = [1.0, f32::NAN, 1.0, 1.0].map(&mut step);
+    let error = losses[3].item().unwrap_err();
+    assert!(matches!(error, Error::NotFinite { op: "matmul", .. }), "{error:?}");
+    assert!(error.to_string().contains("(in 0"), "the first that reads the bad batch: {error}");
+    model.named_parameters()[2].1.set(&Tensor::full(&device, [2, 4], f32::INFINITY)).unwrap();
+    let error = step(1.0).item().unwrap_err();
+    let Error::NotFinite { op: "parameter", module, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(module.0.as_deref(), Some("1.weight"), "{error}");
+}
+
 /// The layer is named where the model names its parts.
 #[test]
 fn the_layer_is_named() {

@@ -24,6 +24,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("conv_weight_direct", CONV_WEIGHT_DIRECT),
     ("conv_weight_subgroup", CONV_WEIGHT_SUBGROUP),
     ("conv_weight_tile", CONV_WEIGHT_TILE),
+    ("finite", FINITE),
     ("guard", GUARD),
     ("logsumexp", LOGSUMEXP),
     ("map", MAP),
@@ -65,6 +66,8 @@ pub const CONV_WEIGHT_DIRECT: &str = include_str!("../conv_weight_direct.wgsl");
 pub const CONV_WEIGHT_SUBGROUP: &str = include_str!("../conv_weight_subgroup.wgsl");
 /// `conv_weight_tile.wgsl`.
 pub const CONV_WEIGHT_TILE: &str = include_str!("../conv_weight_tile.wgsl");
+/// `finite.wgsl`.
+pub const FINITE: &str = include_str!("../finite.wgsl");
 /// `guard.wgsl`.
 pub const GUARD: &str = include_str!("../guard.wgsl");
 /// `logsumexp.wgsl`.

@@ -144,6 +144,7 @@ fn machines() -> Vec<Caps> {
 fn launches(caps: &Caps) -> Vec<Launch> {
     use kernels::{Kind, Scalar, conv, guard, map, matmul, norm, random, reduce, scan, segment, softmax, sort};
     let mut all = vec![guard::launch(caps, 1, 0).unwrap()];
+    all.extend([true, false].map(|half| guard::mark(caps, 1, half, 0).unwrap()));
     let mut staged = Vec::new();
     let types = [Scalar::F32, Scalar::I32, Scalar::U32];
     let kinds = [Kind::Sum, Kind::Prod, Kind::Max, Kind::Min];

@@ -325,6 +325,38 @@ fn the_guard_tells_of_the_first_fault() {
 }
 
 #[test]
+fn marks_tell_infinity_from_nan() {
+    let device = device();
+    // values of f32, or of f16 two in a word; what their flags are
+    let f32s: [(&[u32], u32); 4] = [
+        (&[0, 0x7f7f_ffff, 0xff7f_ffff], 0),
+        (&[0, 0xff80_0000], 1),
+        (&[0x7fc0_0000], 2),
+        (&[0x7f80_0000, 0xff80_0001], 3),
+    ];
+    let f16s: [(&[u32], u32); 4] =
+        [(&[0x7bff_fbff], 0), (&[0, 0x0000_fc00], 1), (&[0x7e00_0000], 2), (&[0x7c00_7c01], 3)];
+    for (half, cases) in [(false, f32s), (true, f16s)] {
+        let flags = upload(&device, &[0u32; 8]);
+        for (node, (bits, _)) in cases.iter().enumerate() {
+            let n = bits.len() as u32 * if half { 2 } else { 1 };
+            let launch = guard::mark(device.caps(), n, half, node as u32).unwrap();
+            run(&device, &launch, &[("x", &upload(&device, bits)), ("flags", &flags)]).unwrap();
+        }
+        assert_eq!(words(&device, &flags)[..4], cases.map(|c| c.1), "half: {half}");
+    }
+    // what lies past the end is not looked at, and long tensors are looked at to their end
+    let mut x = vec![0.0f32; 70_000];
+    x[69_999] = NAN;
+    for (n, want) in [(69_999, 0), (70_000, 2)] {
+        let flags = upload(&device, &[0u32; 4]);
+        let launch = guard::mark(device.caps(), n, false, 1).unwrap();
+        run(&device, &launch, &[("x", &upload(&device, &x)), ("flags", &flags)]).unwrap();
+        assert_eq!(words(&device, &flags)[1], want);
+    }
+}
+
+#[test]
 fn a_row_too_long_for_one_launch_is_an_error() {
     let device = device();
     let p = Rows { kind: Kind::Sum, ty: Scalar::F32, rows: 1, cols: 1 << 30, width: 1, chunks: 1 };

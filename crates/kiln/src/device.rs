@@ -24,6 +24,16 @@ struct Inner {
     executor: Mutex<Executor>,
 }
 
+/// A device that may be gone.
+#[derive(Clone)]
+pub(crate) struct WeakDevice(Weak<Inner>);
+
+impl WeakDevice {
+    pub(crate) fn upgrade(&self) -> Option<Device> {
+        self.0.upgrade().map(Device)
+    }
+}
+
 /// The device opened last: where the error of a call without tensors lives (`cat` of an empty list).
 static LATEST: Mutex<Weak<Inner>> = Mutex::new(Weak::new());
 
@@ -71,6 +81,17 @@ impl Device {
 
     pub(crate) fn executor(&self) -> MutexGuard<'_, Executor> {
         self.0.executor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A handle on the same machine without its plans: what a plan keeps of tensors must not keep the plan's device.
+    pub(crate) fn without_plans(gpu: &kiln_device::Device) -> Self {
+        let executor = Mutex::new(Executor::new(gpu));
+        Self(Arc::new(Inner { gpu: gpu.clone(), executor }))
+    }
+
+    /// A handle that does not keep the device.
+    pub(crate) fn downgrade(&self) -> WeakDevice {
+        WeakDevice(Arc::downgrade(&self.0))
     }
 
     /// Whether both are the same opened device.

@@ -137,14 +137,22 @@ pub enum Error {
         at: At,
     },
 
-    /// The loss or a gradient was NaN or infinite. Nothing was changed by that step.
-    #[error("{at}: {op}{module} is not finite; the step changed nothing")]
+    /// The loss or a gradient norm was NaN or infinite. Nothing was changed by that step.
+    ///
+    /// The step is run again with a look at every value, so that the operation is the first one that gave NaN or
+    /// infinity out of finite numbers. Where that cannot be told (the batch is gone, or other steps have changed what
+    /// it read), the operation is the loss or the norm itself.
+    #[error("{at}: {}", not_finite(what, op, module, *backward))]
     NotFinite {
-        /// What was not finite.
+        /// What was found not to be finite: `loss` or `gradient norm`.
+        what: &'static str,
+        /// The first operation that went wrong, or `what` itself; `parameter` for one that was not finite before.
         op: &'static str,
+        /// Whether it went wrong in the gradient of the operation.
+        backward: bool,
         /// The layer, where known.
         module: Module,
-        /// The caller's line.
+        /// The line of the operation.
         at: At,
     },
 
@@ -256,5 +264,15 @@ impl fmt::Display for Module {
             Some(path) => write!(f, " (in {path})"),
             None => Ok(()),
         }
+    }
+}
+
+fn not_finite(what: &str, op: &str, module: &Module, backward: bool) -> String {
+    let first = if backward { "the gradient of " } else { "" };
+    match op == what {
+        true => format!("{op}{module} is not finite; the step changed nothing"),
+        false => format!(
+            "{first}{op}{module} is the first that is not finite; nor is the {what}, and the step changed nothing"
+        ),
     }
 }

@@ -148,6 +148,16 @@ impl Node {
     }
 }
 
+impl Tensor {
+    /// The same operation, said of the same line, on another device handle: without inputs, and with another value.
+    pub(crate) fn twin(&self, device: &Device, op: Op, value: Value) -> Tensor {
+        let Node { shape, dtype, at, ref scope, name, grad, .. } = *self.0;
+        let links = Mutex::new(Links { inputs: Vec::new(), value });
+        let (device, scope, quiet) = (device.clone(), scope.clone(), AtomicUsize::new(0));
+        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, links }))
+    }
+}
+
 /// A handle on a tensor that a step need not keep: once its inputs have been replaced it can no longer be computed.
 pub(crate) struct Quiet(Tensor);
 

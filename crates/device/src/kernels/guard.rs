@@ -1,8 +1,8 @@
-//! `guard.wgsl`: is a value finite?
+//! `guard.wgsl` and `finite.wgsl`: are values finite?
 
 use crate::caps::Caps;
 use crate::error::{Error, Result};
-use crate::program::{Launch, Params};
+use crate::program::{Launch, Params, fold_groups};
 use crate::source::Source;
 
 /// The key that a fault record keeps for a fault at `row` of `node`; the greatest key is the fault to tell of.
@@ -27,4 +27,15 @@ pub fn launch(_caps: &Caps, n: u32, node: u32) -> Result<Launch> {
         }
     }
     Ok(Launch::new(Source::new("guard", kiln_shaders::GUARD), Params::new().u32(n).u32(node), [1, 1, 1]))
+}
+
+/// Marks `flags[node]` with 1 if one of the `n` elements of `x` is infinite, and with 2 if one is NaN; they are `half`
+/// or f32.
+///
+/// # Errors
+/// None today; launchers return `Result` alike.
+pub fn mark(_caps: &Caps, n: u32, half: bool, node: u32) -> Result<Launch> {
+    let words = u64::from(if half { n.div_ceil(2) } else { n });
+    let source = Source::new("finite", kiln_shaders::FINITE).constant("HALF", half);
+    Ok(Launch::new(source, Params::new().u32(n).u32(node), fold_groups(words.div_ceil(64))))
 }

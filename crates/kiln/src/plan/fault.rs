@@ -1,7 +1,9 @@
 //! The fault record: what a run met, and the line and layer where it met it.
 
 use crate::Tensor;
+use crate::device::WeakDevice;
 use crate::error::{At, Error, Module, Result};
+use crate::graph::Graph;
 use crate::node::Op;
 use kiln_device::{Buffer, Slice};
 use std::collections::HashMap;
@@ -35,6 +37,8 @@ pub(crate) struct Fault {
     pub(crate) slot: Slice,
     pub(super) record: Option<Arc<Record>>,
     pub(super) sites: Sites,
+    /// Whose plans can be run again to find where it arose.
+    pub(super) device: WeakDevice,
 }
 
 impl Fault {
@@ -42,10 +46,17 @@ impl Fault {
     pub(crate) fn check(&self, bytes: &[u8]) -> Result<()> {
         let word = bytes.first_chunk::<4>().map_or(0, |w| u32::from_le_bytes(*w));
         let Some((site, row)) = kiln_device::kernels::guard::fault(word) else { return Ok(()) };
-        if let Some(record) = &self.record {
-            record.clear();
-        }
-        Err(self.sites.error(site, row))
+        let error = self.sites.error(site, row);
+        let Some(record) = &self.record else { return Err(error) };
+        // under the lock, so that no step comes between the fault and the search for it
+        let device = self.device.upgrade();
+        let mut executor = device.as_ref().map(|d| d.executor());
+        let first = match (&mut executor, &error) {
+            (Some(executor), Error::NotFinite { .. }) => executor.search(record),
+            _ => None,
+        };
+        record.clear();
+        Err(first.unwrap_or(error))
     }
 }
 
@@ -67,11 +78,7 @@ impl Sites {
     pub(super) fn number(&self, tensor: &Tensor, guard: Option<usize>) -> u32 {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let node = &tensor.0;
-        let op = match guard {
-            Some(0) => "loss",
-            Some(_) => "gradient norm",
-            None => node.name,
-        };
+        let op = guard.map_or(node.name, guarded);
         let key = (std::ptr::from_ref(node.at.0) as usize, node.at.line(), op, node.scope.clone());
         if let Some(&number) = list.index.get(&key) {
             return number;
@@ -87,11 +94,18 @@ impl Sites {
     fn error(&self, site: u32, row: u32) -> Error {
         let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match list.all.get(site as usize) {
-            Some((op, at, module, true)) => Error::NotFinite { op, module: Module(module.clone()), at: *at },
+            Some((op, at, module, true)) => {
+                Error::NotFinite { what: op, op, backward: false, module: Module(module.clone()), at: *at }
+            }
             Some((op, at, module, false)) => Error::Index { op, row, module: Module(module.clone()), at: *at },
             None => unreachable!("site {site} was never numbered"),
         }
     }
+}
+
+/// What the guard of that number looks at.
+pub(super) fn guarded(number: usize) -> &'static str {
+    if number == 0 { "loss" } else { "gradient norm" }
 }
 
 /// The module a node was made in: its scope, or the layer of the nearest parameter it reads.
@@ -99,10 +113,23 @@ fn module_of(tensor: &Tensor) -> Option<Arc<str>> {
     if tensor.0.scope.is_some() {
         return tensor.0.scope.clone();
     }
-    tensor.inputs().iter().flat_map(|i| std::iter::once(i.clone()).chain(i.inputs())).find_map(|input| {
-        match &input.0.op {
-            Op::Content(cell) => cell.name(),
-            _ => None,
-        }
-    })
+    tensor.inputs().iter().flat_map(|i| std::iter::once(i.clone()).chain(i.inputs())).find_map(|i| parameter(&i))
+}
+
+/// The same of a node of a graph.
+pub(super) fn module_of_node(graph: &Graph, node: u32) -> Option<Arc<str>> {
+    let tensor = |i: u32| &graph.nodes[i as usize].tensor;
+    if tensor(node).0.scope.is_some() {
+        return tensor(node).0.scope.clone();
+    }
+    let near = graph.inputs(node).iter().flat_map(|&i| std::iter::once(i).chain(graph.inputs(i).iter().copied()));
+    near.into_iter().find_map(|i| parameter(tensor(i)))
+}
+
+/// The path of the parameter that a tensor is the content of.
+fn parameter(tensor: &Tensor) -> Option<Arc<str>> {
+    match &tensor.0.op {
+        Op::Content(cell) => cell.name(),
+        _ => None,
+    }
 }

@@ -5,13 +5,14 @@ mod fault;
 mod hold;
 mod place;
 mod results;
+mod search;
 
 pub(crate) use fault::{Fault, Record};
 
 use crate::cell::{Cell, Pending};
 use crate::emit::{Operand, Word};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Role, Write};
+use crate::graph::{Graph, Role, Write, content};
 use crate::lower::{Lowered, lower};
 use crate::memory::{Tenancy, Workspace};
 use crate::node::{Op, Stored, Value};
@@ -21,6 +22,7 @@ use hold::{count_edges, held, replace, save_old};
 use kiln_device::{Buffer, Copy, Program, Slice, Step};
 use place::{Placement, output_of, second_bytes};
 use results::Pages;
+use search::{Blueprint, Run, Runs};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
@@ -35,6 +37,8 @@ pub(crate) struct Executor {
     pages: Pages,
     sites: Sites,
     clock: u64,
+    /// The last steps, for the search for what was not finite.
+    runs: Runs,
 }
 
 /// One structure's program.
@@ -50,6 +54,8 @@ struct Plan {
     /// Where the program expects the fault record; its own one if it replaces no cells.
     record: Option<Buffer>,
     own_record: bool,
+    /// What its guards are made of, if it has some.
+    blueprint: Option<Blueprint>,
     bytes: u64,
     runs: u64,
     used: u64,
@@ -60,6 +66,8 @@ struct Leaf {
     bound: Buffer,
     /// The plan's own buffer: what is read is copied there first.
     own: bool,
+    /// The content of a cell.
+    cell: bool,
 }
 
 /// A cached plan, for people.
@@ -164,6 +172,7 @@ impl Executor {
             pages: Pages::default(),
             sites: Sites::default(),
             clock: 0,
+            runs: Runs::default(),
         }
     }
 
@@ -174,6 +183,7 @@ impl Executor {
     pub(crate) fn clear(&mut self) {
         self.plans.clear();
         self.workspace.clear();
+        self.runs.clear();
     }
 
     pub(crate) fn list(&self) -> Vec<PlanInfo> {
@@ -300,7 +310,7 @@ impl Executor {
             let own = slice.offset != 0 || slice.buffer.bytes() > slice.bytes.next_multiple_of(16);
             let bound = if own { self.gpu.alloc(slice.bytes, "input")? } else { slice.buffer };
             layout.of.insert(Operand::Node(i), bound.clone());
-            leaves.push(Leaf { node: i, bound, own });
+            leaves.push(Leaf { node: i, bound, own, cell: content(&node.tensor).is_some() });
         }
         for (w, write) in graph.writes.iter().enumerate() {
             if let Some(buffer) = &write.cell.buffer {
@@ -345,6 +355,7 @@ impl Executor {
             outputs,
             own_record: graph.writes.is_empty(),
             record,
+            blueprint: (!graph.guards.is_empty()).then(|| Blueprint::new(&self.gpu, graph)),
             bytes: tenancy.bytes,
             runs: 0,
             used: 0,
@@ -358,11 +369,15 @@ impl Executor {
         (plan.used, plan.runs) = (self.clock, plan.runs + 1);
         let mut before = Vec::new();
         let mut inputs_fault = None;
+        let (mut inputs, mut numbers) = (Vec::new(), Vec::new());
         for leaf in &mut plan.leaves {
             let Some(Stored { slice: Some(slice), fault, .. }) = graph.nodes[leaf.node as usize].tensor.stored() else {
                 continue;
             };
             inputs_fault = inputs_fault.or(fault);
+            if !leaf.cell && plan.blueprint.is_some() {
+                inputs.push((leaf.node, slice.clone()));
+            }
             if !leaf.own && leaf.bound != slice.buffer {
                 let own = self.gpu.alloc(slice.bytes, "input")?;
                 plan.program.rebind(&leaf.bound, &own)?;
@@ -376,7 +391,10 @@ impl Executor {
             let bits = match word {
                 Word::Fixed(bits) => bits,
                 Word::Scalar(node) => match graph.op(node) {
-                    Op::Scalar(bits) => *bits,
+                    Op::Scalar(bits) => {
+                        numbers.push((node, *bits));
+                        *bits
+                    }
                     other => unreachable!("{} is no number of the host", other.name()),
                 },
                 Word::Site(node) => {
@@ -399,7 +417,8 @@ impl Executor {
                     bytes: 16,
                 });
                 let record = graph.writes.first().map(|w| w.cell.info.record.clone());
-                Some(Arc::new(Fault { slot, record, sites: self.sites.clone() }))
+                let device = graph.nodes[0].tensor.0.device.downgrade();
+                Some(Arc::new(Fault { slot, record, sites: self.sites.clone(), device }))
             }
         };
         let mut results = Vec::new();
@@ -420,6 +439,12 @@ impl Executor {
             graph.nodes[root as usize].tensor.0.links().value = value;
         }
         replace(graph, saved);
+        if let (Some(blueprint), Some(write)) = (&mut plan.blueprint, graph.writes.first()) {
+            if !blueprint.is_of(graph) {
+                *blueprint = Blueprint::new(&self.gpu, graph);
+            }
+            self.runs.add(Run { plan: key, record: write.cell.info.record.clone(), inputs, numbers });
+        }
         Ok(())
     }
 }
