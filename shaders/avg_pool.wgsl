@@ -9,10 +9,12 @@
 
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 const WIDTH: u32 = 1u;            // elements of F, and positions of an invocation
+const LINE: bool = false;         // the positions of an invocation are one behind the other in a line
 const KERNEL: vec3<u32> = vec3(1u, 2u, 2u);      // depth, height, width
 const STRIDE: vec3<u32> = vec3(1u, 2u, 2u);
 const PADDING: vec3<u32> = vec3(0u, 0u, 0u);
 const COUNT_PADDING: bool = true; // the padding's zeros count as elements
+const ADAPTIVE: bool = false;     // window o of `out` over `in` is ⌊o · in / out⌋ .. ⌈(o + 1) · in / out⌉, whatever KERNEL says
 
 struct Sizes { planes: u32, in_d: u32, in_h: u32, in_w: u32, out_d: u32, out_h: u32, out_w: u32, divisor: u32 }
 var<immediate> sizes: Sizes;
@@ -28,17 +30,26 @@ fn store(v: F, nc: u32, p: u32) {
 // slot: the finished positions; F = vec4<f32>: store(v, nc, p);
 fn emit(v: vec4<f32>, nc: u32, p: u32) { store(v.x, nc, p); }
 
+// The elements of x that a window holds, from `begin` up to `end`.
+struct Window { begin: vec3<u32>, end: vec3<u32> }
+
+fn window(o: vec3<u32>) -> Window {
+    let size = vec3(sizes.in_d, sizes.in_h, sizes.in_w);
+    if ADAPTIVE {
+        let outs = vec3(sizes.out_d, sizes.out_h, sizes.out_w);
+        return Window(o * size / outs, ((o + 1u) * size + outs - 1u) / outs);
+    }
+    let begin = max(o * STRIDE, PADDING) - PADDING;
+    return Window(begin, max(min(max(o * STRIDE + KERNEL, PADDING) - PADDING, size), begin));
+}
+
 // What the window of an output is divided by: a given number, or its elements, with or without those in the padding. A window may
 // reach past the padding (ceil mode); what lies there never counts.
 fn divisor(o: vec3<u32>) -> f32 {
     if sizes.divisor > 0u { return f32(sizes.divisor); }
-    let size = vec3(sizes.in_d, sizes.in_h, sizes.in_w);
-    let first = o * STRIDE;                                     // counted from the beginning of the padding
-    var end = min(first + KERNEL, size + 2u * PADDING);
-    if COUNT_PADDING { let n = end - first; return f32(n.x * n.y * n.z); }
-    end = min(end, size + PADDING);
-    let begin = max(first, PADDING);
-    let n = select(vec3(0u), end - begin, end > begin);
+    let own = window(o);
+    var n = own.end - own.begin;
+    if COUNT_PADDING { n = min(o * STRIDE + KERNEL, vec3(sizes.in_d, sizes.in_h, sizes.in_w) + 2u * PADDING) - o * STRIDE; }
     return f32(n.x * n.y * n.z);
 }
 
@@ -48,23 +59,24 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let i = ((wid.y * 65535u + wid.x) * 64u + lane) * WIDTH;
     let nc = i / area;
     if nc >= sizes.planes { return; }
-    let begin = i % area;
+    let first = i % area;
+    let start = nc * sizes.in_d * sizes.in_h * sizes.in_w;
     var means: vec4<f32>;
+    var at = vec3(first / sizes.out_w / sizes.out_h, first / sizes.out_w % sizes.out_h, first % sizes.out_w);
     for (var j = 0u; j < WIDTH; j++) {
-        let p = begin + j;
-        let at = vec3(p / sizes.out_w / sizes.out_h, p / sizes.out_w % sizes.out_h, p % sizes.out_w);
-        let size = vec3(sizes.in_d, sizes.in_h, sizes.in_w);
-        let first = max(at * STRIDE, PADDING) - PADDING;
-        let end = min(max(at * STRIDE + KERNEL, PADDING) - PADDING, size);
+        let p = first + j;
+        if !LINE { at = vec3(p / sizes.out_w / sizes.out_h, p / sizes.out_w % sizes.out_h, p % sizes.out_w); }
+        let own = window(at);
         var sum = 0.0;
-        for (var d = first.x; d < end.x; d++) {
-            for (var h = first.y; h < end.y; h++) {
-                for (var w = first.z; w < end.z; w++) {
-                    sum += x[((nc * sizes.in_d + d) * sizes.in_h + h) * sizes.in_w + w];
+        for (var d = own.begin.x; d < own.end.x; d++) {
+            for (var h = own.begin.y; h < own.end.y; h++) {
+                for (var w = own.begin.z; w < own.end.z; w++) {
+                    sum += x[start + (d * sizes.in_h + h) * sizes.in_w + w];
                 }
             }
         }
         means[j] = sum / divisor(at);
+        at.z++;
     }
-    emit(means, nc, begin);
+    emit(means, nc, first);
 }

@@ -12,10 +12,12 @@
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 alias I = i32;                    // i32 | vec4<i32>
 const WIDTH: u32 = 1u;            // elements of F, and positions of an invocation
+const LINE: bool = false;         // the positions of an invocation are one behind the other in a line
 const KERNEL: vec3<u32> = vec3(1u, 2u, 2u);      // depth, height, width
 const STRIDE: vec3<u32> = vec3(1u, 2u, 2u);
 const PADDING: vec3<u32> = vec3(0u, 0u, 0u);
 const DILATION: vec3<u32> = vec3(1u, 1u, 1u);
+const ADAPTIVE: bool = false;     // window o of `out` over `in` is ⌊o · in / out⌋ .. ⌈(o + 1) · in / out⌉, whatever KERNEL says
 
 struct Sizes { planes: u32, in_d: u32, in_h: u32, in_w: u32, out_d: u32, out_h: u32, out_w: u32 }
 var<immediate> sizes: Sizes;
@@ -37,6 +39,17 @@ fn emit(v: vec4<f32>, at: vec4<i32>, i: u32, nc: u32, p: u32) {
 
 fn is_nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
 
+// Where a window begins, which wraps in the padding, and how many elements it has.
+struct Window { first: vec3<u32>, count: vec3<u32> }
+
+fn window(o: vec3<u32>) -> Window {
+    if !ADAPTIVE { return Window(o * STRIDE - PADDING, KERNEL); }
+    let size = vec3(sizes.in_d, sizes.in_h, sizes.in_w);
+    let outs = vec3(sizes.out_d, sizes.out_h, sizes.out_w);
+    let first = o * size / outs;
+    return Window(first, ((o + 1u) * size + outs - 1u) / outs - first);
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let area = sizes.out_d * sizes.out_h * sizes.out_w;
@@ -44,31 +57,33 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let nc = i / area;
     if nc >= sizes.planes { return; }
     let first = i % area;
+    let start = nc * sizes.in_d * sizes.in_h * sizes.in_w;
     var values: vec4<f32>;
     var places: vec4<i32>;
+    var at = vec3(first / sizes.out_w / sizes.out_h, first / sizes.out_w % sizes.out_h, first % sizes.out_w);
     for (var j = 0u; j < WIDTH; j++) {
         let p = first + j;
-        let at = vec3(p / sizes.out_w / sizes.out_h, p / sizes.out_w % sizes.out_h, p % sizes.out_w);
+        if !LINE { at = vec3(p / sizes.out_w / sizes.out_h, p / sizes.out_w % sizes.out_h, p % sizes.out_w); }
+        let own = window(at);
         var lowest = 0xff800000u;               // -∞; WGSL has no literal for it
         var best = bitcast<f32>(lowest);
         var found = -1;
-        for (var d = 0u; d < KERNEL.x; d++) {
-            for (var h = 0u; h < KERNEL.y; h++) {
-                for (var w = 0u; w < KERNEL.z; w++) {
-                    let q = at * STRIDE + vec3(d, h, w) * DILATION - PADDING;       // wraps in the padding
-                    if q.x < sizes.in_d && q.y < sizes.in_h && q.z < sizes.in_w {
-                        let place = (q.x * sizes.in_h + q.y) * sizes.in_w + q.z;
-                        let v = x[nc * sizes.in_d * sizes.in_h * sizes.in_w + place];
-                        if is_nan(v) || found < 0 || (!is_nan(best) && v > best) {
-                            best = v;
-                            found = i32(place);
-                        }
-                    }
+        for (var d = 0u; d < own.count.x; d++) {
+            for (var h = 0u; h < own.count.y; h++) {
+                for (var w = 0u; w < own.count.z; w++) {
+                    let q = own.first + vec3(d, h, w) * DILATION;
+                    let real = q.x < sizes.in_d && q.y < sizes.in_h && q.z < sizes.in_w;
+                    let place = (q.x * sizes.in_h + q.y) * sizes.in_w + q.z;
+                    let v = x[start + select(0u, place, real)];
+                    let takes = real && (is_nan(v) || found < 0 || (!is_nan(best) && v > best));
+                    best = select(best, v, takes);
+                    found = select(found, i32(place), takes);
                 }
             }
         }
         values[j] = best;
         places[j] = found;
+        at.z++;
     }
     emit(values, places, i, nc, first);
 }

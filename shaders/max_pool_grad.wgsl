@@ -1,7 +1,8 @@
 // max_pool_grad: out[nc, p] = Σ_o dy[nc, o] where index[nc, o] = p      out [planes, depth, height, width] like x; dy, index like y
 //
 // The gradient of max_pool with respect to its input, gathered: an invocation owns WIDTH positions of x and looks at the outputs whose
-// windows may reach them, so nothing is added twice at once and the order of the sum is fixed.
+// windows may reach them, so nothing is added twice at once and the order of the sum is fixed. Where windows do not overlap that is one
+// output for a position, and no loop.
 //
 // dispatch: ceil(planes · positions / WIDTH / 64) groups, folded past 65535
 // cost:     each output is read once for every position of its window; memory bound
@@ -10,10 +11,13 @@
 
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 const WIDTH: u32 = 1u;            // elements of F, and positions of an invocation
+const LINE: bool = false;         // the positions of an invocation are one behind the other in a line
 const KERNEL: vec3<u32> = vec3(1u, 2u, 2u);      // depth, height, width
 const STRIDE: vec3<u32> = vec3(1u, 2u, 2u);
 const PADDING: vec3<u32> = vec3(0u, 0u, 0u);
 const DILATION: vec3<u32> = vec3(1u, 1u, 1u);
+const ADAPTIVE: bool = false;     // window o of `out` over `in` is ⌊o · in / out⌋ .. ⌈(o + 1) · in / out⌉, whatever KERNEL says
+const REACH: vec3<u32> = (KERNEL - vec3(1u)) * DILATION / STRIDE + vec3(1u);     // outputs that a position may reach
 
 struct Sizes { planes: u32, in_d: u32, in_h: u32, in_w: u32, out_d: u32, out_h: u32, out_w: u32 }
 var<immediate> sizes: Sizes;
@@ -30,14 +34,22 @@ fn store(v: F, nc: u32, p: u32) {
 // slot: the finished positions; F = vec4<f32>: store(v, nc, p);
 fn emit(v: vec4<f32>, nc: u32, p: u32) { store(v.x, nc, p); }
 
-// Per axis the first output and the one behind the last whose windows may reach `at`.
-struct Range { first: vec3<u32>, end: vec3<u32> }
+// The last output per axis whose window may reach a position, and how many before it may too.
+struct Range { last: vec3<u32>, count: vec3<u32> }
 
 fn reached(at: vec3<u32>) -> Range {
-    let span = (KERNEL - vec3(1u)) * DILATION;
-    let p = at + PADDING;
-    let first = select((p - span + STRIDE - vec3(1u)) / STRIDE, vec3(0u), p < span);
-    return Range(first, min(p / STRIDE + vec3(1u), vec3(sizes.out_d, sizes.out_h, sizes.out_w)));
+    let outs = vec3(sizes.out_d, sizes.out_h, sizes.out_w);
+    if ADAPTIVE {
+        let size = vec3(sizes.in_d, sizes.in_h, sizes.in_w);
+        let end = ((at + 1u) * outs + size - 1u) / size;
+        return Range(end - 1u, end - at * outs / size);
+    }
+    let last = (at + PADDING) / STRIDE;
+    // few candidates are looked at all, so that the loops have no bounds to know; many are cut at the edges
+    if all(REACH <= vec3(4u)) { return Range(last, REACH); }
+    let end = min(last + 1u, outs);
+    let first = select(last + 1u - REACH, vec3(0u), last + 1u < REACH);
+    return Range(end - 1u, select(end - first, vec3(0u), end < first));
 }
 
 @compute @workgroup_size(64)
@@ -47,22 +59,26 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let nc = i / area;
     if nc >= sizes.planes { return; }
     let first = i % area;
+    let start = nc * sizes.out_d * sizes.out_h * sizes.out_w;
     var sums: vec4<f32>;
+    var at = vec3(first / sizes.in_w / sizes.in_h, first / sizes.in_w % sizes.in_h, first % sizes.in_w);
     for (var j = 0u; j < WIDTH; j++) {
         let p = first + j;
-        let at = vec3(p / sizes.in_w / sizes.in_h, p / sizes.in_w % sizes.in_h, p % sizes.in_w);
+        if !LINE { at = vec3(p / sizes.in_w / sizes.in_h, p / sizes.in_w % sizes.in_h, p % sizes.in_w); }
         let range = reached(at);
-        let start = nc * sizes.out_d * sizes.out_h * sizes.out_w;
         var sum = 0.0;
-        for (var d = range.first.x; d < range.end.x; d++) {
-            for (var h = range.first.y; h < range.end.y; h++) {
-                for (var w = range.first.z; w < range.end.z; w++) {
-                    let o = start + (d * sizes.out_h + h) * sizes.out_w + w;
-                    sum += select(0.0, dy[o], index[o] == i32(p));
+        for (var d = 0u; d < range.count.x; d++) {
+            for (var h = 0u; h < range.count.y; h++) {
+                for (var w = 0u; w < range.count.z; w++) {
+                    let o = range.last - vec3(d, h, w);          // wraps before the first
+                    let real = o.x < sizes.out_d && o.y < sizes.out_h && o.z < sizes.out_w;
+                    let place = start + select(0u, (o.x * sizes.out_h + o.y) * sizes.out_w + o.z, real);
+                    sum += select(0.0, dy[place], real && index[place] == i32(p));
                 }
             }
         }
         sums[j] = sum;
+        at.z++;
     }
     emit(sums, nc, first);
 }

@@ -41,7 +41,8 @@ const ROWS: [Row; 23] = [
 
 /// The convolution of x[0] with x[1], plus x[2] if it is there.
 fn run(x: &[Tensor], (stride, padding, dilation, groups): How) -> Tensor {
-    let how = Conv { stride: stride.into(), padding: padding.into(), dilation: dilation.into(), groups };
+    let how =
+        Conv { stride: stride.into(), padding: padding.into(), dilation: dilation.into(), groups, ..Conv::default() };
     match x[1].rank() {
         3 => x[0].conv1d(&x[1], x.get(2), &how),
         4 => x[0].conv2d(&x[1], x.get(2), &how),
@@ -105,7 +106,7 @@ pub fn pool(t: &mut Table) {
             padding: padding.into(),
             dilation: vec![dilation],
             ceil,
-            count_padding: true,
+            ..Pool::new(1)
         };
         pooled(t, format!("pool/max/{name}"), x, how.clone(), largest);
         if dilation == 1 {

@@ -40,6 +40,13 @@ fn seen(p: &Problem, o: usize) -> Vec<usize> {
     let o = o as u32;
     let at = [o / p.output[2] / p.output[1], o / p.output[2] % p.output[1], o % p.output[2]];
     let axis = |i: usize| -> Vec<i64> {
+        if p.adaptive {
+            let (o, outs, size) = (u64::from(at[i]), u64::from(p.output[i]), u64::from(p.input[i]));
+            return (0..size)
+                .filter(|q| (o * size) / outs <= *q && *q < ((o + 1) * size).div_ceil(outs))
+                .map(|q| q as i64)
+                .collect();
+        }
         let from = |t: u32| i64::from(at[i] * p.stride[i] + t * p.dilation[i]) - i64::from(p.padding[i]);
         (0..p.kernel[i]).map(from).filter(|&q| q >= 0 && q < i64::from(p.input[i])).collect()
     };
@@ -58,6 +65,7 @@ fn divisor(p: &Problem, o: usize, divisor: Divisor) -> f64 {
     let at = [o / p.output[2] / p.output[1], o / p.output[2] % p.output[1], o % p.output[2]];
     match divisor {
         Divisor::Fixed(n) => f64::from(n),
+        Divisor::WithPadding if p.adaptive => seen(p, o as usize).len() as f64,
         Divisor::WithoutPadding => seen(p, o as usize).len() as f64,
         Divisor::WithPadding => (0..3)
             .map(|i| {
@@ -81,7 +89,16 @@ fn problem(planes: u32, axes: [Axis; 3]) -> Problem {
         }
         output
     });
-    Problem { planes, input: part(0), output, kernel: part(1), stride: part(2), padding: part(3), dilation: part(4) }
+    Problem {
+        planes,
+        input: part(0),
+        output,
+        kernel: part(1),
+        stride: part(2),
+        padding: part(3),
+        dilation: part(4),
+        adaptive: false,
+    }
 }
 
 const NONE: Axis = [1, 1, 1, 0, 1, 0];
@@ -110,6 +127,10 @@ fn problems(dilated: bool) -> Vec<Problem> {
         all.push(problem(2, [NONE, b, a]));
         all.push(problem(2, [a, b, c]));
         all.push(problem(1, [NONE, a, a]));
+        // the same sizes, with windows that follow from them alone
+        let sizes = problem(2, [if i % 2 == 0 { NONE } else { c }, b, a]);
+        let output = [0, 1, 2].map(|k| (sizes.input[k] + i as u32) / 2).map(|n| n.max(1));
+        all.push(Problem { adaptive: true, dilation: [1; 3], output, ..sizes });
     }
     all
 }

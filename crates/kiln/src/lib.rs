@@ -52,8 +52,10 @@ pub use kiln_device as gpu;
 pub(crate) use node::composed;
 pub use node::{Tensor, in_module};
 pub use ops::conv::Conv;
+pub use ops::conv_transpose::ConvTranspose;
 pub use ops::custom::{Custom, CustomLaunch};
 pub use ops::pad::PadMode;
+pub use ops::patches::Patches;
 pub use ops::pool::Pool;
 pub use ops::random::{Rng, dropout_mask};
 pub use ops::view::Extents;
@@ -79,6 +81,9 @@ pub mod prelude {
     };
     pub use crate::optim::{Adam, AdamW, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
     pub use crate::train::{Ending, Epoch, Figures, History, Outcome, Trainer};
-    pub use crate::{Conv, DType, Device, Error, Gradients, PadMode, Param, Pool, Result, Rng, Shape, State, Tensor};
+    pub use crate::{
+        Conv, ConvTranspose, DType, Device, Error, Gradients, PadMode, Param, Patches, Pool, Result, Rng, Shape, State,
+        Tensor,
+    };
     pub use crate::{schedule, store};
 }

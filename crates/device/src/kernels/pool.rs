@@ -32,6 +32,9 @@ pub struct Problem {
     pub padding: [u32; 3],
     /// Distances of the window's elements; 1 for averages.
     pub dilation: [u32; 3],
+    /// Window `o` is ⌊o · input / output⌋ .. ⌈(o + 1) · input / output⌉ along each axis, and the other fields of a window
+    /// are not read.
+    pub adaptive: bool,
 }
 
 /// What a window's sum is divided by.
@@ -55,7 +58,10 @@ impl Problem {
             return Err(Error::Validation(format!("pooling of no elements: {self:?}")));
         }
         let elements = |v: [u32; 3]| v.iter().fold(u64::from(self.planes), |n, &size| n.saturating_mul(size.into()));
-        limit("elements", elements(self.input).max(elements(self.output)), i32::MAX as u64)
+        limit("elements", elements(self.input).max(elements(self.output)), i32::MAX as u64)?;
+        let product = |a: usize| (u64::from(self.input[a]) + 1) * (u64::from(self.output[a]) + 1);
+        let most = if self.adaptive { (0..3).map(product).max().unwrap_or(0) } else { 0 };
+        limit("elements of an axis times windows along it", most, u32::MAX.into())
     }
 
     /// Checks that four positions, each with a window of `taps`, are not too much for one invocation.
@@ -63,9 +69,21 @@ impl Problem {
         limit("elements in a window", taps.iter().fold(4, |n: u64, &tap| n.saturating_mul(tap.into())), LONGEST)
     }
 
+    /// Elements of a window per axis, at most.
+    fn window(&self) -> [u32; 3] {
+        if !self.adaptive {
+            return self.kernel;
+        }
+        [0, 1, 2].map(|a| self.input[a].div_ceil(self.output[a]) + 1)
+    }
+
     /// Outputs per axis that may reach one position.
     fn reached(&self) -> [u32; 3] {
-        [0, 1, 2].map(|i| ((self.kernel[i] - 1) * self.dilation[i] / self.stride[i] + 1).min(self.output[i]))
+        if self.adaptive {
+            return [0, 1, 2].map(|a| self.output[a].div_ceil(self.input[a]) + 1);
+        }
+        let reach = |i: usize| (self.kernel[i] - 1).saturating_mul(self.dilation[i]) / self.stride[i] + 1;
+        [0, 1, 2].map(|i| if reach(i) <= 4 { reach(i) } else { reach(i).min(self.output[i]) })
     }
 
     /// The launch of a kernel whose invocations own positions of planes of size `to`.
@@ -73,18 +91,25 @@ impl Problem {
         let vector = |v: [u32; 3]| format!("vec3({}u, {}u, {}u)", v[0], v[1], v[2]);
         let area: u32 = to.iter().product();
         let width = if area.is_multiple_of(4) { 4 } else { 1 };
+        // one text for all adaptive windows
+        let [kernel, stride, padding] =
+            if self.adaptive { [[1; 3], [1; 3], [0; 3]] } else { [self.kernel, self.stride, self.padding] };
         let mut source = source
-            .constant("KERNEL", vector(self.kernel))
-            .constant("STRIDE", vector(self.stride))
-            .constant("PADDING", vector(self.padding));
+            .constant("KERNEL", vector(kernel))
+            .constant("STRIDE", vector(stride))
+            .constant("PADDING", vector(padding))
+            .constant("ADAPTIVE", self.adaptive)
+            .constant("LINE", to[2].is_multiple_of(4));
         let mut params = Params::new().u32(self.planes);
         params = self.input.iter().chain(&self.output).fold(params, |params, &n| params.u32(n));
         match divisor {
             Some(divisor) => {
-                source = source.constant("COUNT_PADDING", divisor == Divisor::WithPadding);
+                source = source.constant("COUNT_PADDING", divisor == Divisor::WithPadding && !self.adaptive);
                 params = params.u32(if let Divisor::Fixed(n) = divisor { n } else { 0 });
             }
-            None => source = source.constant("DILATION", vector(self.dilation)),
+            None => {
+                source = source.constant("DILATION", if self.adaptive { vector([1; 3]) } else { vector(self.dilation) })
+            }
         }
         if width == 4 {
             source = source.alias("F", "vec4<f32>").constant("WIDTH", "4u").slot("emit", emit);
@@ -109,7 +134,7 @@ fn limit(what: &'static str, needs: u64, has: u64) -> Result<()> {
 /// than 15,000.
 pub fn max(_caps: &Caps, p: &Problem) -> Result<Launch> {
     p.check()?;
-    p.check_rounds(p.kernel)?;
+    p.check_rounds(p.window())?;
     let mut source = Source::new("max_pool", kiln_shaders::MAX_POOL);
     if p.output.iter().product::<u32>().is_multiple_of(4) {
         source = source.alias("I", "vec4<i32>");
@@ -134,7 +159,7 @@ pub fn max_grad(_caps: &Caps, p: &Problem) -> Result<Launch> {
 /// As [`max`], and [`Error::Validation`] for a dilation other than 1 or a divisor of 0.
 pub fn avg(_caps: &Caps, p: &Problem, divisor: Divisor) -> Result<Launch> {
     check_avg(p, divisor)?;
-    p.check_rounds(p.kernel)?;
+    p.check_rounds(p.window())?;
     let source = Source::new("avg_pool", kiln_shaders::AVG_POOL);
     Ok(p.launch(source, p.output, "    store(v, nc, p);", Some(divisor)))
 }

@@ -8,7 +8,7 @@ use crate::graph::Role;
 use crate::layout::Layout;
 use crate::node::Op;
 use crate::ops::conv::ConvSpec;
-use crate::ops::pool::Window;
+use crate::ops::pool::{Divide, Window};
 use kiln_device::Launch;
 use kiln_device::kernels::{Kind, Scalar, conv, matmul, pool, reduce};
 
@@ -139,8 +139,16 @@ impl<'a> Lowerer<'a> {
             stride: three(window.stride),
             padding: three(window.padding),
             dilation: three(window.dilation),
+            adaptive: window.adaptive,
         };
-        let divisor = if window.count_padding { pool::Divisor::WithPadding } else { pool::Divisor::WithoutPadding };
+        if graph.inputs(node).iter().any(|&i| graph.role(i) == Role::Empty) {
+            return self.fill(node, group, 0.0);
+        }
+        let divisor = match window.divide {
+            Divide::WithPadding => pool::Divisor::WithPadding,
+            Divide::WithoutPadding => pool::Divisor::WithoutPadding,
+            Divide::By(n) => pool::Divisor::Fixed(n as u32),
+        };
         let operand = |i: usize| self.operand(graph.inputs(node)[i]);
         let (launch, fixed) = match graph.op(node) {
             Op::MaxPool(_) => (pool::max(self.caps, &p)?, vec![("x", operand(0)), ("index", Operand::Second(node))]),

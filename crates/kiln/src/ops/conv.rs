@@ -1,6 +1,6 @@
-//! Convolution of 1-D and 2-D images, and its two gradients, which are convolutions of each other.
+//! Convolution over one to three axes, and its two gradients, which are convolutions of each other.
 
-use crate::node::Op;
+use crate::node::{Op, composed};
 use crate::{DType, Shape, Tensor};
 
 /// How a window moves over an image. Each list has an entry per spatial axis; one entry serves all axes.
@@ -10,6 +10,9 @@ pub struct Conv {
     pub stride: Vec<usize>,
     /// Zeros put on both sides; 0 by default.
     pub padding: Vec<usize>,
+    /// PyTorch's `padding="same"`: as many zeros as give a result of the image's size, one more behind than before
+    /// where their number is odd. Only with a stride of 1, and instead of `padding`. Not by default.
+    pub same: bool,
     /// Distance between the elements of a window; 1 by default.
     pub dilation: Vec<usize>,
     /// Channels are split into this many groups that do not see each other; 1 by default.
@@ -18,9 +21,12 @@ pub struct Conv {
 
 impl Default for Conv {
     fn default() -> Self {
-        Self { stride: vec![1], padding: vec![0], dilation: vec![1], groups: 1 }
+        Self { stride: vec![1], padding: vec![0], same: false, dilation: vec![1], groups: 1 }
     }
 }
+
+/// The largest extent, stride or dilation, so that places of a window fit into 32 bits.
+pub(crate) const LARGEST: usize = i32::MAX as usize;
 
 /// All sizes of a convolution, as 3-D with leading axes of extent 1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,52 +81,44 @@ impl Tensor {
     /// `bias [outputs]` → `[batch, outputs, length']`.
     #[track_caller]
     pub fn conv1d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Tensor {
-        self.conv("conv1d", 1, weight, bias, conv)
+        composed("conv1d", || self.conv("conv1d", 1, weight, bias, conv))
     }
 
     /// Convolution over the last two axes. Shapes: x `[batch, inputs, height, width]`,
     /// `weight [outputs, inputs/groups, kh, kw]`, `bias [outputs]` → `[batch, outputs, height', width']`.
     #[track_caller]
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Tensor {
-        self.conv("conv2d", 2, weight, bias, conv)
+        composed("conv2d", || self.conv("conv2d", 2, weight, bias, conv))
     }
 
     /// Convolution over the last three axes. Shapes as [`Tensor::conv2d`] with a depth axis before height.
     #[track_caller]
     pub fn conv3d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Tensor {
-        self.conv("conv3d", 3, weight, bias, conv)
+        composed("conv3d", || self.conv("conv3d", 3, weight, bias, conv))
     }
 
-    #[track_caller]
     fn conv(&self, op: &'static str, rank: usize, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Tensor {
-        let operands = [Some(self), Some(weight), bias].into_iter().flatten();
-        if let Some(bad) = operands.clone().find(|t| t.error().is_some()) {
-            return bad.current();
-        }
-        if operands.clone().any(|t| !t.dtype().is_float()) {
-            return Tensor::bad_dtype(op, &[self, weight], "floats only; cast first");
+        if let Some(invalid) = operands(op, rank, self, weight, bias) {
+            return invalid;
         }
         if self.rank() == rank + 1 {
             // one image without a batch
             let y = self.unsqueeze(0).conv(op, rank, weight, bias, conv);
             return y.squeeze(0);
         }
-        if self.rank() != rank + 2 || weight.rank() != rank + 2 {
-            return Tensor::bad_shape(
-                op,
-                &[self, weight],
-                "x is [batch, channels, ..], weight [outputs, inputs/groups, ..]",
-            );
-        }
         let (x, w) = (self.shape_or_scalar(), weight.shape_or_scalar());
+        let wrong = |why| self.bad_argument(op, "conv", format!("{conv:?}"), why);
         let lists = (spread(&conv.stride, rank, 1), spread(&conv.padding, rank, 0), spread(&conv.dilation, rank, 1));
-        let (Some(stride), Some(padding), Some(dilation)) = lists else {
-            return self.bad_argument(op, "conv", format!("{conv:?}"), "one entry per spatial axis, or one for all");
+        let (Some(stride), Some(mut padding), Some(dilation)) = lists else {
+            return wrong("one entry per spatial axis, or one for all");
         };
-        if conv.groups == 0 || stride.contains(&0) || dilation.contains(&0) {
-            return self.bad_argument(op, "conv", format!("{conv:?}"), "stride, dilation and groups are at least 1");
+        if conv.groups == 0 || [stride, dilation].as_flattened().iter().any(|&n| n == 0 || n > LARGEST) {
+            return wrong("stride, dilation and groups are at least 1, and at most 2147483647");
         }
-        if x[1] != w[1] * conv.groups || w[0] % conv.groups != 0 {
+        if conv.same && stride != [1; 3] {
+            return wrong("padding to the same size needs a stride of 1");
+        }
+        if Some(x[1]) != w[1].checked_mul(conv.groups) || !w[0].is_multiple_of(conv.groups) || w[0] == 0 {
             return Tensor::bad_shape(
                 op,
                 &[self, weight],
@@ -132,36 +130,61 @@ impl Tensor {
         };
         let mut output = [1; 3];
         for a in 0..3 {
-            match windows(input[a], padding[a].saturating_mul(2), dilation[a], kernel[a], stride[a]) {
-                Some(n) => output[a] = n,
-                None => return Tensor::bad_shape(op, &[self, weight], "the kernel is larger than the padded image"),
+            let mut sides = padding[a].saturating_mul(2);
+            if conv.same {
+                sides = dilation[a].saturating_mul(kernel[a].saturating_sub(1));
+                padding[a] = sides / 2;
+            }
+            match windows(input[a], sides, dilation[a], kernel[a], stride[a]) {
+                Some(n) if input[a] > 0 => output[a] = n,
+                _ => return Tensor::bad_shape(op, &[self, weight], "the kernel is larger than the padded image"),
             }
         }
-        let spec = ConvSpec {
-            batch: x[0],
-            inputs: x[1],
-            outputs: w[0],
-            groups: conv.groups,
-            input,
-            output,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            rank,
-        };
+        let (batch, inputs, outputs, groups) = (x[0], x[1], w[0], conv.groups);
+        let spec = ConvSpec { batch, inputs, outputs, groups, input, output, kernel, stride, padding, dilation, rank };
         let dtype = self.dtype().promote(weight.dtype());
         // the kernels are in single precision
         let y = forward(&self.cast(DType::F32), &weight.cast(DType::F32), &spec).cast(dtype);
-        match bias {
-            Some(bias) if bias.shape_or_scalar() == [spec.outputs] => {
-                let mut lifted = vec![1i64; rank + 1];
-                lifted[0] = -1;
-                y + bias.reshape(lifted)
-            }
-            Some(bias) => Tensor::bad_shape(op, &[self, weight, bias], "bias is [outputs]"),
-            None => y,
+        with_bias(op, y, self, weight, bias)
+    }
+}
+
+/// The error of operands that no convolution over `rank` axes takes.
+pub(crate) fn operands(
+    op: &'static str,
+    rank: usize,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Option<Tensor> {
+    let mut all = [Some(x), Some(weight), bias].into_iter().flatten();
+    if let Some(bad) = all.clone().find(|t| t.error().is_some()) {
+        return Some(bad.current());
+    }
+    if all.any(|t| !t.dtype().is_float()) {
+        return Some(Tensor::bad_dtype(op, &[x, weight], "floats only; cast first"));
+    }
+    let fits = (x.rank() == rank + 2 || x.rank() == rank + 1) && weight.rank() == rank + 2;
+    (!fits).then(|| {
+        Tensor::bad_shape(
+            op,
+            &[x, weight],
+            "x is [batch, channels, ..] or [channels, ..], weight one more axis than [channels, ..]",
+        )
+    })
+}
+
+/// `y [batch, outputs, ..]` plus a number for each of its channels.
+pub(crate) fn with_bias(op: &'static str, y: Tensor, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    match bias {
+        _ if y.error().is_some() => y,
+        Some(bias) if bias.shape_or_scalar() == [y.shape_or_scalar()[1]] => {
+            let mut lifted = vec![1i64; y.rank() - 1];
+            lifted[0] = -1;
+            y + bias.reshape(lifted)
         }
+        Some(bias) => Tensor::bad_shape(op, &[x, weight, bias], "bias is [outputs]"),
+        None => y,
     }
 }
 
@@ -169,7 +192,7 @@ fn forward(x: &Tensor, w: &Tensor, spec: &ConvSpec) -> Tensor {
     Tensor::make(Op::Conv(Box::new(spec.clone())), &[x, w], spec.y(), x.dtype())
 }
 
-fn to_input(dy: &Tensor, w: &Tensor, spec: &ConvSpec) -> Tensor {
+pub(crate) fn to_input(dy: &Tensor, w: &Tensor, spec: &ConvSpec) -> Tensor {
     Tensor::make(Op::ConvInput(Box::new(spec.clone())), &[dy, w], spec.x(), dy.dtype())
 }
 

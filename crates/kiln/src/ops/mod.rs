@@ -2,20 +2,24 @@
 
 pub mod binary;
 pub mod conv;
+pub mod conv_transpose;
 pub mod create;
 pub mod custom;
 pub(crate) mod einsum;
+pub mod fractional;
 pub mod index;
 pub mod join;
 pub mod matmul;
 pub mod norm;
 pub mod pad;
+pub mod patches;
 pub mod pool;
 pub mod print;
 pub mod random;
 pub mod reduce;
 pub mod scan;
 pub mod unary;
+pub mod unpool;
 pub mod view;
 
 use crate::error::At;

@@ -1,7 +1,8 @@
 //! Pooling: the largest or the mean element of each window.
 
-use super::conv::{spread, windows};
-use crate::node::{Op, Origin, ascribed};
+use super::conv::{LARGEST, spread, windows};
+use super::{Lit, view::Extents};
+use crate::node::{Op, composed};
 use crate::{DType, Shape, Tensor};
 
 /// How a pooling window moves. Each list has an entry per spatial axis; one entry serves all axes.
@@ -19,6 +20,8 @@ pub struct Pool {
     pub ceil: bool,
     /// Whether padding counts in the mean.
     pub count_padding: bool,
+    /// What the sum of a window is divided by in place of its size (mean only): PyTorch's `divisor_override`.
+    pub divisor: Option<usize>,
 }
 
 impl Pool {
@@ -31,8 +34,17 @@ impl Pool {
             dilation: vec![1],
             ceil: false,
             count_padding: true,
+            divisor: None,
         }
     }
+}
+
+/// What the sum of a window is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Divide {
+    WithPadding,
+    WithoutPadding,
+    By(usize),
 }
 
 /// All sizes of a pooling, as 3-D with leading axes of extent 1.
@@ -46,43 +58,131 @@ pub(crate) struct Window {
     pub(crate) stride: [usize; 3],
     pub(crate) padding: [usize; 3],
     pub(crate) dilation: [usize; 3],
-    pub(crate) count_padding: bool,
+    pub(crate) divide: Divide,
+    /// Window `i` of `output` over `input` is ⌊i·input/output⌋ .. ⌈(i + 1)·input/output⌉; kernel, stride and the
+    /// rest do not count.
+    pub(crate) adaptive: bool,
+}
+
+/// The methods of one kind of pooling, for one to three spatial axes.
+macro_rules! pools {
+    ($($(#[$doc:meta])* $name:ident: $rank:literal => $body:ident -> $out:ty;)*) => {
+        impl Tensor {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(&self, pool: &Pool) -> $out {
+                composed(stringify!($name), || self.$body(stringify!($name), $rank, pool))
+            }
+        )*}
+    };
+}
+
+pools! {
+    /// The largest element of each window of `x [batch, channels, length]`.
+    max_pool1d: 1 => max_pool_values -> Tensor;
+    /// The largest element of each window of `x [batch, channels, height, width]`.
+    max_pool2d: 2 => max_pool_values -> Tensor;
+    /// The largest element of each window of `x [batch, channels, depth, height, width]`.
+    max_pool3d: 3 => max_pool_values -> Tensor;
+    /// As [`Tensor::max_pool1d`], with where in its line each maximum is.
+    max_pool1d_with_index: 1 => max_pool -> (Tensor, Tensor);
+    /// As [`Tensor::max_pool2d`], with where in its image each maximum is, counted row by row.
+    max_pool2d_with_index: 2 => max_pool -> (Tensor, Tensor);
+    /// As [`Tensor::max_pool3d`], with where in its volume each maximum is, counted row by row.
+    max_pool3d_with_index: 3 => max_pool -> (Tensor, Tensor);
+    /// The mean of each window of `x [batch, channels, length]`.
+    avg_pool1d: 1 => avg_pool -> Tensor;
+    /// The mean of each window of `x [batch, channels, height, width]`.
+    avg_pool2d: 2 => avg_pool -> Tensor;
+    /// The mean of each window of `x [batch, channels, depth, height, width]`.
+    avg_pool3d: 3 => avg_pool -> Tensor;
+}
+
+/// The methods of pooling to a given size, for one to three spatial axes.
+macro_rules! adaptive_pools {
+    ($($(#[$doc:meta])* $name:ident: $rank:literal => $body:ident -> $out:ty;)*) => {
+        impl Tensor {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(&self, output: impl Extents) -> $out {
+                composed(stringify!($name), || self.$body(stringify!($name), $rank, &output.list()))
+            }
+        )*}
+    };
+}
+
+adaptive_pools! {
+    /// The mean of each of `output` windows that cover `x [batch, channels, length]` as evenly as whole elements
+    /// allow: window i is ⌊i·length/output⌋ .. ⌈(i + 1)·length/output⌉. An output of −1 keeps the length.
+    adaptive_avg_pool1d: 1 => adaptive_avg -> Tensor;
+    /// As [`Tensor::adaptive_avg_pool1d`] along both axes of images: one size for both or one for each.
+    adaptive_avg_pool2d: 2 => adaptive_avg -> Tensor;
+    /// As [`Tensor::adaptive_avg_pool1d`] along the three axes of volumes: one size for all or one for each.
+    adaptive_avg_pool3d: 3 => adaptive_avg -> Tensor;
+    /// The largest element of each window of [`Tensor::adaptive_avg_pool1d`].
+    adaptive_max_pool1d: 1 => adaptive_max_values -> Tensor;
+    /// The largest element of each window of [`Tensor::adaptive_avg_pool2d`].
+    adaptive_max_pool2d: 2 => adaptive_max_values -> Tensor;
+    /// The largest element of each window of [`Tensor::adaptive_avg_pool3d`].
+    adaptive_max_pool3d: 3 => adaptive_max_values -> Tensor;
+    /// As [`Tensor::adaptive_max_pool1d`], with where in its line each maximum is.
+    adaptive_max_pool1d_with_index: 1 => adaptive_max -> (Tensor, Tensor);
+    /// As [`Tensor::adaptive_max_pool2d`], with where in its image each maximum is, counted row by row.
+    adaptive_max_pool2d_with_index: 2 => adaptive_max -> (Tensor, Tensor);
+    /// As [`Tensor::adaptive_max_pool3d`], with where in its volume each maximum is, counted row by row.
+    adaptive_max_pool3d_with_index: 3 => adaptive_max -> (Tensor, Tensor);
+}
+
+/// The methods of power pooling.
+macro_rules! lp_pools {
+    ($($(#[$doc:meta])* $name:ident: $rank:literal;)*) => {
+        impl Tensor {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(&self, p: f32, pool: &Pool) -> Tensor {
+                composed(stringify!($name), || self.lp_pool(stringify!($name), $rank, p, pool))
+            }
+        )*}
+    };
+}
+
+lp_pools! {
+    /// (Σ xᵖ)^(1/p) over each window of `x [batch, channels, length]`; the largest |x| for p = ∞, the smallest for −∞.
+    /// Kernel, stride and ceil are as in [`Pool`]; there is no padding.
+    lp_pool1d: 1;
+    /// (Σ xᵖ)^(1/p) over each window of `x [batch, channels, height, width]`, as [`Tensor::lp_pool1d`].
+    lp_pool2d: 2;
+    /// (Σ xᵖ)^(1/p) over each window of `x [batch, channels, depth, height, width]`, as [`Tensor::lp_pool1d`].
+    lp_pool3d: 3;
 }
 
 impl Tensor {
-    /// The largest element of each window of `x [batch, channels, length]`.
-    #[track_caller]
-    pub fn max_pool1d(&self, pool: &Pool) -> Tensor {
-        self.max_pool("max_pool1d", 1, pool).0
+    fn max_pool_values(&self, op: &'static str, rank: usize, pool: &Pool) -> Tensor {
+        self.max_pool(op, rank, pool).0
     }
 
-    /// The largest element of each window of `x [batch, channels, height, width]`.
-    #[track_caller]
-    pub fn max_pool2d(&self, pool: &Pool) -> Tensor {
-        self.max_pool("max_pool2d", 2, pool).0
-    }
-
-    /// As [`Tensor::max_pool2d`], with where in its image each maximum is, counted row by row.
-    #[track_caller]
-    pub fn max_pool2d_with_index(&self, pool: &Pool) -> (Tensor, Tensor) {
-        self.max_pool("max_pool2d", 2, pool)
-    }
-
-    /// The mean of each window of `x [batch, channels, length]`.
-    #[track_caller]
-    pub fn avg_pool1d(&self, pool: &Pool) -> Tensor {
-        self.avg_pool("avg_pool1d", 1, pool)
-    }
-
-    /// The mean of each window of `x [batch, channels, height, width]`.
-    #[track_caller]
-    pub fn avg_pool2d(&self, pool: &Pool) -> Tensor {
-        self.avg_pool("avg_pool2d", 2, pool)
-    }
-
-    #[track_caller]
     fn max_pool(&self, op: &'static str, rank: usize, pool: &Pool) -> (Tensor, Tensor) {
-        match self.window(op, rank, pool, true) {
+        self.max_of(self.window(op, rank, pool, true))
+    }
+
+    fn avg_pool(&self, op: &'static str, rank: usize, pool: &Pool) -> Tensor {
+        self.mean_of(self.window(op, rank, pool, false))
+    }
+
+    fn adaptive_max_values(&self, op: &'static str, rank: usize, output: &[i64]) -> Tensor {
+        self.adaptive_max(op, rank, output).0
+    }
+
+    fn adaptive_max(&self, op: &'static str, rank: usize, output: &[i64]) -> (Tensor, Tensor) {
+        self.max_of(self.adaptive_window(op, rank, output))
+    }
+
+    fn adaptive_avg(&self, op: &'static str, rank: usize, output: &[i64]) -> Tensor {
+        self.mean_of(self.adaptive_window(op, rank, output))
+    }
+
+    fn max_of(&self, window: Result<(Window, Shape), Tensor>) -> (Tensor, Tensor) {
+        match window {
             Ok((window, shape)) => {
                 let y = Tensor::make(Op::MaxPool(Box::new(window)), &[&self.cast(DType::F32)], shape, DType::F32);
                 let index = Tensor::make(Op::Second, &[&y], shape, DType::I32);
@@ -92,9 +192,8 @@ impl Tensor {
         }
     }
 
-    #[track_caller]
-    fn avg_pool(&self, op: &'static str, rank: usize, pool: &Pool) -> Tensor {
-        match self.window(op, rank, pool, false) {
+    fn mean_of(&self, window: Result<(Window, Shape), Tensor>) -> Tensor {
+        match window {
             Ok((window, shape)) => {
                 Tensor::make(Op::AvgPool(Box::new(window)), &[&self.cast(DType::F32)], shape, DType::F32)
                     .cast(self.dtype())
@@ -103,8 +202,28 @@ impl Tensor {
         }
     }
 
-    #[track_caller]
-    fn window(&self, op: &'static str, rank: usize, pool: &Pool, dilated: bool) -> Result<(Window, Shape), Tensor> {
+    fn lp_pool(&self, op: &'static str, rank: usize, p: f32, pool: &Pool) -> Tensor {
+        if p == 0.0 || p.is_nan() {
+            return self.bad_argument(op, "p", p, "a number other than 0");
+        }
+        if pool.padding.iter().any(|&n| n > 0) || pool.dilation.iter().any(|&n| n != 1) {
+            return self.bad_argument(op, "pool", format!("{pool:?}"), "no padding and no dilation");
+        }
+        if p.is_infinite() {
+            let sizes = self.abs();
+            let most = |x: &Tensor| x.max_pool_values(op, rank, pool);
+            return if p > 0.0 { most(&sizes) } else { -most(&-sizes) };
+        }
+        let Some(kernel) = spread(&pool.kernel, rank, 1) else { return self.avg_pool(op, rank, pool) };
+        // PyTorch's formula: the mean times the window's size, even where a window hangs over
+        let how = Pool { count_padding: true, divisor: None, ..pool.clone() };
+        let mean = self.powf(p).avg_pool(op, rank, &how);
+        let sum = mean.sign() * mean.abs().relu() * Lit(kernel.iter().product::<usize>() as f32);
+        sum.powf(1.0 / p)
+    }
+
+    /// Checks what all pooling asks of its operand; the number of leading axes.
+    fn poolable(&self, op: &'static str, rank: usize) -> Result<usize, Tensor> {
         if self.error().is_some() {
             return Err(self.current());
         }
@@ -116,6 +235,16 @@ impl Tensor {
             return Err(Tensor::bad_shape(op, &[self], "[batch, channels, ..] or [channels, ..]"));
         }
         let lead = own.rank() - rank;
+        if own[lead..].contains(&0) {
+            return Err(Tensor::bad_shape(op, &[self], "the images are empty"));
+        }
+        Ok(lead)
+    }
+
+    /// The windows that `pool` describes and the shape of the result.
+    fn window(&self, op: &'static str, rank: usize, pool: &Pool, dilated: bool) -> Result<(Window, Shape), Tensor> {
+        let lead = self.poolable(op, rank)?;
+        let own = self.shape_or_scalar();
         let stride = if pool.stride.is_empty() { &pool.kernel } else { &pool.stride };
         let dilation = if dilated { &pool.dilation[..] } else { &[1] };
         let lists = (
@@ -124,21 +253,16 @@ impl Tensor {
             spread(&pool.padding, rank, 0),
             spread(dilation, rank, 1),
         );
-        let at = Tensor::origin_at(crate::error::At::here());
-        let wrong = |why| {
-            ascribed(Origin { at: Some(at), op: Some(op), ..self.origin() }, || {
-                self.bad_argument(op, "pool", format!("{pool:?}"), why)
-            })
-        };
+        let wrong = |why| self.bad_argument(op, "pool", format!("{pool:?}"), why);
         let (Some(kernel), Some(stride), Some(padding), Some(dilation)) = lists else {
             return Err(wrong("one entry per spatial axis, or one for all"));
         };
-        if kernel.contains(&0)
-            || stride.contains(&0)
-            || dilation.contains(&0)
-            || (0..3).any(|a| padding[a] > kernel[a] / 2)
-        {
+        let outside = |n: &usize| *n == 0 || *n > LARGEST;
+        if [kernel, stride, dilation].as_flattened().iter().any(outside) || (0..3).any(|a| padding[a] > kernel[a] / 2) {
             return Err(wrong("window, stride and dilation are at least 1, padding at most half of the window"));
+        }
+        if pool.divisor.as_ref().is_some_and(outside) {
+            return Err(wrong("a divisor is at least 1"));
         }
         let Some(input) = spread(&own[lead..], rank, 1) else { return Err(wrong("one extent per spatial axis")) };
         let mut output = [1; 3];
@@ -153,11 +277,67 @@ impl Tensor {
             }
             output[a] = n;
         }
+        let divide = match pool.divisor {
+            Some(n) => Divide::By(n),
+            None if pool.count_padding => Divide::WithPadding,
+            None => Divide::WithoutPadding,
+        };
         let planes = own[..lead].iter().product();
-        let dims: Vec<usize> = own[..lead].iter().chain(&output[3 - rank..]).copied().collect();
-        let window =
-            Window { planes, input, output, kernel, stride, padding, dilation, count_padding: pool.count_padding };
-        Ok((window, Shape::of(&dims)))
+        let window = Window { planes, input, output, kernel, stride, padding, dilation, divide, adaptive: false };
+        self.pooled(op, window, lead)
+    }
+
+    /// The windows of adaptive pooling and the shape of the result.
+    fn adaptive_window(&self, op: &'static str, rank: usize, output: &[i64]) -> Result<(Window, Shape), Tensor> {
+        let lead = self.poolable(op, rank)?;
+        let own = self.shape_or_scalar();
+        let wrong = || {
+            let why = "one size per spatial axis, or one for all; -1 keeps the axis";
+            self.bad_argument(op, "output", format!("{output:?}"), why)
+        };
+        if output.iter().any(|&n| n < -1 || n > LARGEST as i64) {
+            return Err(wrong());
+        }
+        let kept = usize::MAX;
+        let sizes: Vec<usize> = output.iter().map(|&n| usize::try_from(n).unwrap_or(kept)).collect();
+        let (Some(mut output), Some(input)) = (spread(&sizes, rank, 1), spread(&own[lead..], rank, 1)) else {
+            return Err(wrong());
+        };
+        (0..3).filter(|&a| output[a] == kept).collect::<Vec<_>>().into_iter().for_each(|a| output[a] = input[a]);
+        let planes = own[..lead].iter().product();
+        // windows that tile their axis evenly are ordinary ones, whose kernel knows its size
+        if (0..3).all(|a| output[a] > 0 && input[a].is_multiple_of(output[a])) {
+            let kernel = [0, 1, 2].map(|a| input[a] / output[a]);
+            let (padding, dilation) = ([0; 3], [1; 3]);
+            let divide = Divide::WithPadding;
+            let window =
+                Window { planes, input, output, kernel, stride: kernel, padding, dilation, divide, adaptive: false };
+            return self.pooled(op, window, lead);
+        }
+        let one = [1; 3];
+        let window = Window {
+            planes,
+            input,
+            output,
+            kernel: one,
+            stride: one,
+            padding: [0; 3],
+            dilation: one,
+            divide: Divide::WithoutPadding,
+            adaptive: true,
+        };
+        self.pooled(op, window, lead)
+    }
+
+    /// A window with the shape of its result: the leading axes, then the window's.
+    fn pooled(&self, op: &'static str, window: Window, lead: usize) -> Result<(Window, Shape), Tensor> {
+        let own = self.shape_or_scalar();
+        let rank = own.rank() - lead;
+        let dims: Vec<usize> = own[..lead].iter().chain(&window.output[3 - rank..]).copied().collect();
+        match Shape::new(&dims) {
+            Some(shape) => Ok((window, shape)),
+            None => Err(Tensor::bad_shape(op, &[self], "the result has too many elements")),
+        }
     }
 
     /// The mean over all positions of `x [batch, channels, ..]`, kept with extents of 1: adaptive pooling to 1.
