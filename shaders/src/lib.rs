@@ -29,6 +29,9 @@ pub const ALL: &[(&str, &str)] = &[
     ("logsumexp", LOGSUMEXP),
     ("map", MAP),
     ("matmul_block", MATMUL_BLOCK),
+    ("matmul_coop", MATMUL_COOP),
+    ("matmul_coop_direct", MATMUL_COOP_DIRECT),
+    ("matmul_narrow", MATMUL_NARROW),
     ("matmul_subgroup", MATMUL_SUBGROUP),
     ("matmul_thin", MATMUL_THIN),
     ("matmul_tile", MATMUL_TILE),
@@ -76,6 +79,12 @@ pub const LOGSUMEXP: &str = include_str!("../logsumexp.wgsl");
 pub const MAP: &str = include_str!("../map.wgsl");
 /// `matmul_block.wgsl`.
 pub const MATMUL_BLOCK: &str = include_str!("../matmul_block.wgsl");
+/// `matmul_coop.wgsl`.
+pub const MATMUL_COOP: &str = include_str!("../matmul_coop.wgsl");
+/// `matmul_coop_direct.wgsl`.
+pub const MATMUL_COOP_DIRECT: &str = include_str!("../matmul_coop_direct.wgsl");
+/// `matmul_narrow.wgsl`.
+pub const MATMUL_NARROW: &str = include_str!("../matmul_narrow.wgsl");
 /// `matmul_subgroup.wgsl`.
 pub const MATMUL_SUBGROUP: &str = include_str!("../matmul_subgroup.wgsl");
 /// `matmul_thin.wgsl`.

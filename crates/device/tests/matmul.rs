@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use kiln_device::kernels::matmul::{self, Algorithm, Elem, Problem, Strides, Variant};
+use kiln_device::kernels::matmul::{self, Algorithm, Elem, Precision, Problem, Strides, Variant};
 use kiln_device::{Buffer, Device, Slice};
 
 /// Numbers in -1..1 from a linear congruential generator.
@@ -155,7 +155,9 @@ fn problems(order: u32) -> Vec<(Problem, u32)> {
 fn algorithms(device: &Device) -> Vec<Algorithm> {
     let mut all = Vec::new();
     for shape in [[64, 64, 64], [8, 64, 64], [64, 8, 64]] {
-        for variant in matmul::variants(device.caps(), &problem([1, 1], shape, 0, 0)) {
+        let mut p = problem([1, 1], shape, 0, 0);
+        (p.a_elem, p.b_elem) = if device.caps().f16 { (Elem::F16, Elem::F16) } else { (Elem::F32, Elem::F32) };
+        for variant in matmul::variants(device.caps(), &p) {
             if !all.contains(&variant.algorithm) {
                 all.push(variant.algorithm);
             }
@@ -168,14 +170,14 @@ fn fits(device: &Device, p: &Problem, algorithm: Algorithm) -> bool {
     matmul::variants(device.caps(), p).iter().any(|v| v.algorithm == algorithm)
 }
 
-/// Checks the algorithms of a class over the problems of these storage orders. Where `turns`, each algorithm takes
-/// another order than the one before: they share the code that the order changes.
+/// Checks the algorithms of a class over the problems of two storage orders, in which each operand is stored both ways.
+/// Where `turns`, each algorithm takes one order, another than the one before: they share the code that it changes.
 fn check(class: impl Fn(&Algorithm) -> bool, turns: bool) {
     let device = Device::open().unwrap();
     for (i, algorithm) in algorithms(&device).into_iter().filter(class).enumerate() {
-        let orders = if turns { i as u32 % 4..i as u32 % 4 + 1 } else { 0..4 };
+        let orders = if turns { vec![i as u32 % 4] } else { vec![0, 3] };
         let mut count = 0;
-        for (p, split) in orders.flat_map(problems).filter(|(p, _)| fits(&device, p, algorithm)) {
+        for (p, split) in orders.into_iter().flat_map(problems).filter(|(p, _)| fits(&device, p, algorithm)) {
             let variant = Variant { algorithm, split };
             let error = error(&device, &p, &variant);
             assert!(error <= 1e-5, "{variant} {p:?}: {error:e}");
@@ -206,6 +208,64 @@ fn thin_variants_are_right() {
 }
 
 #[test]
+fn narrow_variants_are_right() {
+    check(|a| matches!(a, Algorithm::Narrow), false);
+}
+
+/// Straight from storage: whole fragments only, so the shapes are other ones.
+fn straight(order: u32) -> Vec<(Problem, u32)> {
+    let mut all = Vec::new();
+    for (i, shape) in [[8, 8, 8], [16, 16, 16], [32, 8, 40], [72, 24, 8], [24, 72, 136], [64, 64, 32], [8, 136, 48]]
+        .into_iter()
+        .enumerate()
+    {
+        all.push((problem([1, 1], shape, order, 0), 1));
+        all.push((problem([1 + i as u32 % 2, 2], shape, order, 8), 1 + i as u32 % 3));
+        let mut p = problem([2, 2], shape, order, 16);
+        (p.a.batch, p.b.offset) = ([0, 0], 8);
+        all.push((p, 1));
+    }
+    all
+}
+
+#[test]
+fn matrix_units_are_right() {
+    let device = Device::open().unwrap();
+    for (i, algorithm) in algorithms(&device).into_iter().enumerate() {
+        let Algorithm::Coop(coop) = algorithm else { continue };
+        let order = i as u32 % 4;
+        let list = if coop.staged { problems(order) } else { [straight(order), straight(3 - order)].concat() };
+        let mut count = 0;
+        for (mut p, split) in list {
+            (p.a_elem, p.b_elem) = (Elem::F16, Elem::F16);
+            let variant = Variant { algorithm, split };
+            // Products of f16 are exact in f32, and so are sums of these multiples of 2⁻¹⁶.
+            let error = error(&device, &p, &variant);
+            assert!(error <= 1e-6, "{variant} {p:?}: {error:e}");
+            count += 1;
+        }
+        assert!(count >= 40, "{count} problems for {algorithm:?}");
+    }
+}
+
+#[test]
+fn f32_operands_are_rounded_only_where_allowed() {
+    let device = Device::open().unwrap();
+    let mut p = problem([1, 2], [33, 20, 70], 2, 1);
+    let coop = |p: &Problem| {
+        let all = matmul::variants(device.caps(), p);
+        all.into_iter().filter(|v| matches!(v.algorithm, Algorithm::Coop(_))).collect::<Vec<_>>()
+    };
+    assert!(coop(&p).is_empty());
+    p.precision = Precision::Fast;
+    for variant in coop(&p).into_iter().rev().take(1) {
+        // Each operand is rounded to 11 bits.
+        let error = error(&device, &p, &variant);
+        assert!(error > 1e-7 && error <= 1e-3, "{variant}: {error:e}");
+    }
+}
+
+#[test]
 fn names_are_unique() {
     let device = Device::open().unwrap();
     let all = algorithms(&device);
@@ -227,7 +287,7 @@ fn half_operands_accumulate_in_f32() {
     }
     let elems = [(Elem::F16, Elem::F32), (Elem::F32, Elem::F16), (Elem::F16, Elem::F16)];
     for algorithm in some(&device) {
-        for (i, (mut p, split)) in (0..4).flat_map(problems).step_by(9).enumerate() {
+        for (i, (mut p, split)) in [0, 3].into_iter().flat_map(problems).step_by(11).enumerate() {
             (p.a_elem, p.b_elem) = elems[i % 3];
             if fits(&device, &p, algorithm) {
                 let variant = Variant { algorithm, split };
@@ -257,7 +317,7 @@ fn what_is_past_the_end_is_never_multiplied() {
     for algorithm in some(&device) {
         for (k, pad, order) in [(5, 3, 0), (6, 2, 1), (7, 1, 2), (9, 7, 3), (5, 2, 0), (1, 3, 1)] {
             let mut p = problem([1, 1], [8, 12, k], order, pad);
-            (p.a.offset, p.b.offset) = (0, 0);
+            (p.a.offset, p.b.offset, p.precision) = (0, 0, Precision::Fast);
             let fill = |s: &Strides, rows: u32, cols: u32| {
                 let mut v = vec![f32::NAN; (reach(s, [1, 1], rows, cols) + pad as usize).next_multiple_of(4)];
                 (0..rows * cols).for_each(|i| v[(i / cols * s.row + i % cols * s.col) as usize] = 1.0);
@@ -276,7 +336,7 @@ fn what_is_past_the_end_is_never_multiplied() {
 fn what_is_not_finite_stays_in_its_row_and_column() {
     let device = Device::open().unwrap();
     let [m, n, k] = [10, 24, 20];
-    let p = problem([1, 1], [m, n, k], 0, 0);
+    let p = Problem { precision: Precision::Fast, ..problem([1, 1], [m, n, k], 0, 0) };
     let (mut a, mut b) = (vec![1.0; (m * k) as usize], vec![1.0; (k * n) as usize]);
     a[(2 * k + 7) as usize] = f32::NAN;
     a[(5 * k + 3) as usize] = f32::INFINITY;

@@ -122,7 +122,7 @@ fn machines() -> Vec<Caps> {
         max_immediates: 128,
         max_groups: 65_535,
         timestamps: true,
-        coop: vec![CoopShape { size: 16, f16_operands: true, f16_accumulator: false }],
+        coop: [8, 16].map(|size| CoopShape { size, f16_operands: true, f16_accumulator: false }).into(),
         checked: false,
     };
     let least = Caps {

@@ -12,7 +12,8 @@ pub fn choose(caps: &Caps, p: &Problem) -> Variant {
         let algorithm = on_cpu(caps, p);
         return Variant { algorithm, split: split(caps, p, algorithm) };
     }
-    let all = algorithms(caps, p).into_iter().filter(|a| *a != Algorithm::Block || caps.max_invocations < 64);
+    // Some tile runs everywhere; the others are for CPU adapters.
+    let all = algorithms(caps, p).into_iter().filter(|a| !matches!(a, Algorithm::Block | Algorithm::Subgroup { .. }));
     let costs = all.map(|algorithm| {
         let split = split(caps, p, algorithm);
         (cost(caps, p, algorithm, split), Variant { algorithm, split })
@@ -24,7 +25,7 @@ pub fn choose(caps: &Caps, p: &Problem) -> Variant {
 /// CPU adapters: blocks of the subgroup's lanes. Three rows a lane cost a tenth more each than four, but leave less of
 /// a last block empty; one costs twice as much. Vectors along m need blocks of four rows.
 fn on_cpu(caps: &Caps, p: &Problem) -> Algorithm {
-    if !caps.subgroup.is_some_and(|(least, _)| least >= 8) {
+    if caps.subgroup.is_none_or(|(least, _)| least < 8) {
         return Algorithm::Block;
     }
     let blocks = |rows: u32| u64::from(p.m.div_ceil(rows)) * u64::from(rows);
@@ -83,6 +84,13 @@ fn cost(caps: &Caps, p: &Problem, algorithm: Algorithm, split: u32) -> f64 {
         }
         // b is read once, from memory: some 13 bytes a clock for a core, which does 128 multiply-adds meanwhile.
         Algorithm::Thin => (cols * f64::from(p.m).mul_add(2.0, 40.0), 128),
+        Algorithm::Narrow => (rows * f64::from(p.n).mul_add(2.0, 40.0), 128),
+        // Matrix units are at least four times as fast as the others; straight from storage they wait more.
+        Algorithm::Coop(coop) => {
+            let fed = if coop.fragments == [2, 2] { 0.6 } else { 1.0 };
+            let rate = if coop.staged { 4.0 * fed } else { 3.0 * fed };
+            (rows * cols / rate, coop.invocations(caps))
+        }
         Algorithm::Subgroup { .. } | Algorithm::Block => (rows * cols / 0.1, 8),
     };
     // Starting, filling the first tile and storing cost about as much as 64 steps.

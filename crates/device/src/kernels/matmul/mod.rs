@@ -11,7 +11,7 @@ mod choose;
 mod variant;
 
 pub use choose::choose;
-pub use variant::{Algorithm, Tile, Variant};
+pub use variant::{Algorithm, Coop, Tile, Variant};
 
 use super::{Kind, Scalar, Stages, reduce};
 use crate::{Caps, Error, Launch, Params, Result, Source, fold_groups};
@@ -159,7 +159,7 @@ pub fn launch_with(caps: &Caps, p: &Problem, variant: &Variant) -> Result<Launch
         return Err(Error::Limit { kernel: "matmul".into(), what: "workgroups", needs: groups, has });
     }
     let width = if p.n.is_multiple_of(4) { 4 } else { 1 };
-    let source = operands(source(variant.algorithm, p), variant.algorithm, p);
+    let source = operands(source(caps, variant.algorithm, p), variant.algorithm, p);
     Ok(Launch::new(output(source, width), params(p, variant.split), fold_groups(groups)).wide(width))
 }
 
@@ -189,7 +189,12 @@ fn thin_columns(p: &Problem) -> u32 {
     if fours(&p.b, true).down { 4 } else { 16 }
 }
 
-fn source(algorithm: Algorithm, p: &Problem) -> Source {
+/// Narrow variant: invocations along m, likewise.
+fn narrow_rows(p: &Problem) -> u32 {
+    if fours(&p.a, true).down { 16 } else { 4 }
+}
+
+fn source(caps: &Caps, algorithm: Algorithm, p: &Problem) -> Source {
     let u = |n: u32| format!("{n}u");
     match algorithm {
         Algorithm::Subgroup { rows } => {
@@ -210,6 +215,31 @@ fn source(algorithm: Algorithm, p: &Problem) -> Source {
                 .constant("ROWS", u(rows))
                 .constant("NT", u(columns))
                 .constant("KT", u(128 / columns))
+        }
+        Algorithm::Narrow => {
+            let rows = narrow_rows(p);
+            Source::new("matmul_narrow", kiln_shaders::MATMUL_NARROW)
+                .constant("COLS", u(p.n.div_ceil(4)))
+                .constant("MT", u(rows))
+                .constant("KT", u(128 / rows))
+        }
+        Algorithm::Coop(coop) => {
+            let source = if coop.staged {
+                Source::new("matmul_coop", kiln_shaders::MATMUL_COOP).constant("TILE_K", u(Coop::STEP))
+            } else {
+                Source::new("matmul_coop_direct", kiln_shaders::MATMUL_COOP_DIRECT)
+            };
+            let fragment = |role: &str| format!("coop_mat{0}x{0}<{role}>", coop.size);
+            source
+                .alias("FragA", &fragment("f16, A"))
+                .alias("FragB", &fragment("f16, B"))
+                .alias("FragC", &fragment("f32, C"))
+                .constant("SIZE", u(coop.size))
+                .constant("SM", u(coop.subgroups[0]))
+                .constant("SN", u(coop.subgroups[1]))
+                .constant("FM", u(coop.fragments[0]))
+                .constant("FN", u(coop.fragments[1]))
+                .constant("WG", u(coop.invocations(caps)))
         }
     }
 }
@@ -232,6 +262,9 @@ fn fours(s: &Strides, both: bool) -> Fours {
 }
 
 fn operands(source: Source, algorithm: Algorithm, p: &Problem) -> Source {
+    if let Algorithm::Coop(Coop { staged: false, .. }) = algorithm {
+        return source.constant("A_DOWN", p.a.col != 1).constant("B_DOWN", p.b.col != 1);
+    }
     let subgroup = matches!(algorithm, Algorithm::Subgroup { .. });
     let mut a = fours(&p.a, !subgroup);
     let mut b = fours(&p.b, !subgroup);
