@@ -32,7 +32,12 @@ impl CellInfo {
 
     /// Whether `stored` is what the cell holds now, and not a copy of what it held before.
     pub(crate) fn holds(&self, stored: &Stored) -> bool {
-        stored.slice.as_ref().is_some_and(|s| s.buffer.id() == self.memory)
+        stored.slice.as_ref().is_some_and(|s| self.lies_in(&s.buffer))
+    }
+
+    /// Whether `buffer` is the cell's own.
+    pub(crate) fn lies_in(&self, buffer: &Buffer) -> bool {
+        buffer.id() == self.memory
     }
 }
 

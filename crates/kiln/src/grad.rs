@@ -4,7 +4,7 @@
 use crate::Tensor;
 use crate::cell::Param;
 use crate::error::{At, Error, Result};
-use crate::node::{Op, Quiet, ascribed};
+use crate::node::{Node, Op, Quiet, Value, ascribed};
 use crate::ops::{Lit, conv, index, join, matmul, norm, pool, reduce, scan, view};
 use std::collections::{HashMap, HashSet};
 
@@ -122,6 +122,13 @@ impl Gradients {
     pub fn map(&self, mut change: impl FnMut(&Tensor) -> Tensor) -> Gradients {
         let of_cells = self.of_cells.iter().map(|(id, g)| (*id, Quiet::new(change(g.tensor())))).collect();
         Gradients { loss: self.loss.clone(), guards: self.guards.clone(), of_cells }
+    }
+
+    /// The same with empty tensors of the same shapes, which hold nothing and cannot be computed.
+    pub(crate) fn stand_ins(&self) -> Gradients {
+        let empty = |t: &Tensor| Node::leaf(&t.0.device, Op::Value, t.0.shape, t.0.dtype, t.0.at, Value::Stale);
+        let of_cells = self.of_cells.iter().map(|(id, g)| (*id, Quiet::new(empty(g.tensor())))).collect();
+        Gradients { loss: empty(&self.loss), guards: Vec::new(), of_cells }
     }
 
     /// The parameters' numbers and gradients.

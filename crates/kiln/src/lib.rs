@@ -41,6 +41,7 @@ pub mod schedule;
 mod shape;
 pub mod store;
 mod tensor;
+mod trace;
 pub mod train;
 
 pub use cell::{CellGroup, Param, State};
@@ -61,6 +62,7 @@ pub use ops::random::{Rng, dropout_mask};
 pub use ops::view::Extents;
 pub use ops::{Lit, Number, Operand};
 pub use plan::{PlanInfo, step};
+pub(crate) use plan::{Recipe, capture_step, evaluate};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Reading;
 

@@ -6,7 +6,7 @@ pub(crate) use crate::op::{Op, Random, Reduction};
 use crate::cell::Cell;
 use crate::error::{At, Error, List};
 use crate::plan::Fault;
-use crate::{DType, Device, Shape};
+use crate::{DType, Device, Shape, trace};
 use kiln_device::Slice;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -133,18 +133,14 @@ impl Node {
         let grad = matches!(&op, Op::Content(cell) if cell.trainable());
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
         let name = called(op.name());
-        Tensor(Arc::new(Node {
-            device: device.clone(),
-            op,
-            shape,
-            dtype,
-            at,
-            scope,
-            name,
-            grad,
-            quiet: AtomicUsize::new(0),
-            links,
-        }))
+        let number = matches!(op, Op::Scalar(_));
+        let device = device.clone();
+        let quiet = AtomicUsize::new(0);
+        let leaf = Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, links }));
+        if number {
+            trace::note_number(&leaf);
+        }
+        leaf
     }
 }
 

@@ -197,12 +197,14 @@ pub fn walk<M: Module + ?Sized>(module: &M, mut sink: impl FnMut(&str, Leaf<'_>)
 
 /// The train/eval flag of a layer. Training at first; [`Module::eval`] switches it off.
 #[derive(Debug)]
-pub struct Mode(AtomicBool);
+pub struct Mode(Arc<AtomicBool>);
 
 impl Mode {
     /// True in training mode.
     pub fn training(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let training = self.0.load(Ordering::Relaxed);
+        crate::trace::note_mode(&self.0, training);
+        training
     }
 
     /// Sets the mode of this layer alone.
@@ -213,7 +215,7 @@ impl Mode {
 
 impl Default for Mode {
     fn default() -> Self {
-        Self(AtomicBool::new(true))
+        Self(Arc::new(AtomicBool::new(true)))
     }
 }
 

@@ -2,13 +2,16 @@
 //! are replaced in the same step as the parameters, so a step that is refused changes nothing.
 
 mod adam;
+mod capture;
 mod clip;
 mod sgd;
 
 pub use adam::{Adam, AdamW};
+pub use capture::{Batch, Captured, Traced};
 pub use clip::{clip_grad_norm, clip_grad_value};
 pub use sgd::Sgd;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::nn::{Module, StateDict};
@@ -86,6 +89,35 @@ pub trait Optimizer {
         take_step(self, from.into(), also)
     }
 
+    /// Steps that are made once and then only run: `make` builds the loss of a batch as for [`step`](Optimizer::step),
+    /// and is called again only for a batch of other shapes, or when a layer's mode or a parameter's `trainable` has
+    /// changed. Later batches take the place of the first one's tensors in the same plan, so a step costs the host
+    /// little more than its encoding.
+    ///
+    /// What `make` reads besides the batch and the model's cells is fixed at its call: a number that changes from step
+    /// to step belongs into the batch. Random masks go on as ever; their keys are cells.
+    ///
+    /// ```
+    /// # use kiln::prelude::*;
+    /// # let device = Device::open()?;
+    /// let model = Linear::new(3, 1, &mut Init::new(&device, 0));
+    /// let mut adam = Adam::new(&model, 1e-2);
+    /// let mut train = adam.capture(|(x, y): &(Tensor, Tensor)| mse_loss(&model.forward(x), y));
+    /// for i in 0..3 {
+    ///     let batch = (Tensor::full(&device, &[8, 3], i as f32), Tensor::ones(&device, &[8, 1]));
+    ///     let loss = train.step(&batch)?;
+    ///     train.set_lr(1e-2 / (1.0 + i as f64));
+    ///     assert!(loss.item()?.is_finite());
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
+    fn capture<B: Batch, T: Into<Traced>, F: FnMut(&B) -> T>(&mut self, make: F) -> Captured<'_, Self, B, F>
+    where
+        Self: Sized,
+    {
+        Captured::new(self, make)
+    }
+
     /// The learning rate.
     fn lr(&self) -> f64 {
         self.slots().lr
@@ -116,14 +148,17 @@ pub trait Optimizer {
 /// # Errors
 /// As for [`Optimizer::step`].
 pub fn take_step(optimizer: &mut (impl Optimizer + ?Sized), from: StepInput<'_>, also: &[&Tensor]) -> Result<()> {
-    match from {
-        StepInput::Loss(loss) => {
-            let gradients = loss.backward()?;
-            crate::step(&[loss], optimizer.update(&gradients), also)
-        }
-        StepInput::Gradients(gradients) => {
-            let guards: Vec<&Tensor> = gradients.guards().iter().collect();
-            crate::step(&guards, optimizer.update(gradients), also)
+    let gradients = from.gradients()?;
+    let guards: Vec<&Tensor> = gradients.guards().iter().collect();
+    crate::step(&guards, optimizer.update(&gradients), also)
+}
+
+impl StepInput<'_> {
+    /// The gradients, taken now if only the loss is known.
+    fn gradients(&self) -> Result<Cow<'_, Gradients>> {
+        match self {
+            StepInput::Loss(loss) => loss.backward().map(Cow::Owned),
+            StepInput::Gradients(gradients) => Ok(Cow::Borrowed(gradients)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::copy_of;
 use crate::Tensor;
-use crate::cell::Pending;
+use crate::cell::{Cell, Pending};
 use crate::error::Result;
 use crate::graph::{Graph, Role};
 use crate::node::{Op, Stored, Value};
@@ -52,19 +52,19 @@ pub(super) fn save_old(
         // our clone, the cell's own handle, and the graph's
         let known = graph.index.get(&leaf.id()).map_or(0, |&i| edges[i as usize]) + 2;
         let wanted = Arc::strong_count(&leaf.0) > known;
-        let copy = match &write.cell.buffer {
-            Some(buffer) if wanted => {
-                let bytes = write.cell.bytes();
-                let to = gpu.alloc(bytes, "kept content")?;
-                let slice = Slice { buffer: buffer.clone(), offset: 0, bytes };
-                before.push(copy_of(&slice, &to));
-                Some(Slice { buffer: to, offset: 0, bytes })
-            }
-            _ => None,
-        };
+        let copy = if wanted { copy_old(gpu, &write.cell, before)? } else { None };
         saved.push((leaf, copy));
     }
     Ok(saved)
+}
+
+/// A copy, made by the coming run, of what a cell holds before it.
+pub(super) fn copy_old(gpu: &kiln_device::Device, cell: &Cell, before: &mut Vec<Copy>) -> Result<Option<Slice>> {
+    let Some(buffer) = &cell.buffer else { return Ok(None) };
+    let bytes = cell.bytes();
+    let to = gpu.alloc(bytes, "kept content")?;
+    before.push(copy_of(&Slice { buffer: buffer.clone(), offset: 0, bytes }, &to));
+    Ok(Some(Slice { buffer: to, offset: 0, bytes }))
 }
 
 /// The cells' new contents take the place of the old ones.

@@ -1,15 +1,17 @@
 //! Plans: what one evaluation runs, found by structure, with its pipelines, bind groups and buffers. A plan that is
 //! found again costs a walk over the graph, a look-up and the encoding.
 
+mod capture;
 mod fault;
 mod hold;
 mod place;
 mod results;
 mod search;
 
+pub(crate) use capture::{Recipe, capture_step};
 pub(crate) use fault::{Fault, Record};
 
-use crate::cell::{Cell, Pending};
+use crate::cell::{Cell, Pending, State};
 use crate::emit::{Operand, Word};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Role, Write, content};
@@ -59,6 +61,8 @@ struct Plan {
     bytes: u64,
     runs: u64,
     used: u64,
+    /// The recipe whose words the program holds; 0 for those of a graph.
+    words_of: u64,
 }
 
 struct Leaf {
@@ -114,12 +118,12 @@ pub(crate) fn evaluate(tensors: &[&Tensor]) -> Result<()> {
     if roots.is_empty() {
         return Ok(());
     }
-    executor.run(&roots, Vec::new(), &[])
+    executor.run(&roots, Vec::new(), &[]).map(|_| ())
 }
 
 /// Carries out the replacement that waits for a cell.
 pub(crate) fn settle(cell: &Arc<Cell>) -> Result<()> {
-    cell.device.executor().run(&[], vec![cell.clone()], &[])
+    cell.device.executor().run(&[], vec![cell.clone()], &[]).map(|_| ())
 }
 
 /// One training step: replaces cells by expressions if all `guards` (single floats, the loss first) are finite,
@@ -127,7 +131,17 @@ pub(crate) fn settle(cell: &Arc<Cell>) -> Result<()> {
 ///
 /// # Errors
 /// The first error that an expression carries, or what the device says. Then nothing was replaced.
-pub fn step(guards: &[&Tensor], replace: Vec<(crate::cell::State, Tensor)>, also: &[&Tensor]) -> Result<()> {
+pub fn step(guards: &[&Tensor], replace: Vec<(State, Tensor)>, also: &[&Tensor]) -> Result<()> {
+    step_then(guards, replace, also, |_, _, _| {})
+}
+
+/// [`step`], with a look at the graph and its plan before they are let go.
+fn step_then(
+    guards: &[&Tensor],
+    replace: Vec<(State, Tensor)>,
+    also: &[&Tensor],
+    look: impl FnOnce(&Executor, &Graph, [u64; 2]),
+) -> Result<()> {
     for tensor in replace
         .iter()
         .flat_map(|(state, value)| [&**state, value])
@@ -151,9 +165,12 @@ pub fn step(guards: &[&Tensor], replace: Vec<(crate::cell::State, Tensor)>, also
     let guards: Vec<Tensor> = guards.iter().map(|t| t.current()).collect();
     let roots: Vec<Tensor> =
         guards.iter().cloned().chain(also.iter().map(|t| t.current())).filter(|t| t.numel() > 0).collect();
-    if let Err(error) = executor.run(&roots, cells.clone(), &guards) {
-        undo();
-        return Err(error);
+    match executor.run(&roots, cells.clone(), &guards) {
+        Ok((graph, key)) => look(&executor, &graph, key),
+        Err(error) => {
+            undo();
+            return Err(error);
+        }
     }
     for root in &roots {
         root.0.links().inputs.clear();
@@ -255,7 +272,20 @@ impl Executor {
         Ok((graph, pendings))
     }
 
-    fn run(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guards: &[Tensor]) -> Result<()> {
+    /// Carries out the replacements that wait for cells which `concerns` names.
+    fn settle_waiting(&mut self, concerns: impl Fn(&Cell) -> bool) -> Result<()> {
+        let waiting: Vec<Arc<Cell>> = self.waiting.iter().filter_map(Weak::upgrade).collect();
+        let due = waiting.into_iter().filter(|cell| cell.content().pending.is_some() && concerns(cell));
+        let due: Vec<Arc<Cell>> = due.collect();
+        if due.is_empty() { Ok(()) } else { self.run(&[], due, &[]).map(|_| ()) }
+    }
+
+    /// What is part of every plan's key: settings under which the same graph is planned differently.
+    fn options(&self) -> u64 {
+        u64::from(self.fusion)
+    }
+
+    fn run(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guards: &[Tensor]) -> Result<(Graph, [u64; 2])> {
         let (mut graph, pendings) = self.collect(roots, cells, guards)?;
         let edges = count_edges(&graph, roots, &pendings, guards);
         if !graph.writes.is_empty() {
@@ -265,7 +295,7 @@ impl Executor {
                 }
             }
         }
-        let key = graph.key(u64::from(self.fusion));
+        let key = graph.key(self.options());
         if !self.plans.contains_key(&key) {
             let plan = match self.build(&graph) {
                 Err(Error::Device(kiln_device::Error::Budget { .. } | kiln_device::Error::OutOfMemory { .. })) => {
@@ -279,7 +309,8 @@ impl Executor {
             self.evict();
             self.plans.insert(key, plan);
         }
-        self.replay(key, &graph, &edges)
+        self.replay(key, &graph, &edges)?;
+        Ok((graph, key))
     }
 
     /// Makes room for one more plan.
@@ -359,7 +390,22 @@ impl Executor {
             bytes: tenancy.bytes,
             runs: 0,
             used: 0,
+            words_of: 0,
         })
+    }
+
+    /// A word of a plan's parameters, as the graph has it.
+    fn bits(&self, word: Word, graph: &Graph) -> u32 {
+        match word {
+            Word::Fixed(bits) => bits,
+            Word::Scalar(node) => match graph.op(node) {
+                Op::Scalar(bits) => *bits,
+                other => unreachable!("{} is no number of the host", other.name()),
+            },
+            Word::Site(node) => {
+                self.sites.number(&graph.nodes[node as usize].tensor, graph.guards.iter().position(|&g| g == node))
+            }
+        }
     }
 
     /// Runs a plan on the leaves, numbers and cells of `graph`, and hands out the results.
@@ -370,57 +416,26 @@ impl Executor {
         let mut before = Vec::new();
         let mut inputs_fault = None;
         let (mut inputs, mut numbers) = (Vec::new(), Vec::new());
-        for leaf in &mut plan.leaves {
-            let Some(Stored { slice: Some(slice), fault, .. }) = graph.nodes[leaf.node as usize].tensor.stored() else {
-                continue;
-            };
+        for at in 0..plan.leaves.len() {
+            let stored = graph.nodes[plan.leaves[at].node as usize].tensor.stored();
+            let Some(Stored { slice: Some(slice), fault, .. }) = stored else { continue };
             inputs_fault = inputs_fault.or(fault);
-            if !leaf.cell && plan.blueprint.is_some() {
-                inputs.push((leaf.node, slice.clone()));
-            }
-            if !leaf.own && leaf.bound != slice.buffer {
-                let own = self.gpu.alloc(slice.bytes, "input")?;
-                plan.program.rebind(&leaf.bound, &own)?;
-                (leaf.bound, leaf.own) = (own, true);
-            }
-            if leaf.own {
-                before.push(copy_of(&slice, &leaf.bound));
-            }
+            plan.bind(&self.gpu, at, &slice, &mut before, &mut inputs)?;
         }
-        for &(step, offset, word) in &plan.words {
-            let bits = match word {
-                Word::Fixed(bits) => bits,
-                Word::Scalar(node) => match graph.op(node) {
-                    Op::Scalar(bits) => {
-                        numbers.push((node, *bits));
-                        *bits
-                    }
-                    other => unreachable!("{} is no number of the host", other.name()),
-                },
-                Word::Site(node) => {
-                    self.sites.number(&graph.nodes[node as usize].tensor, graph.guards.iter().position(|&g| g == node))
-                }
-            };
+        let words: Vec<u32> = self.plans[&key].words.iter().map(|&(.., word)| self.bits(word, graph)).collect();
+        let Some(plan) = self.plans.get_mut(&key) else { unreachable!("the plan was found or made") };
+        plan.words_of = 0;
+        for (&(step, offset, word), bits) in plan.words.iter().zip(words) {
+            if let Word::Scalar(node) = word {
+                numbers.push((node, bits));
+            }
             plan.program.set_param(step, offset, bits.to_le_bytes());
         }
         let saved = save_old(&self.gpu, graph, edges, &mut before)?;
         let mut after = Vec::new();
-        let fault = match &plan.record {
-            None => inputs_fault,
-            Some(buffer) => {
-                let slot = self.pages.slot(&self.gpu, 16)?;
-                after.push(Copy {
-                    from: buffer.clone(),
-                    from_offset: 0,
-                    to: slot.buffer.clone(),
-                    to_offset: slot.offset,
-                    bytes: 16,
-                });
-                let record = graph.writes.first().map(|w| w.cell.info.record.clone());
-                let device = graph.nodes[0].tensor.0.device.downgrade();
-                Some(Arc::new(Fault { slot, record, sites: self.sites.clone(), device }))
-            }
-        };
+        let record = graph.writes.first().map(|w| w.cell.info.record.clone());
+        let device = &graph.nodes[0].tensor.0.device;
+        let fault = plan.fault(device, &mut self.pages, &self.sites, record, &mut after)?.or(inputs_fault);
         let mut results = Vec::new();
         for (&root, output) in graph.roots.iter().zip(&plan.outputs) {
             let Some((output, second)) = output else { continue };
@@ -443,9 +458,52 @@ impl Executor {
             if !blueprint.is_of(graph) {
                 *blueprint = Blueprint::new(&self.gpu, graph);
             }
-            self.runs.add(Run { plan: key, record: write.cell.info.record.clone(), inputs, numbers });
+            self.runs.add(Run { plan: key, record: write.cell.info.record.clone(), inputs, numbers: numbers.into() });
         }
         Ok(())
+    }
+}
+
+impl Plan {
+    /// Brings a leaf's elements to where the program reads them: they are bound where they are until they change,
+    /// and copied to a buffer of the plan's own from then on.
+    fn bind(
+        &mut self,
+        gpu: &kiln_device::Device,
+        leaf: usize,
+        slice: &Slice,
+        before: &mut Vec<Copy>,
+        inputs: &mut Vec<(u32, Slice)>,
+    ) -> Result<()> {
+        let leaf = &mut self.leaves[leaf];
+        if !leaf.cell && self.blueprint.is_some() {
+            inputs.push((leaf.node, slice.clone()));
+        }
+        if !leaf.own && leaf.bound != slice.buffer {
+            let own = gpu.alloc(slice.bytes, "input")?;
+            self.program.rebind(&leaf.bound, &own)?;
+            (leaf.bound, leaf.own) = (own, true);
+        }
+        if leaf.own {
+            before.push(copy_of(slice, &leaf.bound));
+        }
+        Ok(())
+    }
+
+    /// Where this run's fault record will be, if it keeps one.
+    fn fault(
+        &self,
+        device: &Device,
+        pages: &mut Pages,
+        sites: &Sites,
+        record: Option<Arc<Record>>,
+        after: &mut Vec<Copy>,
+    ) -> Result<Option<Arc<Fault>>> {
+        let Some(buffer) = &self.record else { return Ok(None) };
+        let slot = pages.slot(device.gpu(), 16)?;
+        let (to, to_offset) = (slot.buffer.clone(), slot.offset);
+        after.push(Copy { from: buffer.clone(), from_offset: 0, to, to_offset, bytes: 16 });
+        Ok(Some(Arc::new(Fault { slot, record, sites: sites.clone(), device: device.downgrade() })))
     }
 }
 

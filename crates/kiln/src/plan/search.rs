@@ -45,7 +45,7 @@ pub(super) struct Run {
     pub(super) plan: [u64; 2],
     pub(super) record: Arc<Record>,
     pub(super) inputs: Vec<(u32, Slice)>,
-    pub(super) numbers: Vec<(u32, u32)>,
+    pub(super) numbers: Arc<[(u32, u32)]>,
 }
 
 /// The last runs, the latest at the end.
