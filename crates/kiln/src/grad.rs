@@ -1,11 +1,11 @@
 //! Gradients as a transform of the graph: each operation says how the gradient of its result becomes that of its
 //! inputs, in tensor operations, so gradients fuse like anything else and have gradients themselves.
 
-use crate::Tensor;
 use crate::cell::Param;
 use crate::error::{At, Error, Result};
 use crate::node::{Node, Op, Quiet, Value, ascribed};
 use crate::ops::{Lit, conv, index, join, matmul, norm, pool, reduce, scan, view};
+use crate::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
 
 /// The gradients of a loss with respect to every trainable parameter it depends on.
@@ -16,6 +16,8 @@ pub struct Gradients {
     loss: Tensor,
     /// What must be finite for a step to change anything: the loss first.
     guards: Vec<Tensor>,
+    /// A number: where it is not 0, a step changes nothing.
+    skip: Option<Quiet>,
     /// By cell, in the order in which the backward pass meets them.
     of_cells: Vec<(u64, Quiet)>,
 }
@@ -36,15 +38,26 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn backward(&self) -> Result<Gradients> {
+        self.backward_with(&self.ones_like())
+    }
+
+    /// As [`Tensor::backward`], with `gradient` (one float) as the gradient of the loss itself: all gradients are
+    /// that many times as large. A scale in front of f16 gradients keeps small ones from vanishing.
+    ///
+    /// # Errors
+    /// As [`Tensor::backward`], or the error that `gradient` carries.
+    #[track_caller]
+    pub fn backward_with(&self, gradient: &Tensor) -> Result<Gradients> {
+        gradient.shape()?;
         let loss = self.differentiable("backward", At::here())?;
-        let found = Backward::run(&loss, |t| t.0.grad)?;
+        let found = Backward::run(&loss, gradient.to_shape(loss.shape_or_scalar()), |t| t.0.grad)?;
         let mut of_cells = Vec::new();
         for (leaf, gradient) in found.leaves {
             if let Op::Content(cell) = &leaf.0.op {
                 of_cells.push((cell.id, Quiet::new(gradient)));
             }
         }
-        Ok(Gradients { guards: vec![loss.clone()], loss, of_cells })
+        Ok(Gradients { guards: vec![loss.clone()], skip: None, loss, of_cells })
     }
 
     /// The gradients of this loss (one element) with respect to any tensors it was made from, as tensors which can be
@@ -87,9 +100,27 @@ impl Gradients {
         &self.loss
     }
 
-    /// Also asks of a step that `number` (one float, such as a gradient norm) is finite.
+    /// Also asks of a step that `number` (one float, such as a gradient norm) is finite, unless it is skipped.
     pub fn guard(&mut self, number: &Tensor) {
-        self.guards.push(number.current());
+        self.guards.push(match &self.skip {
+            Some(skip) => Tensor::where_(&skip.tensor().ne(Lit(0.0)), Lit(0.0), number),
+            None => number.current(),
+        });
+    }
+
+    /// Asks of a step to leave parameters and the optimizer's memory as they are where `number` (one float) is not 0.
+    /// Unlike a guard that fails, that is no error and lasts for this step only.
+    pub fn skip_where(&mut self, number: &Tensor) {
+        let all = match &self.skip {
+            Some(skip) => skip.tensor() + number,
+            None => number.current(),
+        };
+        self.skip = Some(Quiet::new(all));
+    }
+
+    /// The number that makes a step be skipped where it is not 0.
+    pub fn skip(&self) -> Option<&Tensor> {
+        self.skip.as_ref().map(Quiet::tensor)
     }
 
     /// What must be finite for a step to change anything: the loss first.
@@ -121,14 +152,15 @@ impl Gradients {
     #[must_use]
     pub fn map(&self, mut change: impl FnMut(&Tensor) -> Tensor) -> Gradients {
         let of_cells = self.of_cells.iter().map(|(id, g)| (*id, Quiet::new(change(g.tensor())))).collect();
-        Gradients { loss: self.loss.clone(), guards: self.guards.clone(), of_cells }
+        Gradients { loss: self.loss.clone(), guards: self.guards.clone(), skip: self.skip.clone(), of_cells }
     }
 
     /// The same with empty tensors of the same shapes, which hold nothing and cannot be computed.
     pub(crate) fn stand_ins(&self) -> Gradients {
         let empty = |t: &Tensor| Node::leaf(&t.0.device, Op::Value, t.0.shape, t.0.dtype, t.0.at, Value::Stale);
         let of_cells = self.of_cells.iter().map(|(id, g)| (*id, Quiet::new(empty(g.tensor())))).collect();
-        Gradients { loss: empty(&self.loss), guards: Vec::new(), of_cells }
+        let skip = self.skip.as_ref().map(|s| Quiet::new(empty(s.tensor())));
+        Gradients { loss: empty(&self.loss), guards: Vec::new(), skip, of_cells }
     }
 
     /// The parameters' numbers and gradients.
@@ -173,9 +205,9 @@ impl Backward {
         order
     }
 
-    fn run(loss: &Tensor, follow: impl Fn(&Tensor) -> bool) -> Result<Self> {
+    fn run(loss: &Tensor, gradient: Tensor, follow: impl Fn(&Tensor) -> bool) -> Result<Self> {
         let mut walk = Self { of: HashMap::new(), leaves: Vec::new() };
-        walk.of.insert(loss.id(), loss.ones_like());
+        walk.of.insert(loss.id(), gradient);
         for node in Self::order(loss, &follow) {
             let inputs = node.inputs();
             if inputs.is_empty() {
@@ -242,7 +274,10 @@ impl Backward {
         if !follow(input) || !input.dtype().is_float() {
             return;
         }
-        let gradient = gradient.sum_to(input.shape_or_scalar()).cast(input.dtype());
+        let (own, shape) = (gradient.shape_or_scalar(), input.shape_or_scalar());
+        // what comes together does so in f32
+        let gradient = if own == shape { gradient } else { gradient.cast(DType::F32).sum_to(shape) };
+        let gradient = gradient.cast(input.dtype());
         let sum = match self.of.remove(&input.id()) {
             Some(so_far) => so_far + gradient,
             None => gradient,

@@ -91,6 +91,17 @@ impl Graph {
         // each entry is a node and how many of its inputs have been looked at
         let mut stack = vec![(root, 0)];
         while let Some((tensor, seen)) = stack.last_mut() {
+            if tensor.0.rewritten.get().is_some() {
+                let (old, twin) = (tensor.id(), tensor.current());
+                match self.index.get(&twin.id()) {
+                    Some(&known) => {
+                        self.index.insert(old, known);
+                        stack.pop();
+                    }
+                    None => stack.push((twin, 0)),
+                }
+                continue;
+            }
             if *seen == 0 {
                 match Self::role_of(tensor)? {
                     Role::Compute => {}

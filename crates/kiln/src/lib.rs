@@ -31,6 +31,7 @@ pub mod loss;
 mod lower;
 mod memory;
 pub mod metrics;
+mod mixed;
 pub mod nn;
 mod node;
 mod op;
@@ -81,7 +82,7 @@ pub mod prelude {
         LayerNorm, LeakyRelu, Linear, LogSigmoid, LogSoftmax, MaxPool1d, MaxPool2d, Mish, Mode, Module, Relu, Relu6,
         RmsNorm, Selu, Sequential, Sigmoid, Silu, Softmax, Softplus, Softsign, Tanh, Visitor,
     };
-    pub use crate::optim::{Adam, AdamW, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
+    pub use crate::optim::{Adam, AdamW, MixedPrecision, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
     pub use crate::train::{Ending, Epoch, Figures, History, Outcome, Trainer};
     pub use crate::{
         Conv, ConvTranspose, DType, Device, Error, Gradients, PadMode, Param, Patches, Pool, Result, Rng, Shape, State,

@@ -10,7 +10,7 @@ use crate::{DType, Device, Shape, trace};
 use kiln_device::Slice;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// An n-dimensional array on a device, or the expression that will make it.
 ///
@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) grad: bool,
     /// Handles that do not ask for the value to be kept: those of [`crate::Gradients`].
     pub(crate) quiet: AtomicUsize,
+    /// What it stands for since a rewrite of the graph: another expression of the same value, shape and type.
+    pub(crate) rewritten: OnceLock<Tensor>,
     links: Mutex<Links>,
 }
 
@@ -135,8 +137,8 @@ impl Node {
         let name = called(op.name());
         let number = matches!(op, Op::Scalar(_));
         let device = device.clone();
-        let quiet = AtomicUsize::new(0);
-        let leaf = Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, links }));
+        let (quiet, rewritten) = (AtomicUsize::new(0), OnceLock::new());
+        let leaf = Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, rewritten, links }));
         if number {
             trace::note_number(&leaf);
         }
@@ -150,7 +152,19 @@ impl Tensor {
         let Node { shape, dtype, at, ref scope, name, grad, .. } = *self.0;
         let links = Mutex::new(Links { inputs: Vec::new(), value });
         let (device, scope, quiet) = (device.clone(), scope.clone(), AtomicUsize::new(0));
-        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, links }))
+        Tensor(Arc::new(Node {
+            device,
+            op,
+            shape,
+            dtype,
+            at,
+            scope,
+            name,
+            grad,
+            quiet,
+            rewritten: OnceLock::new(),
+            links,
+        }))
     }
 }
 
@@ -217,7 +231,20 @@ impl Tensor {
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
         let name = called(op.name());
         let links = Mutex::new(Links { inputs, value: Value::Pending });
-        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet: AtomicUsize::new(0), links }))
+        let quiet = AtomicUsize::new(0);
+        Tensor(Arc::new(Node {
+            device,
+            op,
+            shape,
+            dtype,
+            at,
+            scope,
+            name,
+            grad,
+            quiet,
+            rewritten: OnceLock::new(),
+            links,
+        }))
     }
 
     /// The line that nodes made now belong to.
@@ -285,10 +312,11 @@ impl Tensor {
         self.0.shape.axis(axis).ok_or_else(|| Self::invalid(&self.0.device, error))
     }
 
-    /// What this stands for now: a cell's current content, or the tensor itself.
+    /// What this stands for now: a cell's current content, what a rewrite made of it, or the tensor itself.
     pub(crate) fn current(&self) -> Tensor {
-        match &self.0.op {
-            Op::Handle(cell) => cell.current(),
+        match (&self.0.op, self.0.rewritten.get()) {
+            (Op::Handle(cell), _) => cell.current(),
+            (_, Some(twin)) => twin.current(),
             _ => self.clone(),
         }
     }
@@ -311,7 +339,7 @@ impl Tensor {
 
     /// Its inputs; none once its graph was released.
     pub(crate) fn inputs(&self) -> Vec<Tensor> {
-        self.0.links().inputs.clone()
+        self.0.links().inputs.iter().map(Tensor::current).collect()
     }
 
     /// Its elements, if they are in memory.

@@ -34,6 +34,7 @@ pub(super) fn from_memory(dtype: DType, lanes: &[String]) -> String {
     match dtype {
         DType::Bool => format!("U({list}) != U(0u)"),
         DType::F16 if lanes.len() == 4 => format!("F(vec4<f16>({list}))"),
+        DType::F16 => format!("F(f32({list}))"),
         _ => format!("{}({list})", dtype.wgsl()),
     }
 }

@@ -172,7 +172,7 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
             Made::Loss(loss) => StepInput::Loss(loss),
             Made::Gradients(gradients) => StepInput::Gradients(gradients),
         };
-        let gradients = input.gradients()?;
+        let gradients = input.gradients(&*self.optimizer)?;
         let (updates, Notes { numbers, .. }) = noted(|| self.optimizer.update(&gradients));
         let guards: Vec<&Tensor> = gradients.guards().iter().collect();
         let others: Vec<&Tensor> = also.iter().collect();

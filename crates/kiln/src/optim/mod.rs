@@ -4,11 +4,13 @@
 mod adam;
 mod capture;
 mod clip;
+mod mixed;
 mod sgd;
 
 pub use adam::{Adam, AdamW};
 pub use capture::{Batch, Captured, Traced};
 pub use clip::{clip_grad_norm, clip_grad_value};
+pub use mixed::MixedPrecision;
 pub use sgd::Sgd;
 
 use std::borrow::Cow;
@@ -64,6 +66,23 @@ pub trait Optimizer {
 
     /// Everything remembered between steps, by name: `hidden.weight.exp_avg`, …
     fn states(&self) -> Vec<(String, State)>;
+
+    /// The gradients of a loss, as this optimizer wants them made: for a loop that clips or adds them up before
+    /// [`step`](Optimizer::step).
+    ///
+    /// # Errors
+    /// As [`Tensor::backward`]; in mixed precision [`kiln_device::Error::Feature`] on a device without f16.
+    fn backward(&self, loss: &Tensor) -> Result<Gradients> {
+        loss.backward()
+    }
+
+    /// This optimizer in mixed precision: products in f16, parameters in f32, a loss scale that adapts.
+    fn mixed_precision(self) -> MixedPrecision<Self>
+    where
+        Self: Sized,
+    {
+        MixedPrecision::new(self)
+    }
 
     /// Takes one step. All of it runs as one plan; if the loss is not finite, nothing is changed.
     ///
@@ -148,16 +167,16 @@ pub trait Optimizer {
 /// # Errors
 /// As for [`Optimizer::step`].
 pub fn take_step(optimizer: &mut (impl Optimizer + ?Sized), from: StepInput<'_>, also: &[&Tensor]) -> Result<()> {
-    let gradients = from.gradients()?;
+    let gradients = from.gradients(optimizer)?;
     let guards: Vec<&Tensor> = gradients.guards().iter().collect();
     crate::step(&guards, optimizer.update(&gradients), also)
 }
 
 impl StepInput<'_> {
     /// The gradients, taken now if only the loss is known.
-    fn gradients(&self) -> Result<Cow<'_, Gradients>> {
+    fn gradients(&self, optimizer: &(impl Optimizer + ?Sized)) -> Result<Cow<'_, Gradients>> {
         match self {
-            StepInput::Loss(loss) => loss.backward().map(Cow::Owned),
+            StepInput::Loss(loss) => optimizer.backward(loss).map(Cow::Owned),
             StepInput::Gradients(gradients) => Ok(Cow::Borrowed(gradients)),
         }
     }

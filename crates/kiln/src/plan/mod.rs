@@ -217,6 +217,11 @@ impl Executor {
         }
     }
 
+    /// Cells that may have a replacement waiting.
+    pub(crate) fn waiting_cells(&self) -> Vec<Arc<Cell>> {
+        self.waiting.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Tensors of no elements, and numbers of the host, need no kernel.
     fn settle_plain(&mut self, tensors: &[&Tensor]) -> Result<()> {
         for tensor in tensors.iter().map(|t| t.current()).filter(|t| t.stored().is_none()) {
