@@ -72,8 +72,11 @@ pub mod prelude {
     pub use crate::data::{self, Dataset, TensorDataset};
     pub use crate::init::Init;
     pub use crate::loss::{
-        BinaryCrossEntropy, CrossEntropy, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,
-        cross_entropy, huber_loss, kl_div, l1_loss, mse_loss, nll_loss, smooth_l1_loss,
+        BinaryCrossEntropy, CosineEmbedding, CrossEntropy, Ctc, Dice, Focal, GaussianNll, HingeEmbedding, Huber, KlDiv,
+        MarginRanking, MultiLabelSoftMargin, MultiMargin, PoissonNll, Reduction, SmoothL1, TripletMargin, Tversky,
+        binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, ctc_loss, gaussian_nll_loss, huber_loss,
+        kl_div, l1_loss, mse_loss, multilabel_margin_loss, nll_loss, poisson_nll_loss, sigmoid_focal_loss,
+        smooth_l1_loss, soft_margin_loss,
     };
     pub use crate::metrics::{ConfusionMatrix, accuracy};
     pub use crate::nn::{

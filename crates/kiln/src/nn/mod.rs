@@ -3,6 +3,7 @@
 
 mod activation;
 mod conv;
+mod distance;
 mod dropout;
 mod linear;
 mod module;
@@ -17,6 +18,7 @@ pub use activation::{
     Relu6, Selu, Sigmoid, Silu, Softmax, Softplus, Softsign, Tanh,
 };
 pub use conv::{Conv1d, Conv2d};
+pub use distance::{CosineSimilarity, PairwiseDistance, cdist, cosine_similarity, pairwise_distance};
 pub use dropout::Dropout;
 pub use kiln_derive::Module;
 pub use linear::{Embedding, Linear};

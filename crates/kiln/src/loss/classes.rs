@@ -1,79 +1,7 @@
-//! Losses. Each is a formula in tensor ops; the plan joins it with what comes before.
+//! Cross-entropy and negative log-likelihood of classes.
 
+use super::{Reduction, compare};
 use crate::{DType, Lit, Tensor, composed};
-
-/// How the losses of single elements become one number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reduction {
-    /// Their mean; weighted losses divide by the sum of the weights.
-    #[default]
-    Mean,
-    /// Their sum.
-    Sum,
-    /// None: a loss for each element.
-    None,
-}
-
-impl Reduction {
-    /// Reduces `losses` so.
-    #[track_caller]
-    pub fn of(self, losses: &Tensor) -> Tensor {
-        match self {
-            Reduction::Mean => losses.mean(),
-            Reduction::Sum => losses.sum(),
-            Reduction::None => losses.clone(),
-        }
-    }
-}
-
-/// Mean of (x − y)². `x` and `y` must have the same shape.
-#[track_caller]
-pub fn mse_loss(x: &Tensor, y: &Tensor) -> Tensor {
-    mse_loss_with(x, y, Reduction::Mean)
-}
-
-/// (x − y)², reduced as asked.
-#[track_caller]
-pub fn mse_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
-    compare("mse_loss", x, y, || reduction.of(&(x - y).square()))
-}
-
-/// Mean of |x − y|. `x` and `y` must have the same shape.
-#[track_caller]
-pub fn l1_loss(x: &Tensor, y: &Tensor) -> Tensor {
-    l1_loss_with(x, y, Reduction::Mean)
-}
-
-/// |x − y|, reduced as asked.
-#[track_caller]
-pub fn l1_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
-    compare("l1_loss", x, y, || reduction.of(&(x - y).abs()))
-}
-
-/// With d = |x − y|: mean of d²/(2·beta) where d < beta, of d − beta/2 elsewhere. PyTorch's default
-/// for beta is 1; at 0 this is [`l1_loss`].
-#[track_caller]
-pub fn smooth_l1_loss(x: &Tensor, y: &Tensor, beta: f64) -> Tensor {
-    if beta <= 0.0 {
-        return l1_loss(x, y);
-    }
-    compare("smooth_l1_loss", x, y, || (huber(x, y, beta) / beta).mean())
-}
-
-/// With d = |x − y|: mean of d²/2 where d < delta, of delta·(d − delta/2) elsewhere. PyTorch's
-/// default for delta is 1.
-#[track_caller]
-pub fn huber_loss(x: &Tensor, y: &Tensor, delta: f64) -> Tensor {
-    compare("huber_loss", x, y, || huber(x, y, delta).mean())
-}
-
-/// With c = min(|x − y|, delta): c·(|x − y| − c/2), which is both branches in one.
-#[track_caller]
-fn huber(x: &Tensor, y: &Tensor, delta: f64) -> Tensor {
-    let d = (x - y).abs();
-    let near = d.clamp_max(delta);
-    &near * (&d - &near * Lit(0.5))
-}
 
 /// Mean cross-entropy of `logits` against class indices: mean over rows of  log Σⱼ exp(zⱼ) − z\[label\].
 ///
@@ -223,67 +151,6 @@ impl CrossEntropy {
     }
 }
 
-/// Mean of −(y·ln p + (1 − y)·ln(1 − p)); each logarithm is at least −100, as in PyTorch.
-#[track_caller]
-pub fn binary_cross_entropy(p: &Tensor, y: &Tensor) -> Tensor {
-    compare("binary_cross_entropy", p, y, || {
-        let (yes, no) = (p.ln().clamp_min(Lit(-100.0)), (-p).log1p().clamp_min(Lit(-100.0)));
-        -(y * yes + (Lit(1.0) - y) * no).mean()
-    })
-}
-
-/// Mean binary cross-entropy of logits: softplus(−z)·y + (z + softplus(−z))·(1 − y), safe for any z.
-///
-/// For weights of the positive class and other reductions: [`BinaryCrossEntropy`].
-#[track_caller]
-pub fn binary_cross_entropy_with_logits(logits: &Tensor, y: &Tensor) -> Tensor {
-    BinaryCrossEntropy::default().loss(logits, y)
-}
-
-/// [`binary_cross_entropy_with_logits`] with its settings.
-#[derive(Debug, Clone, Default)]
-pub struct BinaryCrossEntropy {
-    /// A weight of each element's loss; broadcasts.
-    pub weight: Option<Tensor>,
-    /// A weight of the positive answers; broadcasts.
-    pub pos_weight: Option<Tensor>,
-    /// How the losses become one.
-    pub reduction: Reduction,
-}
-
-impl BinaryCrossEntropy {
-    /// The loss of `logits` against `y`, numbers in 0..=1 of the same shape.
-    #[track_caller]
-    pub fn loss(&self, logits: &Tensor, y: &Tensor) -> Tensor {
-        compare("binary_cross_entropy_with_logits", logits, y, || {
-            let doubt = -logits.logsigmoid(); // -ln σ(z) = softplus(-z)
-            let doubt = match &self.pos_weight {
-                Some(pos) => doubt * ((pos - Lit(1.0)) * y + Lit(1.0)),
-                None => doubt,
-            };
-            let losses = (Lit(1.0) - y) * logits + doubt;
-            self.reduction.of(&match &self.weight {
-                Some(weight) => losses * weight,
-                None => losses,
-            })
-        })
-    }
-}
-
-/// Kullback-Leibler divergence of the probabilities `y` from the log-probabilities `logp`:
-/// Σ y·(ln y − logp), where y = 0 adds nothing.
-///
-/// [`Reduction::Mean`] divides by the number of elements, as PyTorch's default does; the mean over
-/// examples is `kl_div(.., Reduction::Sum) / batch`.
-#[track_caller]
-pub fn kl_div(logp: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
-    compare("kl_div", logp, y, || {
-        let safe = y.clamp_min(Lit(f32::MIN_POSITIVE));
-        let entropy = Tensor::where_(&y.gt(Lit(0.0)), y * safe.ln(), Lit(0.0));
-        reduction.of(&(entropy - y * logp))
-    })
-}
-
 /// Axis 1, or the only one.
 fn class_axis(x: &Tensor) -> i64 {
     i64::from(x.rank() > 1)
@@ -300,14 +167,4 @@ fn along(vector: &Tensor, like: &Tensor, axis: i64) -> Tensor {
     let mut dims = vec![1i64; like.rank().max(1)];
     dims[axis as usize] = -1;
     vector.reshape(dims)
-}
-
-/// A loss of two operands of the same shape. Broadcasting in a loss is almost always a mistake, so
-/// other shapes are an error.
-#[track_caller]
-fn compare(op: &'static str, x: &Tensor, y: &Tensor, loss: impl FnOnce() -> Tensor) -> Tensor {
-    composed(op, || match (x.shape(), y.shape()) {
-        (Ok(a), Ok(b)) if a[..] != b[..] => Tensor::bad_shape(op, &[x, y], "the shapes differ"),
-        _ => loss(),
-    })
 }

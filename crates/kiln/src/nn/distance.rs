@@ -1,0 +1,108 @@
+//! How far vectors lie apart.
+
+use super::Module;
+use crate::{Lit, Tensor, composed};
+
+/// The p-norm of x − y + eps along the last axis; the shapes broadcast. PyTorch's defaults: p = 2, eps = 1e-6.
+///
+/// Shapes: `x`, `y [.., width]` → `[..]`, or `[.., 1]` with `keep`.
+#[track_caller]
+pub fn pairwise_distance(x: &Tensor, y: &Tensor, p: f32, eps: f64, keep: bool) -> Tensor {
+    composed("pairwise_distance", || (x - y + eps).norm(p, -1, keep))
+}
+
+/// x·y / (max(|x|, eps) · max(|y|, eps)) along `axis`; the shapes broadcast. PyTorch's defaults: axis 1, eps 1e-8.
+#[track_caller]
+pub fn cosine_similarity(x: &Tensor, y: &Tensor, axis: i64, eps: f64) -> Tensor {
+    composed("cosine_similarity", || {
+        let both = x + y; // of the broadcast shape; its values are not used
+        let (Ok(shape), Ok(_)) = (both.shape(), x.shape()) else { return both };
+        let full = |t: &Tensor| t.expand(shape);
+        let (x, y) = (full(x), full(y));
+        // As in PyTorch the norm's gradient passes where it is clamped.
+        let length = |t: &Tensor| {
+            let norm = t.norm(2.0, axis, true);
+            Tensor::where_(&norm.lt(eps), &norm - norm.detach() + eps, &norm)
+        };
+        (&x / length(&x) * (&y / length(&y))).sum_axes(axis, false)
+    })
+}
+
+/// The p-norm of the difference of each row of `x` and each row of `y`: PyTorch's `cdist`.
+///
+/// Shapes: `x [.., n, width]`, `y [.., m, width]`, the outer axes broadcasting → `[.., n, m]`. Every difference
+/// is formed, so that near points do not cancel. Where a distance is 0 its gradient is 0.
+///
+/// # Errors
+/// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not fit,
+/// [`Error::Argument`](crate::Error::Argument) if p is negative.
+#[track_caller]
+pub fn cdist(x: &Tensor, y: &Tensor, p: f32) -> Tensor {
+    composed("cdist", || {
+        let (Ok(a), Ok(b)) = (x.shape(), y.shape()) else { return x + y };
+        if a.rank() < 2 || b.rank() < 2 || a[a.rank() - 1] != b[b.rank() - 1] {
+            return Tensor::bad_shape("cdist", &[x, y], "[.., n, width] and [.., m, width]");
+        }
+        if p.is_nan() || p < 0.0 {
+            return x.bad_argument("cdist", "p", p, "at least 0");
+        }
+        let apart = x.unsqueeze(-2) - y.unsqueeze(-3);
+        if p == 0.0 || p == 1.0 || p == 2.0 || p == f32::INFINITY {
+            return apart.norm(p, -1, false);
+        }
+        // |0|ᵖ and 0^(1/p) have no slope that can be used: zeros are left out of both
+        let zero = apart.eq(Lit(0.0));
+        let powers = Tensor::where_(&zero, Lit(0.0), Tensor::where_(&zero, Lit(1.0), apart).abs().powf(p));
+        let sum = powers.sum_axes(-1, false);
+        let same = sum.eq(Lit(0.0));
+        Tensor::where_(&same, Lit(0.0), Tensor::where_(&same, Lit(1.0), &sum).powf(1.0 / p))
+    })
+}
+
+/// [`cosine_similarity`] as a layer.
+#[derive(Module, Debug, Clone, Copy)]
+pub struct CosineSimilarity {
+    /// The axis of the vectors; 1.
+    pub axis: i64,
+    /// The smallest length; 1e-8.
+    pub eps: f64,
+}
+
+impl Default for CosineSimilarity {
+    fn default() -> Self {
+        Self { axis: 1, eps: 1e-8 }
+    }
+}
+
+impl CosineSimilarity {
+    /// The cosine of the angles between the vectors of `x` and `y`.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor, y: &Tensor) -> Tensor {
+        cosine_similarity(x, y, self.axis, self.eps)
+    }
+}
+
+/// [`pairwise_distance`] as a layer.
+#[derive(Module, Debug, Clone, Copy)]
+pub struct PairwiseDistance {
+    /// The norm; 2.
+    pub p: f32,
+    /// Added to each difference; 1e-6.
+    pub eps: f64,
+    /// Whether the last axis stays, with extent 1; false.
+    pub keep: bool,
+}
+
+impl Default for PairwiseDistance {
+    fn default() -> Self {
+        Self { p: 2.0, eps: 1e-6, keep: false }
+    }
+}
+
+impl PairwiseDistance {
+    /// The distances between the vectors of `x` and `y`.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor, y: &Tensor) -> Tensor {
+        pairwise_distance(x, y, self.p, self.eps, self.keep)
+    }
+}
