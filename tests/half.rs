@@ -63,3 +63,26 @@ fn half_is_close_to_single() {
         }
     }
 }
+
+/// Matrix units may round f32 operands to f16 only when the device is told so; what was planned before stays exact.
+#[test]
+fn products_are_exact_unless_the_device_may_round() {
+    let device = Device::open().unwrap();
+    assert_eq!(device.matmul_precision(), MatmulPrecision::Exact);
+    let (x, w) = (noise(&device, 5, [40, 72]), noise(&device, 6, [72, 24]));
+    let product = || x.matmul(&w).to_vec::<f32>().unwrap();
+    let exact = product();
+    let plans = device.plans().len();
+    device.set_matmul_precision(MatmulPrecision::Fast);
+    let fast = product();
+    assert_eq!(device.plans().len(), plans + 1, "another precision is another plan");
+    for (got, want) in fast.iter().zip(&exact) {
+        // 72 products of operands rounded to 11 bits
+        assert!((got - want).abs() <= 72.0 * ULP * (1.0 + want.abs()) / 8.0, "{got} is not {want}");
+    }
+    device.set_matmul_precision(MatmulPrecision::Exact);
+    assert_eq!(product(), exact);
+    let options =
+        kiln::gpu::Options { matmul_precision: MatmulPrecision::Fast, ..kiln::gpu::Options::from_env().unwrap() };
+    assert_eq!(Device::open_with(&options).unwrap().matmul_precision(), MatmulPrecision::Fast);
+}

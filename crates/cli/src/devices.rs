@@ -1,12 +1,20 @@
 //! `kiln devices`: every adapter, what it offers, and which one Kiln uses.
 
-use kiln::gpu::{AdapterInfo, AdapterKind, Caps, Device, Options};
+use kiln::gpu::{AdapterInfo, AdapterKind, Caps, Device, Options, kernels};
 
 use crate::draw::{Ink, say};
 use crate::failure::Result;
 
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Also list the kernel variants that the adapter in use takes: tuned ones, those chosen without tuning, and
+    /// those put aside because their self-test was wrong.
+    #[arg(long)]
+    kernels: bool,
+}
+
 /// Prints the list. If none of them can be used as asked, it fails with what to install or to change.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let ink = Ink::stdout();
     let used = Device::open();
     let mut chosen = used.as_ref().ok().map(Device::caps);
@@ -31,6 +39,9 @@ pub(crate) fn run() -> Result<()> {
     let used = used?;
     if used.caps().is_cpu() {
         say("The adapter in use computes on the processor: everything works, at a processor's pace.");
+    }
+    if args.kernels {
+        say(choices(ink, &used));
     }
     say("KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12|gl choose another one.");
     Ok(())
@@ -82,6 +93,37 @@ fn describe(ink: Ink, caps: &Caps, used: bool) -> String {
         row("bounds checks", "on (KILN_CHECKED)".into());
     }
     out
+}
+
+/// Verdicts, then for every family and size class the variant that is taken, and what was measured.
+fn choices(ink: Ink, device: &Device) -> String {
+    let mut out = format!("\n{}\n", ink.strong("Kernels"));
+    for verdict in device.verdicts() {
+        let (family, class) = (verdict.family, verdict.class);
+        out += &match verdict.wrong {
+            Some(why) => format!("    {} {family} {class}: {why}\n", ink.wrong("put aside")),
+            None => format!("    {} {family} {class}\n", ink.faint("tested   ")),
+        };
+    }
+    let winners = device.winners();
+    for family in kernels::FAMILIES {
+        for trial in (family.tune)(device.caps()) {
+            let tuned = winners.iter().find(|w| (w.family, &w.class) == (family.name, &trial.class));
+            let choice = match tuned {
+                Some(w) if w.variant == trial.heuristic => format!("{}, tuned: {:.0} µs", w.variant, w.micros),
+                Some(w) => format!(
+                    "{}, tuned: {:.0} µs; {} took {:.0} µs",
+                    ink.right(&w.variant),
+                    w.micros,
+                    trial.heuristic,
+                    w.heuristic.1
+                ),
+                None => trial.heuristic.clone(),
+            };
+            out += &format!("    {} {:<34} {choice}\n", ink.faint(family.name), trial.class);
+        }
+    }
+    out + &format!("    {} classes were tuned; `kiln tune` measures them.\n", winners.len())
 }
 
 fn yes_no(has: bool) -> String {

@@ -8,6 +8,7 @@ mod failure;
 mod predict;
 mod svg;
 mod train;
+mod tune;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -25,12 +26,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// List the adapters of this machine, what they can do, and which one Kiln uses.
-    Devices,
+    Devices(devices::Args),
     /// Train a model.
     Train {
         #[command(subcommand)]
         task: Task,
     },
+    /// Measure which variant of each kernel is fastest on this adapter, and use it from then on.
+    Tune(tune::Args),
     /// Show what a saved model says to images that it has not learned from.
     Predict(predict::Args),
 }
@@ -50,8 +53,9 @@ fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let done = match Cli::parse().command {
-        Command::Devices => devices::run(),
+        Command::Devices(args) => devices::run(&args),
         Command::Train { task: Task::Digits(args) } => train::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Predict(args) => predict::run(&args),
     };
     match done {

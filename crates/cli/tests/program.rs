@@ -35,6 +35,25 @@ fn devices_lists_the_one_that_is_used() {
 }
 
 #[test]
+fn tuning_is_kept_and_listed() {
+    let cache = folder("tuned");
+    let run = |args: &[&str]| told(&kiln(args).env("KILN_CACHE_DIR", &cache).output().unwrap());
+    let (status, out, err) = run(&["tune", "--list"]);
+    assert!(status == 0 && out.contains("matmul 128x128x128_b1_nn_f32f32"), "{out}{err}");
+    let (status, out, err) = run(&["tune", "--class", "128x128x128_b1_nn_f32", "--limit", "120"]);
+    assert!(status == 0 && out.contains("Tuning 1 size classes") && out.contains(" µs, "), "{out}{err}");
+    let (status, out, err) = run(&["devices", "--kernels"]);
+    assert!(status == 0 && out.contains("1 classes were tuned") && out.contains(", tuned: "), "{out}{err}");
+    let (status, _, err) = run(&["tune", "--forget"]);
+    assert_eq!(status, 0, "{err}");
+    assert!(run(&["devices", "--kernels"]).1.contains("0 classes were tuned"));
+    for wrong in [["--family", "nothing"], ["--class", "7x7"]] {
+        let (status, _, err) = run(&[&["tune"][..], &wrong].concat());
+        assert!(status == 1 && err.contains(wrong[1]), "{wrong:?}: {status}: {err}");
+    }
+}
+
+#[test]
 fn without_an_adapter_it_says_what_to_install() {
     let (status, _, err) = told(&kiln(&["train", "digits"]).env("KILN_ADAPTER", "no such adapter").output().unwrap());
     assert_eq!(status, 3, "{err}");

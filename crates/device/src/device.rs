@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::adapter::{self, AdapterInfo, BackendKind};
 use crate::bind::{self, Groups, Layout, Shape};
 use crate::caps::Caps;
 use crate::counters::{Counters, Tally, add};
-use crate::disk::PipelineCache;
+use crate::disk::{self, PipelineCache};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
+use crate::kernels::matmul::Precision;
 use crate::pool::Pool;
 use crate::profile::Profiler;
 use crate::readback::Ring;
+use crate::selftest::Verdicts;
+use crate::tune::Winners;
 
 /// A GPU, or a software adapter. A clone is another handle to the same device; it may be used from any thread.
 #[derive(Clone)]
@@ -43,6 +46,10 @@ pub struct Options {
     pub max_binding: Option<u64>,
     /// A lower limit for the storage buffers of a kernel.
     pub max_storage_buffers: Option<u32>,
+    /// Whether products of f32 operands may round them to f16, where the device has matrix units for that.
+    pub matmul_precision: Precision,
+    /// Where compiled pipelines, verdicts and winners are kept; by default [`cache_dir`](crate::cache_dir).
+    pub cache_dir: Option<PathBuf>,
     /// Profiles from the beginning, and writes a trace to this file when the device is dropped.
     pub trace: Option<PathBuf>,
 }
@@ -58,6 +65,8 @@ impl Default for Options {
             subgroups: true,
             max_binding: None,
             max_storage_buffers: None,
+            matmul_precision: Precision::Exact,
+            cache_dir: None,
             trace: None,
         }
     }
@@ -100,7 +109,12 @@ pub(crate) struct Inner {
     pub(crate) kernels: Mutex<[HashMap<String, Arc<Kernel>>; 2]>,
     pub(crate) ring: Mutex<Ring>,
     pub(crate) cache: Option<PipelineCache>,
+    pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) profiler: Profiler,
+    pub(crate) verdicts: Verdicts,
+    /// Whether the precision of products is [`Precision::Fast`].
+    fast: AtomicBool,
+    pub(crate) winners: Winners,
     trace: Option<PathBuf>,
     lost: Arc<OnceLock<String>>,
     ids: AtomicU64,
@@ -185,6 +199,7 @@ impl Device {
     ) -> Device {
         let caps = Caps::read(adapter, &device, options);
         log::info!("{} ({}, {})", caps.name, caps.backend, caps.driver);
+        let cache_dir = options.cache_dir.clone().or_else(disk::cache_dir);
         let inner = Inner {
             uniform_layout: bind::uniform_layout(&device),
             limits: device.limits(),
@@ -195,8 +210,12 @@ impl Device {
             groups: Mutex::default(),
             kernels: Mutex::default(),
             ring: Mutex::default(),
-            cache: PipelineCache::open(&device, &adapter.get_info()),
+            cache: cache_dir.as_deref().and_then(|dir| PipelineCache::open(&device, &adapter.get_info(), dir)),
+            cache_dir,
             profiler: Profiler::default(),
+            verdicts: Verdicts::default(),
+            fast: AtomicBool::new(options.matmul_precision == Precision::Fast),
+            winners: Winners::default(),
             trace: options.trace.clone(),
             lost,
             ids: AtomicU64::new(1),
@@ -225,6 +244,16 @@ impl Device {
     /// What the device can do.
     pub fn caps(&self) -> &Caps {
         &self.inner.caps
+    }
+
+    /// What products of f32 operands may do to be faster.
+    pub fn matmul_precision(&self) -> Precision {
+        if self.inner.fast.load(Relaxed) { Precision::Fast } else { Precision::Exact }
+    }
+
+    /// Sets it, for what is planned from now on.
+    pub fn set_matmul_precision(&self, precision: Precision) {
+        self.inner.fast.store(precision == Precision::Fast, Relaxed);
     }
 
     /// The wgpu device, for programs that use it beside Kiln.

@@ -33,13 +33,13 @@ pub(crate) struct PipelineCache {
 
 impl PipelineCache {
     /// The cache of this device; `None` where the backend has none.
-    pub(crate) fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<PipelineCache> {
+    pub(crate) fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo, dir: &Path) -> Option<PipelineCache> {
         if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
         let key = wgpu::util::pipeline_cache_key(info)?;
         let driver = hash(format!("{} {} {}", info.name, info.driver, info.driver_info).as_bytes());
-        let path = cache_dir()?.join(format!("{key}_{driver:016x}"));
+        let path = dir.join(format!("{key}_{driver:016x}"));
         let data = fs::read(&path).ok().and_then(|file| unseal(&file).map(<[u8]>::to_vec));
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let raw = create(device, data.as_deref());
@@ -96,7 +96,7 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// Writes a file so that it is either the old or the new one, whatever happens in between.
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }

@@ -51,6 +51,7 @@ pub use dtype::{DType, Element, TensorData};
 pub use error::{Error, Result, StateReport};
 pub use grad::Gradients;
 pub use kiln_device as gpu;
+pub use kiln_device::kernels::matmul::Precision as MatmulPrecision;
 pub(crate) use node::composed;
 pub use node::{Tensor, in_module};
 pub use ops::conv::Conv;
@@ -88,8 +89,8 @@ pub mod prelude {
     pub use crate::optim::{Adam, AdamW, MixedPrecision, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
     pub use crate::train::{Ending, Epoch, Figures, History, Outcome, Trainer};
     pub use crate::{
-        Conv, ConvTranspose, DType, Device, Error, Gradients, PadMode, Param, Patches, Pool, Result, Rng, Shape, State,
-        Tensor,
+        Conv, ConvTranspose, DType, Device, Error, Gradients, MatmulPrecision, PadMode, Param, Patches, Pool, Result,
+        Rng, Shape, State, Tensor,
     };
     pub use crate::{schedule, store};
 }

@@ -15,5 +15,10 @@ pub mod softmax;
 pub mod sort;
 mod stages;
 
+use crate::trial::Family;
+
 pub use common::{Kind, Scalar};
 pub use stages::{Stage, Stages};
+
+/// The families that are tested before they are trusted, and that can be tuned.
+pub static FAMILIES: &[Family] = &[matmul::FAMILY];

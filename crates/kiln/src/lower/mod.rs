@@ -62,13 +62,14 @@ impl From<kiln_device::Error> for Stop {
 }
 
 /// Lowers a graph. Choices that turn out not to work are learned from, and made again.
-pub(crate) fn lower(graph: &Graph, caps: &Caps, fusion: bool) -> Result<Lowering> {
+pub(crate) fn lower(graph: &Graph, gpu: &kiln_device::Device, fusion: bool) -> Result<Lowering> {
+    let caps = gpu.caps();
     let mut lessons = Lessons::default();
     let bindings = caps.max_storage_buffers.min(16) as usize;
     // each failed attempt adds a node to one of four lists, so this ends
     for _ in 0..8 * graph.nodes.len() + 8 {
         let choice = crate::fuse::choose(graph, &lessons, fusion, bindings);
-        let failure = match attempt(graph, caps, &choice, bindings) {
+        let failure = match attempt(graph, gpu, &choice, bindings) {
             Ok(lowering) => return Ok(lowering),
             Err(failure) => *failure,
         };
@@ -125,13 +126,14 @@ fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, writes
 
 fn attempt(
     graph: &Graph,
-    caps: &Caps,
+    gpu: &kiln_device::Device,
     choice: &Choice,
     bindings: usize,
 ) -> std::result::Result<Lowering, Box<Failure>> {
     let mut lowerer = Lowerer {
         graph,
-        caps,
+        gpu,
+        caps: gpu.caps(),
         choice,
         needed: needed(graph, choice),
         steps: Vec::new(),
@@ -185,6 +187,8 @@ fn needed(graph: &Graph, choice: &Choice) -> Vec<bool> {
 
 struct Lowerer<'a> {
     graph: &'a Graph,
+    /// For choices that rest on more than capabilities: self-tests, tuning, precision.
+    gpu: &'a kiln_device::Device,
     caps: &'a Caps,
     choice: &'a Choice,
     needed: Vec<bool>,

@@ -48,7 +48,8 @@ impl<'a> Lowerer<'a> {
             strides(&lb, merged.b),
         );
         (p.a_elem, p.b_elem) = (elem(a), elem(b));
-        let variant = matmul::choose(self.caps, &p);
+        p.precision = self.gpu.matmul_precision();
+        let variant = matmul::pick(self.gpu, &p);
         let launch = matmul::launch_with(self.caps, &p, &variant)?;
         let fixed = vec![("a".to_string(), self.operand(a)), ("b".to_string(), self.operand(b))];
         let mut kernel = self.kernel(group);

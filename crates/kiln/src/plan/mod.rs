@@ -287,7 +287,8 @@ impl Executor {
 
     /// What is part of every plan's key: settings under which the same graph is planned differently.
     fn options(&self) -> u64 {
-        u64::from(self.fusion)
+        let fast = self.gpu.matmul_precision() == crate::MatmulPrecision::Fast;
+        u64::from(self.fusion) | u64::from(fast) << 1
     }
 
     fn run(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guards: &[Tensor]) -> Result<(Graph, [u64; 2])> {
@@ -329,7 +330,7 @@ impl Executor {
 
     /// Lowers a graph, compiles its kernels, places its buffers.
     fn build(&mut self, graph: &Graph) -> Result<Plan> {
-        let lowering = lower(graph, self.gpu.caps(), self.fusion)?;
+        let lowering = lower(graph, &self.gpu, self.fusion)?;
         let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
         let kernels = self.gpu.kernels(&sources)?;
         let mut layout = Placement {

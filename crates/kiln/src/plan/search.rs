@@ -183,7 +183,7 @@ impl Executor {
 
     /// Computes a graph unfused; which kinds of numbers that are not finite each node has.
     fn marks(&mut self, graph: &Graph) -> Result<Vec<u32>> {
-        let lowering = lower(graph, self.gpu.caps(), false)?;
+        let lowering = lower(graph, &self.gpu, false)?;
         let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
         let kernels = self.gpu.kernels(&sources)?;
         let mut layout = Placement {

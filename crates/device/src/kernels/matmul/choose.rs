@@ -7,19 +7,23 @@ use crate::adapter::AdapterKind;
 
 /// The variant that should be fastest on this device, and is never known to be: `kiln tune` measures.
 pub fn choose(caps: &Caps, p: &Problem) -> Variant {
+    choose_among(caps, p, |_| true)
+}
+
+/// The same among the algorithms that are `trusted`. It is asked about the best first, and the plain one always is.
+pub(super) fn choose_among(caps: &Caps, p: &Problem, trusted: impl Fn(&Algorithm) -> bool) -> Variant {
     let p = &p.plain();
+    let with_split = |algorithm| Variant { algorithm, split: split(caps, p, algorithm) };
+    let plain = with_split(Algorithm::Block);
     if caps.is_cpu() {
-        let algorithm = on_cpu(caps, p);
-        return Variant { algorithm, split: split(caps, p, algorithm) };
+        return Some(on_cpu(caps, p)).filter(trusted).map_or(plain, with_split);
     }
-    // Some tile runs everywhere; the others are for CPU adapters.
+    // Some tile runs everywhere; blocks and subgroups are for CPU adapters.
     let all = algorithms(caps, p).into_iter().filter(|a| !matches!(a, Algorithm::Block | Algorithm::Subgroup { .. }));
-    let costs = all.map(|algorithm| {
-        let split = split(caps, p, algorithm);
-        (cost(caps, p, algorithm, split), Variant { algorithm, split })
-    });
-    let best = costs.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, variant)| variant);
-    best.unwrap_or(Variant { algorithm: Algorithm::Block, split: split(caps, p, Algorithm::Block) })
+    let mut by_cost: Vec<(f64, Variant)> =
+        all.map(with_split).map(|v| (cost(caps, p, v.algorithm, v.split), v)).collect();
+    by_cost.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    by_cost.into_iter().map(|(_, variant)| variant).find(|v| trusted(&v.algorithm)).unwrap_or(plain)
 }
 
 /// CPU adapters: blocks of the subgroup's lanes. Three rows a lane cost a tenth more each than four, but leave less of

@@ -5,12 +5,16 @@
 //! variant, the width, the two element types, and for each operand whether and along which axis four elements can be
 //! loaded at once. Sizes and strides are run-time parameters.
 //!
-//! [`variants`] lists what a device can run, [`choose`] is the heuristics' choice, [`launch_with`] launches either.
+//! [`variants`] lists what a device can run, [`choose`] is the heuristics' choice, [`pick`] the one that also follows
+//! tuning and self-tests, [`launch_with`] launches any of them.
 
 mod choose;
+mod tuned;
 mod variant;
 
 pub use choose::choose;
+pub(crate) use tuned::FAMILY;
+pub use tuned::pick;
 pub use variant::{Algorithm, Coop, Tile, Variant};
 
 use super::{Kind, Scalar, Stages, reduce};

@@ -1,0 +1,86 @@
+//! `kiln tune`: measures the variants of kernels on this adapter and keeps the winners on disk.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use kiln::gpu::{Device, Error, Tuner, cache_dir};
+
+use crate::draw::{Ink, say};
+use crate::failure::Result;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Stop after so many seconds; what was measured until then is kept.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// Only this family of kernels (matmul, …).
+    #[arg(long)]
+    family: Option<String>,
+    /// Only size classes whose names begin like this, such as 512x512x512.
+    #[arg(long)]
+    class: Option<String>,
+    /// List the families and size classes, and measure nothing.
+    #[arg(long)]
+    list: bool,
+    /// Forget what was tuned on this adapter, and measure nothing.
+    #[arg(long, conflicts_with = "list")]
+    forget: bool,
+}
+
+/// Tunes, and shows what was gained.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let ink = Ink::stdout();
+    let device = Device::open()?;
+    if args.forget {
+        device.forget_winners();
+        say(format!("Nothing is tuned on {} any more.", device.caps().name));
+        return Ok(());
+    }
+    let mut tuner = Tuner::new(&device).limit(Duration::from_secs(args.limit));
+    if let Some(family) = &args.family {
+        tuner = tuner.family(family)?;
+    }
+    if let Some(class) = &args.class {
+        tuner = tuner.class(class);
+    }
+    let classes = tuner.classes();
+    if classes.is_empty() {
+        let class = args.class.as_deref().unwrap_or_default();
+        return Err(
+            Error::Validation(format!("no size class begins with `{class}`; `kiln tune --list` names them")).into()
+        );
+    }
+    if args.list {
+        classes.iter().for_each(|(family, class)| say(format!("{} {class}", ink.faint(family))));
+        return Ok(());
+    }
+    say(format!("Tuning {} size classes on {}, for at most {} s.", classes.len(), device.caps().name, args.limit));
+    let bar = ProgressBar::new(classes.len() as u64);
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let winners = tuner.run(|now| {
+        bar.set_position(now.done as u64);
+        bar.set_message(format!("{} {}: {}", now.family, now.class, now.variant));
+    });
+    bar.finish_and_clear();
+    let winners = winners?;
+    for winner in &winners {
+        let (heuristic, before) = &winner.heuristic;
+        let gain = if winner.variant == *heuristic {
+            "as without tuning".to_string()
+        } else {
+            format!("{:.2} times as fast as {heuristic}", before / winner.micros)
+        };
+        let (class, variant) = (&winner.class, ink.right(&winner.variant));
+        say(format!("{} {class:<34} {variant} {:.0} µs, {gain}", ink.faint(winner.family), winner.micros));
+    }
+    let left = classes.len() - winners.len();
+    if left > 0 {
+        say(format!("The time was over before {left} classes were measured; --limit gives more."));
+    }
+    match cache_dir() {
+        Some(dir) => say(format!("Kept in {}; new programs use it.", dir.display())),
+        None => say("There is no cache folder, so nothing was kept: set KILN_CACHE_DIR."),
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Which variant a device takes: self-tests that put a wrong class aside, tuned winners, and what is kept on disk.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use kiln_device::kernels::matmul::{self, Algorithm, Problem, Strides, Variant};
+use kiln_device::{Candidate, Device, Fill, Input, Options, Trial, Tuner};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// A cache folder of its own for a test, deleted when it ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Folder {
+        let dir = std::env::temp_dir().join(format!("kiln-choices-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Folder(dir)
+    }
+
+    fn device(&self) -> Device {
+        let options = Options { cache_dir: Some(self.0.clone()), ..Options::from_env().unwrap() };
+        Device::open_with(&options).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn square(n: u32) -> Problem {
+    let strides = Strides::contiguous(1, n, n);
+    Problem::new([1, 1], n, n, n, strides, strides)
+}
+
+/// A trial of the class whose one candidate stores twice what it should.
+fn broken(device: &Device, class: &str, algorithm: Algorithm) -> Trial {
+    let p = square(20);
+    let plain = matmul::stages(device.caps(), &p, &Variant { algorithm: Algorithm::Block, split: 1 }).unwrap();
+    let mut stages = matmul::stages(device.caps(), &p, &Variant { algorithm, split: 1 }).unwrap();
+    let launch = &mut stages.stages[0].launch;
+    launch.source =
+        launch.source.clone().slot("store", "    out[((batch * sizes.m + row) * sizes.n + col) / WIDTH] = v + v;");
+    let input = |name| Input { name, elements: 400, fill: Fill::F32 };
+    Trial {
+        class: class.into(),
+        inputs: vec![input("a"), input("b")],
+        out: 400,
+        plain,
+        candidates: vec![Candidate { name: "broken".into(), stages }],
+        heuristic: "broken".into(),
+        tolerance: 1e-6,
+    }
+}
+
+#[test]
+fn a_wrong_class_is_put_aside_for_good() {
+    let folder = Folder::new("a_wrong_class_is_put_aside_for_good");
+    let p = square(64);
+    let device = folder.device();
+    assert!(device.verdicts().is_empty(), "nothing was used yet");
+    let first = matmul::pick(&device, &p);
+    let class = first.algorithm.class().expect("a fast variant is chosen");
+    let verdicts = device.verdicts();
+    assert_eq!((verdicts.len(), verdicts[0].class.as_str(), verdicts[0].wrong.as_deref()), (1, class, None));
+    assert_eq!(matmul::pick(&device, &p), first);
+
+    let verdict = device.self_test("matmul", &broken(&device, class, first.algorithm)).unwrap();
+    assert!(verdict.wrong.as_ref().is_some_and(|why| why.contains("instead of")), "{verdict:?}");
+    let second = matmul::pick(&device, &p);
+    assert_ne!(second.algorithm.class(), Some(class));
+    assert_eq!(device.verdicts().iter().find(|v| v.class == class), Some(&verdict));
+
+    // another program with the same folder knows it, and does not test again
+    let again = folder.device();
+    let pipelines = again.counters().pipelines;
+    assert_eq!(again.verdicts(), device.verdicts());
+    assert_eq!(matmul::pick(&again, &p), second);
+    assert_eq!(again.counters().pipelines, pipelines);
+    assert!(device.self_test("nothing", &broken(&device, class, first.algorithm)).is_err());
+}
+
+#[test]
+fn a_kernel_that_does_not_compile_is_put_aside() {
+    let folder = Folder::new("a_kernel_that_does_not_compile_is_put_aside");
+    let device = folder.device();
+    let mut trial = broken(&device, "tile", Algorithm::Block);
+    let launch = &mut trial.candidates[0].stages.stages[0].launch;
+    launch.source = launch.source.clone().slot("store", "    no_such_function(v);");
+    assert!(device.self_test("matmul", &trial).unwrap().wrong.is_some());
+}
+
+#[test]
+fn every_class_passes_its_own_test_quickly() {
+    let folder = Folder::new("every_class_passes_its_own_test_quickly");
+    let device = folder.device();
+    let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == "matmul").unwrap();
+    let mut tested = 0;
+    for class in ["subgroup", "tile", "thin", "narrow", "coop staged", "coop direct"] {
+        let Some(trial) = (family.test)(device.caps(), class) else { continue };
+        let start = Instant::now();
+        let verdict = device.self_test("matmul", &trial).unwrap();
+        println!("self-test of {class}: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
+        assert_eq!(verdict.wrong, None, "{class}");
+        tested += 1;
+    }
+    assert!(tested >= 3, "{tested} classes");
+}
+
+#[test]
+fn winners_are_followed_and_remembered() {
+    let folder = Folder::new("winners_are_followed_and_remembered");
+    let device = folder.device();
+    let tuner = Tuner::new(&device).family("matmul").unwrap();
+    assert!(Tuner::new(&device).family("nothing").is_err());
+    assert!(tuner.classes().len() > 10 && Tuner::families().contains(&"matmul"));
+    assert!(device.winners().is_empty());
+
+    // a limit that is over at once leaves everything as it was
+    assert!(tuner.clone().limit(Duration::ZERO).run(|_| ()).unwrap().is_empty());
+    assert!(device.winners().is_empty());
+
+    // one class, and what belongs to it
+    let class = &tuner.classes().into_iter().find(|(_, c)| c.starts_with("128x128x128_b1_nn")).unwrap().1.clone();
+    let mut seen = Vec::new();
+    let winners = Tuner::new(&device)
+        .family("matmul")
+        .unwrap()
+        .class(class)
+        .run(|progress| seen.push(progress.variant.clone()))
+        .unwrap();
+    assert_eq!((winners.len(), winners[0].class.as_str()), (1, class.as_str()));
+    assert!(seen.len() > 3, "{seen:?}");
+    assert_eq!(device.winners(), winners);
+    assert!(winners[0].micros <= winners[0].heuristic.1);
+    assert_eq!(matmul::pick(&device, &square(120)).to_string(), winners[0].variant);
+
+    let path = std::fs::read_dir(&folder.0)
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .find(|f| f.to_string_lossy().contains("tuned_"));
+    let path = path.expect("the winners are on disk");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(&winners[0].variant, "block8x8")).unwrap();
+    let again = folder.device();
+    assert_eq!(matmul::pick(&again, &square(120)).algorithm, Algorithm::Block, "the file decides");
+    assert_eq!(matmul::pick(&again, &square(130)).algorithm, Algorithm::Block, "the same class");
+    again.forget_winners();
+    assert!(folder.device().winners().is_empty());
+}
