@@ -18,6 +18,12 @@ pub(crate) enum Failure {
     NotAModel { path: PathBuf, why: String },
     /// A file that a training cannot go on from.
     NotACheckpoint { path: PathBuf, why: String },
+    /// Arguments that make no sense together, or on this machine.
+    Usage(String),
+    /// Rows of a benchmark without a time: a wrong answer, or none.
+    Rows { wrong: usize, count: usize },
+    /// A comparison that found something slower.
+    Slower(usize),
     /// Ctrl-C, after everything was saved.
     Stopped,
 }
@@ -28,6 +34,7 @@ impl Failure {
         match self {
             Failure::Kiln(kiln::Error::Device(kiln::gpu::Error::NoAdapter { .. })) => ExitCode::from(3),
             Failure::Stopped => ExitCode::from(130),
+            Failure::Usage(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -47,6 +54,11 @@ impl fmt::Display for Failure {
             Failure::NotACheckpoint { path, why } => {
                 write!(f, "kiln: no training can go on from {}: {why}", path.display())
             }
+            Failure::Usage(why) => write!(f, "kiln: {why}"),
+            Failure::Rows { wrong, count } => {
+                write!(f, "kiln: {wrong} of {count} rows have no right answer and no time")
+            }
+            Failure::Slower(rows) => write!(f, "kiln: {rows} slower"),
             Failure::Stopped => write!(f, "Stopped."),
         }
     }

@@ -1,5 +1,6 @@
 //! The `kiln` program: what this machine can train on, training, and trained models at work.
 
+mod bench;
 mod curves;
 mod devices;
 mod digits;
@@ -34,6 +35,11 @@ enum Command {
     },
     /// Measure which variant of each kernel is fastest on this adapter, and use it from then on.
     Tune(tune::Args),
+    /// Measure how fast this adapter is, kernel by kernel and step by step.
+    Bench {
+        #[command(subcommand)]
+        command: bench::Command,
+    },
     /// Show what a saved model says to images that it has not learned from.
     Predict(predict::Args),
 }
@@ -56,6 +62,7 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Train { task: Task::Digits(args) } => train::run(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Bench { command } => bench::run(&command),
         Command::Predict(args) => predict::run(&args),
     };
     match done {

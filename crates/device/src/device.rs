@@ -256,6 +256,11 @@ impl Device {
         self.inner.fast.store(precision == Precision::Fast, Relaxed);
     }
 
+    /// The most bytes that buffers may have together; `u64::MAX` where only the driver knows.
+    pub fn budget(&self) -> u64 {
+        self.inner.budget
+    }
+
     /// The wgpu device, for programs that use it beside Kiln.
     pub fn raw(&self) -> &wgpu::Device {
         &self.inner.device

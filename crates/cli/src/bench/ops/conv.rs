@@ -1,0 +1,278 @@
+//! Convolutions and their gradients, on square images with windows that keep the size (stride 1, padding kernel / 2).
+
+use kiln::gpu::Caps;
+use kiln::gpu::kernels::conv::{self, Problem, Variant};
+use kiln::prelude::*;
+
+use crate::bench::data::Data;
+use crate::bench::op::{Case, Op, Work, any_size, dims, no_variants, wide};
+use crate::bench::subject::Subject;
+use crate::bench::twin::Twin;
+use crate::failure::{Failure, Result};
+
+const AXES: &[&str] = &["images", "c_in", "c_out", "side", "kernel"];
+const LADDER: &[&[usize]] =
+    &[&[8, 16, 32, 32, 3], &[16, 64, 64, 28, 3], &[64, 64, 128, 56, 3], &[128, 128, 256, 56, 3]];
+
+pub(crate) const OPS: &[Op] = &[
+    row("conv2d", "y = x * w", names, |d, c| make(d, c, Way::Forward)),
+    row("conv2d_dx", "dx, from dy and w", names, |d, c| make(d, c, Way::Input)),
+    row("conv2d_dw", "dw, from x and dy", names, |d, c| make(d, c, Way::Weight)),
+    Op {
+        name: "conv2d_1x1",
+        about: "y = x * w with a window of one element",
+        ladder: &[&[8, 64, 64, 16, 1], &[16, 128, 128, 28, 1], &[64, 256, 256, 56, 1]],
+        ..row("", "", names, |d, c| make(d, c, Way::Forward))
+    },
+    Op {
+        name: "conv2d_depthwise",
+        family: "conv",
+        about: "y = x * w, a window for each channel",
+        axes: &["images", "channels", "side", "kernel"],
+        ladder: &[&[8, 32, 32, 3], &[16, 128, 28, 3], &[64, 256, 56, 3]],
+        half: false,
+        work: |size| {
+            let [n, c, side, kernel] = wide(size);
+            let image = n * c * side * side;
+            let held = 2.0 * image + c * kernel * kernel;
+            Work { flops: 2.0 * image * kernel * kernel, moved: held, held, largest: image }
+        },
+        valid: odd_window,
+        variants: no_variants,
+        make: depthwise,
+    },
+];
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Forward,
+    Input,
+    Weight,
+}
+
+const fn row(
+    name: &'static str,
+    about: &'static str,
+    variants: fn(&Caps, &Case) -> Vec<String>,
+    make: fn(&Device, &Case) -> Result<Subject>,
+) -> Op {
+    Op { name, family: "conv", about, axes: AXES, ladder: LADDER, half: false, work, valid: odd_window, variants, make }
+}
+
+/// The window is the last axis, the side of the images the one before.
+fn odd_window(size: &[usize]) -> Option<&'static str> {
+    match size.last() {
+        Some(kernel) if kernel % 2 == 0 => Some("the window has a middle, so its kernel is odd"),
+        Some(kernel) if size.len() > 1 && *kernel > 2 * size[size.len() - 2] => {
+            Some("the window is larger than its image")
+        }
+        _ => any_size(size),
+    }
+}
+
+fn work(size: &[usize]) -> Work {
+    let [n, c_in, c_out, side, kernel] = wide(size);
+    let (x, y, w) = (n * c_in * side * side, n * c_out * side * side, c_in * c_out * kernel * kernel);
+    let held = x + y + w;
+    Work { flops: 2.0 * y * c_in * kernel * kernel, moved: held, held, largest: x.max(y).max(w) }
+}
+
+/// A convolution of that size, and its operands.
+#[derive(Clone, Copy)]
+struct Sizes {
+    n: usize,
+    c_in: usize,
+    c_out: usize,
+    side: usize,
+    kernel: usize,
+}
+
+impl Sizes {
+    fn of(case: &Case) -> Result<Self> {
+        let [n, c_in, c_out, side, kernel] = case.dims()?;
+        Ok(Self { n, c_in, c_out, side, kernel })
+    }
+
+    fn x(&self) -> [usize; 4] {
+        [self.n, self.c_in, self.side, self.side]
+    }
+
+    fn y(&self) -> [usize; 4] {
+        [self.n, self.c_out, self.side, self.side]
+    }
+
+    fn w(&self) -> [usize; 4] {
+        [self.c_out, self.c_in, self.kernel, self.kernel]
+    }
+
+    fn problem(&self) -> Problem {
+        let [n, c_in, c_out, side, kernel] = [self.n, self.c_in, self.c_out, self.side, self.kernel].map(|n| n as u32);
+        let flat = |n: u32| [1, n, n];
+        let padding = [0, kernel / 2, kernel / 2];
+        let (input, kernel) = (flat(side), flat(kernel));
+        Problem { n, c_in, c_out, groups: 1, input, output: input, kernel, stride: [1; 3], padding, dilation: [1; 3] }
+    }
+
+    /// How many products a result has.
+    fn chain(&self, way: Way) -> usize {
+        match way {
+            Way::Forward => self.c_in * self.kernel * self.kernel,
+            Way::Input => self.c_out * self.kernel * self.kernel,
+            Way::Weight => self.n * self.side * self.side,
+        }
+    }
+
+    /// The definition.
+    fn twin(self, way: Way, [x, w, dy]: [Data; 3]) -> Twin {
+        let Self { n, c_in, c_out, side, kernel } = self;
+        let pad = (kernel / 2) as isize;
+        // an element of an image, zero outside of it
+        let pixel = move |data: Data, channels: usize, at: [usize; 2], row: isize, col: isize| {
+            let inside = |v: isize| v >= 0 && (v as usize) < side;
+            let index = || ((at[0] * channels + at[1]) * side + row as usize) * side + col as usize;
+            if inside(row) && inside(col) { data.wide(index()) } else { 0.0 }
+        };
+        let weight =
+            move |co: usize, ci: usize, r: usize, s: usize| w.wide(((co * c_in + ci) * kernel + r) * kernel + s);
+        let taps = move || (0..kernel).flat_map(move |r| (0..kernel).map(move |s| (r, s)));
+        let cost = self.chain(way);
+        match way {
+            Way::Forward => Twin::each(n * c_out * side * side, cost, move |i| {
+                let (image, co, row, col) =
+                    (i / side / side / c_out, i / side / side % c_out, i / side % side, i % side);
+                let sum = |ci: usize| {
+                    let at =
+                        |(r, s): (usize, usize)| (row as isize + r as isize - pad, col as isize + s as isize - pad);
+                    taps()
+                        .map(|t| pixel(x, c_in, [image, ci], at(t).0, at(t).1) * weight(co, ci, t.0, t.1))
+                        .sum::<f64>()
+                };
+                (0..c_in).map(sum).sum()
+            }),
+            Way::Input => Twin::each(n * c_in * side * side, cost, move |i| {
+                let (image, ci, row, col) = (i / side / side / c_in, i / side / side % c_in, i / side % side, i % side);
+                let sum = |co: usize| {
+                    let at =
+                        |(r, s): (usize, usize)| (row as isize - r as isize + pad, col as isize - s as isize + pad);
+                    taps()
+                        .map(|t| pixel(dy, c_out, [image, co], at(t).0, at(t).1) * weight(co, ci, t.0, t.1))
+                        .sum::<f64>()
+                };
+                (0..c_out).map(sum).sum()
+            }),
+            Way::Weight => Twin::each(c_out * c_in * kernel * kernel, cost, move |i| {
+                let (co, ci) = (i / kernel / kernel / c_in, i / kernel / kernel % c_in);
+                let (r, s) = (i / kernel % kernel, i % kernel);
+                let products = (0..n * side * side).map(|p| {
+                    let (image, row, col) = (p / side / side, (p / side % side) as isize, (p % side) as isize);
+                    let dy = pixel(dy, c_out, [image, co], row, col);
+                    dy * pixel(x, c_in, [image, ci], row + r as isize - pad, col + s as isize - pad)
+                });
+                products.sum()
+            }),
+        }
+    }
+}
+
+/// As for products of matrices.
+fn tolerance(chain: usize) -> f64 {
+    1e-5 * (chain as f64 / 256.0).max(1.0)
+}
+
+/// The variants that this device can run, by name.
+fn variants(caps: &Caps) -> Vec<(String, Variant)> {
+    let subgroup = caps.subgroup.filter(|(least, most)| least == most && *least >= 8).map(|_| Variant::Subgroup);
+    let others = [Variant::Tile(32), Variant::Tile(64), Variant::Direct];
+    subgroup.into_iter().chain(others).map(|variant| (name(variant), variant)).collect()
+}
+
+fn name(variant: Variant) -> String {
+    match variant {
+        Variant::Subgroup => "subgroup".into(),
+        Variant::Tile(size) => format!("tile{size}"),
+        Variant::Direct => "direct".into(),
+    }
+}
+
+fn names(caps: &Caps, _: &Case) -> Vec<String> {
+    variants(caps).into_iter().map(|(name, _)| name).collect()
+}
+
+fn make(device: &Device, case: &Case, way: Way) -> Result<Subject> {
+    let sizes = Sizes::of(case)?;
+    let data = [1, 2, 3].map(|seed| Data::new(seed, case.dtype));
+    let judged = (sizes.twin(way, data), tolerance(sizes.chain(way)));
+    if let Some(wanted) = &case.variant {
+        return kernel(device, wanted, sizes, way, (data, judged));
+    }
+    let [x, w, dy] = [(data[0], sizes.x()), (data[1], sizes.w()), (data[2], sizes.y())];
+    let (x, w, dy) = (x.0.tensor(device, &x.1)?, w.0.tensor(device, &w.1)?, dy.0.tensor(device, &dy.1)?);
+    let conv = Conv { padding: vec![sizes.kernel / 2], ..Conv::default() };
+    let expression = move || {
+        let y = x.conv2d(&w, None, &conv);
+        match way {
+            Way::Forward => y,
+            Way::Input => gradient(&(y * &dy), &x),
+            Way::Weight => gradient(&(y * &dy), &w),
+        }
+    };
+    Ok(Subject::tensor(expression, judged.0, judged.1))
+}
+
+/// d Σ y / d x. A wrong one is found by the twin: the tensor itself has another shape or other numbers.
+pub(crate) fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
+    y.sum().grad(&[x]).ok().and_then(|mut list| list.pop()).unwrap_or_else(|| y.clone())
+}
+
+fn kernel(
+    device: &Device,
+    wanted: &str,
+    sizes: Sizes,
+    way: Way,
+    (data, judged): ([Data; 3], (Twin, f64)),
+) -> Result<Subject> {
+    let (caps, p) = (device.caps(), sizes.problem());
+    let found = variants(caps).into_iter().find(|(name, _)| name == wanted);
+    let (name, variant) = found.ok_or_else(|| Failure::Usage(format!("conv2d has no variant `{wanted}` here")))?;
+    let slices = if way == Way::Weight { conv::weight_grad_splits(caps, &p) } else { 1 };
+    let (launch, shape) = match way {
+        Way::Forward => (conv::forward_as(caps, &p, variant)?, sizes.y()),
+        Way::Input => (conv::input_grad_as(caps, &p, variant)?, sizes.x()),
+        Way::Weight => (conv::weight_grad_as(caps, &p, slices, variant)?, sizes.w()),
+    };
+    let elements: usize = shape.iter().product();
+    let upload = |data: Data, shape: [usize; 4]| -> Result<_> {
+        Ok(device.upload(&data.bytes(shape.iter().product())?, "operand")?)
+    };
+    let (x, w, dy) = (upload(data[0], sizes.x())?, upload(data[1], sizes.w())?, upload(data[2], sizes.y())?);
+    let out = device.zeroed(4 * elements as u64 * u64::from(slices), "out")?;
+    let bindings = [("x", &x), ("w", &w), ("dy", &dy), ("out", &out)];
+    let sum = move |partial: Vec<f32>| -> Vec<f32> {
+        let slice = |i: usize| partial.iter().skip(i).step_by(elements).sum();
+        if partial.len() == elements { partial } else { (0..elements).map(slice).collect() }
+    };
+    let name = if slices > 1 { format!("{name}, {slices} slices") } else { name };
+    Ok(Subject::kernel(device, &launch, &bindings, &out, sum, judged)?.named(name))
+}
+
+fn depthwise(device: &Device, case: &Case) -> Result<Subject> {
+    let [n, channels, side, kernel] = dims(&case.size).unwrap_or_default();
+    let (x, w) = (Data::new(1, case.dtype), Data::new(2, case.dtype));
+    let pad = (kernel / 2) as isize;
+    let twin = Twin::each(n * channels * side * side, kernel * kernel, move |i| {
+        let (plane, row, col) = (i / side / side, (i / side % side) as isize, (i % side) as isize);
+        let mut sum = 0.0;
+        for (r, s) in (0..kernel).flat_map(|r| (0..kernel).map(move |s| (r, s))) {
+            let (row, col) = (row + r as isize - pad, col + s as isize - pad);
+            if [row, col].iter().all(|&v| v >= 0 && (v as usize) < side) {
+                let pixel = x.wide((plane * side + row as usize) * side + col as usize);
+                sum += pixel * w.wide((plane % channels * kernel + r) * kernel + s);
+            }
+        }
+        sum
+    });
+    let (x, w) = (x.tensor(device, &[n, channels, side, side])?, w.tensor(device, &[channels, 1, kernel, kernel])?);
+    let conv = Conv { padding: vec![kernel / 2], groups: channels, ..Conv::default() };
+    Ok(Subject::tensor(move || x.conv2d(&w, None, &conv), twin, 1e-5))
+}
