@@ -7,6 +7,7 @@ mod digits;
 mod draw;
 mod failure;
 mod predict;
+mod profile;
 mod svg;
 mod train;
 mod tune;

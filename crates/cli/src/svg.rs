@@ -259,7 +259,8 @@ fn log_steps(low: f64, high: f64) -> Vec<f64> {
     all[from..=to].to_vec()
 }
 
-fn escape(text: &str) -> String {
+/// A text between tags or quotes.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

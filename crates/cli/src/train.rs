@@ -39,6 +39,10 @@ pub(crate) struct Args {
     /// Go on from the checkpoint of a stopped training, with its settings.
     #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["model", "epochs", "batch", "lr", "seed"])]
     resume: Option<PathBuf>,
+    /// Before training, shows where a step's time goes, and writes a trace for ui.perfetto.dev to FILE
+    /// [default FILE: trace.json in the folder of --out].
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    profile: Option<Option<PathBuf>>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -61,6 +65,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
 
     say(format_args!("{}\n", training.headline(&device, train.len(), test.len())));
+    if let Some(file) = &args.profile {
+        let file = file.clone().unwrap_or_else(|| args.out.join("trace.json"));
+        crate::profile::run(&device, &training.settings, &train, &file)?;
+    }
     say(ink.faint(HEAD));
     let stop = stop_on_ctrl_c();
     let started = Instant::now();
@@ -211,6 +219,15 @@ impl Training {
         watched.fit(model, &mut self.optimizer, train, Some(test), |(x, y)| {
             Outcome::classification(&model.forward(x), y)
         })?;
+        Ok(())
+    }
+
+    /// One more epoch with nothing around it: what a profile is taken of.
+    pub(crate) fn epoch(&mut self, train: &TensorDataset) -> Result<()> {
+        let Settings { batch, seed, .. } = self.settings;
+        let model = &self.model;
+        let trainer = Trainer::new(1).batch(batch).seed(seed);
+        trainer.fit(model, &mut self.optimizer, train, None, |(x, y)| Outcome::classification(&model.forward(x), y))?;
         Ok(())
     }
 

@@ -164,6 +164,7 @@ impl Device {
         if bytes.is_empty() {
             return Ok(());
         }
+        let _span = self.span("upload");
         self.scoped("write", || {
             let whole = bytes.len() & !3;
             if whole > 0 {

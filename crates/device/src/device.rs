@@ -226,6 +226,7 @@ impl Device {
         };
         let device = Device { inner: Arc::new(inner) };
         device.profile(options.trace.is_some());
+        device.profile_host(options.trace.is_some());
         device
     }
 
@@ -293,6 +294,7 @@ impl Device {
     /// [`Error::Lost`].
     pub fn wait(&self) -> Result<()> {
         self.check()?;
+        let _span = self.span("wait");
         let polled = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
         self.check()?;
         polled.map(|_| ()).map_err(|error| Error::Lost(error.to_string()))
@@ -336,6 +338,7 @@ impl Device {
     }
 
     pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
+        let _span = self.span("submit");
         add(&self.inner.tally.submissions, 1);
         self.inner.unsubmitted.store(0, Relaxed);
         self.inner.queue.submit([encoder.finish()])

@@ -1,5 +1,6 @@
 //! Timing: when profiling is on, every dispatch has a pass of its own with a timestamp at both ends. Where the device
-//! has no timestamps, every dispatch is waited for instead, and the host's clock is read.
+//! has no timestamps, every dispatch is waited for instead, and the host's clock is read. What the host does meanwhile
+//! is recorded as spans, by a switch of its own: timing dispatches makes encoding slower, spans do not.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -32,6 +33,17 @@ pub struct Event {
     pub duration: f64,
 }
 
+/// Something that the host did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostEvent {
+    /// What it was.
+    pub name: &'static str,
+    /// When it began, in ns since the first of a profile.
+    pub start: f64,
+    /// How long it took, in ns, other spans within it included.
+    pub duration: f64,
+}
+
 /// What a profile was measured with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Clock {
@@ -49,7 +61,12 @@ pub struct Profile {
     pub clock: Clock,
     /// The dispatches in the order of submission.
     pub events: Vec<Event>,
-    /// Dispatches past the number that is kept.
+    /// What the host did, in the order in which it ended.
+    pub host: Vec<HostEvent>,
+    /// What to add to a dispatch's start to have it on the clock of the host's events: the least with which no dispatch
+    /// begins before it was submitted.
+    pub offset: f64,
+    /// Dispatches and spans past the number that is kept.
     pub dropped: u64,
 }
 
@@ -59,27 +76,53 @@ impl Profile {
         self.events.iter().map(|event| event.duration).sum()
     }
 
-    /// A table for people: one line a label with count, total, mean and share, the longest first.
-    pub fn table(&self) -> String {
+    /// Dispatches by label: count and ns, the longest first.
+    pub fn by_label(&self) -> Vec<(&str, u64, f64)> {
         let mut rows: HashMap<&str, (u64, f64)> = HashMap::new();
         for event in &self.events {
             let row = rows.entry(&event.label).or_default();
             *row = (row.0 + 1, row.1 + event.duration);
         }
-        let mut rows: Vec<(&str, (u64, f64))> = rows.into_iter().collect();
-        rows.sort_by(|a, b| b.1.1.total_cmp(&a.1.1).then(a.0.cmp(b.0)));
-        let width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0).clamp(6, 60);
+        let mut rows: Vec<_> = rows.into_iter().map(|(label, (count, ns))| (label, count, ns)).collect();
+        rows.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(b.0)));
+        rows
+    }
+
+    /// A table for people: one line a label with count, total, mean and share, the longest first.
+    pub fn table(&self) -> String {
+        let rows = self.by_label();
+        let width = rows.iter().map(|(label, ..)| label.chars().count()).max().unwrap_or(0).clamp(6, 60);
         let total = self.total().max(f64::MIN_POSITIVE);
         let clock = if self.clock == Clock::Host { " (host clock)" } else { "" };
         let mut out = format!(
             "{:width$}  {:>7}  {:>10}  {:>9}  {:>6}{clock}\n",
             "kernel", "count", "total ms", "mean µs", "share"
         );
-        for (label, (count, ns)) in rows {
+        for (label, count, ns) in rows {
             let (ms, mean, share) = (ns / 1e6, ns / 1e3 / count as f64, 100.0 * ns / total);
             let _ = writeln!(out, "{label:width$}  {count:>7}  {ms:>10.3}  {mean:>9.2}  {share:>5.1}%");
         }
         out
+    }
+
+    /// What the host did, by name: count and ns, without other spans within. The longest first.
+    pub fn host_times(&self) -> Vec<(&'static str, u64, f64)> {
+        let mut order: Vec<&HostEvent> = self.host.iter().collect();
+        order.sort_by(|a, b| a.start.total_cmp(&b.start).then(b.duration.total_cmp(&a.duration)));
+        let mut times: HashMap<&'static str, (u64, f64)> = HashMap::new();
+        let mut open: Vec<&HostEvent> = Vec::new();
+        for event in order {
+            open.retain(|outer| outer.start + outer.duration > event.start);
+            if let Some(outer) = open.last() {
+                times.entry(outer.name).or_default().1 -= event.duration;
+            }
+            let time = times.entry(event.name).or_default();
+            *time = (time.0 + 1, time.1 + event.duration);
+            open.push(event);
+        }
+        let mut rows: Vec<_> = times.into_iter().map(|(name, (count, ns))| (name, count, ns)).collect();
+        rows.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(b.0)));
+        rows
     }
 
     /// Writes a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open.
@@ -88,16 +131,31 @@ impl Profile {
     /// Those of the file system.
     pub fn write_trace(&self, path: impl AsRef<Path>) -> std::io::Result<()> {
         let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        let origin = self.events.iter().map(|event| event.start).fold(f64::INFINITY, f64::min);
+        let dispatches = self.events.iter().map(|event| event.start + self.offset);
+        let origin = dispatches.chain(self.host.iter().map(|event| event.start)).fold(f64::INFINITY, f64::min);
         writeln!(file, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
         write!(file, r#"{{"name":"process_name","ph":"M","pid":1,"tid":1,"args":{{"name":"kiln"}}}}"#)?;
+        for (tid, name) in [(1, "device"), (2, "host")] {
+            write!(
+                file,
+                ",\n{{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":{tid},\"args\":{{\"name\":\"{name}\"}}}}"
+            )?;
+        }
         for event in &self.events {
             let (name, kernel) = (escape(&event.label), escape(&event.kernel));
-            let (ts, dur, [x, y, z]) = ((event.start - origin) / 1e3, event.duration / 1e3, event.groups);
+            let ts = (event.start + self.offset - origin) / 1e3;
+            let (dur, [x, y, z]) = (event.duration / 1e3, event.groups);
             write!(
                 file,
                 ",\n{{\"name\":\"{name}\",\"cat\":\"kernel\",\"ph\":\"X\",\"ts\":{ts:.3},\"dur\":{dur:.3},\"pid\":1,\"tid\":1,\
                  \"args\":{{\"kernel\":\"{kernel}\",\"groups\":\"{x} {y} {z}\"}}}}"
+            )?;
+        }
+        for event in &self.host {
+            let (name, ts, dur) = (event.name, (event.start - origin) / 1e3, event.duration / 1e3);
+            write!(
+                file,
+                ",\n{{\"name\":\"{name}\",\"cat\":\"host\",\"ph\":\"X\",\"ts\":{ts:.3},\"dur\":{dur:.3},\"pid\":1,\"tid\":2}}"
             )?;
         }
         writeln!(file, "\n]}}")?;
@@ -126,13 +184,16 @@ pub(crate) type Timed = (Arc<str>, Arc<str>, [u32; 3]);
 struct Batch {
     staging: wgpu::Buffer,
     steps: Vec<Timed>,
+    /// Just before it was submitted, in ns of the host's clock.
+    submitted: f64,
 }
 
 /// What is being profiled.
 #[derive(Debug, Default)]
 pub(crate) struct Profiler {
     on: AtomicBool,
-    /// When the first dispatch was timed by the host.
+    spans: AtomicBool,
+    /// The host's zero.
     origin: OnceLock<Instant>,
     state: Mutex<(Vec<Batch>, Profile)>,
 }
@@ -143,6 +204,7 @@ pub(crate) struct Queries {
     resolved: wgpu::Buffer,
     staging: wgpu::Buffer,
     bytes: u64,
+    made: Instant,
 }
 
 impl Queries {
@@ -159,6 +221,7 @@ impl Queries {
             resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
             staging: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
             bytes,
+            made: Instant::now(),
         }
     }
 
@@ -185,8 +248,9 @@ impl Profiler {
 
     /// Remembers a submission whose timestamps will arrive.
     pub(crate) fn push(&self, device: &wgpu::Device, period: f32, queries: Queries, steps: Vec<Timed>) {
+        let submitted = self.ns(queries.made);
         let mut state = lock(&self.state);
-        state.0.push(Batch { staging: queries.staging, steps });
+        state.0.push(Batch { staging: queries.staging, steps, submitted });
         if state.0.len() >= BATCHES {
             collect(device, period, &mut state);
         }
@@ -196,8 +260,14 @@ impl Profiler {
     pub(crate) fn push_host(&self, step: Timed, start: Instant) {
         let mut state = lock(&self.state);
         state.1.clock = Clock::Host;
-        let start_ns = start.duration_since(*self.origin.get_or_init(|| start)).as_nanos() as f64;
-        keep(&mut state.1, step, start_ns, start.elapsed().as_nanos() as f64);
+        keep(&mut state.1, step, self.ns(start), start.elapsed().as_nanos() as f64);
+    }
+
+    /// A moment on the host's clock.
+    fn ns(&self, moment: Instant) -> f64 {
+        let origin = *self.origin.get_or_init(|| moment);
+        // The origin may be a later moment of another thread.
+        moment.saturating_duration_since(origin).as_nanos() as f64
     }
 
     /// Waits for all timestamps and gives out what was collected.
@@ -220,7 +290,7 @@ fn keep(profile: &mut Profile, (label, kernel, groups): Timed, start: f64, durat
 
 /// Reads the timestamps of all batches. A batch that cannot be read (a lost device) is left out.
 fn collect(device: &wgpu::Device, period: f32, (batches, profile): &mut (Vec<Batch>, Profile)) {
-    for Batch { staging, steps } in batches.drain(..) {
+    for Batch { staging, steps, submitted } in batches.drain(..) {
         let (sender, mapped) = mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
         let _ = device.poll(wgpu::PollType::wait_indefinitely());
@@ -236,6 +306,10 @@ fn collect(device: &wgpu::Device, period: f32, (batches, profile): &mut (Vec<Bat
         for (i, step) in steps.into_iter().enumerate() {
             let (start, end) = (tick(2 * i), tick(2 * i + 1));
             let ns = |ticks: u64| ticks as f64 * f64::from(period);
+            if i == 0 {
+                let least = submitted - ns(start);
+                profile.offset = if profile.events.is_empty() { least } else { profile.offset.max(least) };
+            }
             keep(profile, step, ns(start), ns(end.saturating_sub(start)));
         }
     }
@@ -247,8 +321,59 @@ impl Device {
         self.inner.profiler.on.store(on, Relaxed);
     }
 
+    /// Turns the recording of what the host does on or off: differentiating, finding the plan, encoding, submitting,
+    /// waiting. It costs some 100 ns a span while it is on, and one look at a flag while it is off.
+    pub fn profile_host(&self, on: bool) {
+        self.inner.profiler.spans.store(on, Relaxed);
+    }
+
+    /// Records what the host does until the span is dropped, if that is asked for.
+    pub fn span(&self, name: &'static str) -> Option<Span> {
+        let on = self.inner.profiler.spans.load(Relaxed);
+        on.then(|| Span { device: self.clone(), name, start: Instant::now() })
+    }
+
     /// What was timed since profiling was turned on or a profile was taken. Waits for the device.
     pub fn take_profile(&self) -> Profile {
         self.inner.profiler.take(&self.inner.device, self.inner.queue.get_timestamp_period())
+    }
+}
+
+/// Something that the host is doing, recorded when it is dropped.
+#[derive(Debug)]
+pub struct Span {
+    device: Device,
+    name: &'static str,
+    start: Instant,
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        let profiler = &self.device.inner.profiler;
+        let (start, duration) = (profiler.ns(self.start), self.start.elapsed().as_nanos() as f64);
+        let profile = &mut lock(&profiler.state).1;
+        if profile.host.len() < EVENTS {
+            profile.host.push(HostEvent { name: self.name, start, duration });
+        } else {
+            profile.dropped += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HostEvent, Profile};
+
+    #[test]
+    fn a_span_within_another_counts_once() {
+        let event = |name, start, duration| HostEvent { name, start, duration };
+        let host = vec![
+            event("inner", 2.0, 3.0),
+            event("inner", 6.0, 1.0),
+            event("outer", 0.0, 10.0),
+            event("outer", 20.0, 5.0),
+        ];
+        let profile = Profile { host, ..Profile::default() };
+        assert_eq!(profile.host_times(), [("outer", 2, 11.0), ("inner", 2, 4.0)]);
     }
 }

@@ -73,6 +73,7 @@ impl Pending {
     /// # Errors
     /// [`Error::Lost`] if the device went away.
     pub fn wait(mut self) -> Result<Vec<Vec<u8>>> {
+        let _span = self.device.span("wait");
         if let Some(flight) = &self.flight {
             let submission_index = Some(flight.submission.clone());
             let wait = wgpu::PollType::Wait { submission_index, timeout: None };

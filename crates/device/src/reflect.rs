@@ -39,7 +39,7 @@ pub(crate) fn reflect(name: &str, code: &str, caps: &Caps) -> Result<Interface> 
 }
 
 /// What naga may accept on this device.
-fn capabilities(caps: &Caps) -> Capabilities {
+pub(crate) fn capabilities(caps: &Caps) -> Capabilities {
     let mut out = Capabilities::empty();
     out.set(Capabilities::IMMEDIATES, caps.max_immediates > 0);
     out.set(Capabilities::SHADER_FLOAT16, caps.f16);
@@ -94,7 +94,7 @@ fn params_size(module: &Module, ty: naga::Handle<naga::Type>) -> Option<usize> {
 }
 
 /// Features that the types and directives ask for, named as people know them.
-fn check_features(name: &str, module: &Module, caps: &Caps) -> Result<()> {
+pub(crate) fn check_features(name: &str, module: &Module, caps: &Caps) -> Result<()> {
     let lacks = |feature| Err(Error::Feature { kernel: name.to_string(), feature });
     for (_, ty) in module.types.iter() {
         match ty.inner {

@@ -206,6 +206,7 @@ impl Backward {
     }
 
     fn run(loss: &Tensor, gradient: Tensor, follow: impl Fn(&Tensor) -> bool) -> Result<Self> {
+        let _span = loss.device().span("differentiate");
         let mut walk = Self { of: HashMap::new(), leaves: Vec::new() };
         walk.of.insert(loss.id(), gradient);
         for node in Self::order(loss, &follow) {
@@ -224,6 +225,7 @@ impl Backward {
 
     /// As [`Backward::run`] along the paths that lead to `targets`, whose gradients are kept.
     fn towards(loss: &Tensor, targets: &HashSet<usize>, partial: bool) -> Result<HashMap<usize, Tensor>> {
+        let _span = loss.device().span("differentiate");
         let all = Self::order(loss, |t| t.dtype().is_float());
         let mut leads: HashSet<usize> = HashSet::new();
         for node in all.iter().rev() {

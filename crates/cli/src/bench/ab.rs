@@ -67,7 +67,8 @@ impl Args {
 /// A device with a setting.
 fn device_with(set: Option<&str>) -> Result<Device> {
     let Some(set) = set else { return Ok(Device::open()?) };
-    let wrong = || Failure::Usage(format!("--set {set}: it takes fusion, checks, immediates or subgroups, =on or =off"));
+    let wrong =
+        || Failure::Usage(format!("--set {set}: it takes fusion, checks, immediates or subgroups, =on or =off"));
     let (name, value) = set.split_once('=').ok_or_else(wrong)?;
     let on = match value {
         "on" => true,
@@ -93,7 +94,10 @@ fn device_with(set: Option<&str>) -> Result<Device> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let ops = Op::named(std::slice::from_ref(&args.op))?;
     let [op] = ops[..] else {
-        return Err(Failure::Usage(format!("ab measures one op, and `{}` is a family; see `kiln bench list`", args.op)));
+        return Err(Failure::Usage(format!(
+            "ab measures one op, and `{}` is a family; see `kiln bench list`",
+            args.op
+        )));
     };
     let size = args.size.as_ref().map(|text| op.size(text)).transpose()?;
     let sides = args.sides()?;
@@ -147,6 +151,10 @@ fn verdict(args: &Args, a: &mut Side, b: &mut Side) -> Result<()> {
     }
     let verdict = Verdict::of(&first, &second, 1.0);
     let clock = if gpu { "gpu" } else { "wall" };
-    say(format_args!("B is {}: {:.3} of A's {clock} time, {rounds} rounds in turn", verdict.name(ink), second.median / first.median));
+    say(format_args!(
+        "B is {}: {:.3} of A's {clock} time, {rounds} rounds in turn",
+        verdict.name(ink),
+        second.median / first.median
+    ));
     Ok(())
 }

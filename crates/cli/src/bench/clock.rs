@@ -123,9 +123,9 @@ fn gpu_times(device: &Device, run: &mut dyn FnMut() -> Result<()>, seconds: f64)
 }
 
 /// Timestamps of some drivers are wrong by orders of magnitude. Dispatches cannot take much longer than the runs they
-/// are part of, and a long run is mostly dispatches.
+/// are part of, and a long run is mostly dispatches. The bounds leave room for a machine that does other things too.
 fn believable(gpu: &Spread, wall: &Spread) -> bool {
-    gpu.median > 0.0 && gpu.p20 < 1.5 * wall.p80 + 0.1 && (wall.median < 20.0 || gpu.p80 > 0.1 * wall.p20)
+    gpu.median > 0.0 && gpu.p20 < 4.0 * wall.p80 + 0.1 && (wall.median < 20.0 || gpu.p80 > 0.1 * wall.p20)
 }
 
 /// Measures two subjects in turn, A B A B, so that whatever else happens on the machine happens to both.

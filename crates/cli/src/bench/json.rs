@@ -33,9 +33,9 @@ impl Object {
     pub(crate) fn number(&mut self, name: &str, value: f64) -> &mut Self {
         let out = self.name(name);
         if value.is_finite() {
-            drop(write!(out, "{value}"))
+            let _ = write!(out, "{value}");
         } else {
-            out.push_str("null")
+            out.push_str("null");
         }
         self
     }

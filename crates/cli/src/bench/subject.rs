@@ -1,6 +1,6 @@
 //! What is measured: something that can be run again and again, and that knows whether its answer is right.
 
-use kiln::gpu::{Buffer, Launch, Program, Slice, Step};
+use kiln::gpu::{Buffer, Program, Slice, Step};
 use kiln::prelude::*;
 
 use super::twin::Twin;
@@ -33,21 +33,19 @@ impl Subject {
         }
     }
 
-    /// One kernel alone. `answer` turns the buffer's numbers into the result that the twin knows.
-    pub(crate) fn kernel(
+    /// Kernels alone. `answer` turns the buffer's numbers into the result that the twin knows.
+    pub(crate) fn kernels(
         device: &Device,
-        launch: &Launch,
-        bindings: &[(&'static str, &Buffer)],
+        steps: Vec<Step>,
         out: &Buffer,
         answer: impl Fn(Vec<f32>) -> Vec<f32> + 'static,
         judged: (Twin, f64),
     ) -> Result<Self> {
-        let step = Step::new(device, launch, bindings)?;
-        let once = step.clone();
-        let mut program = Program::new(device, vec![step])?;
+        let once = steps.clone();
+        let mut program = Program::new(device, steps)?;
         let (gpu, out, (twin, tolerance)) = (device.gpu().clone(), out.clone(), judged);
         let verify = move || {
-            gpu.run(vec![once.clone()])?;
+            gpu.run(once.clone())?;
             let bytes = gpu.read(&[Slice::from(&out)])?.swap_remove(0);
             let numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             Ok(twin.error(&answer(numbers)))

@@ -169,7 +169,7 @@ pub trait Optimizer {
 pub fn take_step(optimizer: &mut (impl Optimizer + ?Sized), from: StepInput<'_>, also: &[&Tensor]) -> Result<()> {
     let gradients = from.gradients(optimizer)?;
     let guards: Vec<&Tensor> = gradients.guards().iter().collect();
-    crate::step(&guards, optimizer.update(&gradients), also)
+    crate::step(&guards, updates(optimizer, &gradients), also)
 }
 
 impl StepInput<'_> {
@@ -180,6 +180,12 @@ impl StepInput<'_> {
             StepInput::Gradients(gradients) => Ok(Cow::Borrowed(gradients)),
         }
     }
+}
+
+/// The new values, as a part of a profile of their own.
+fn updates(optimizer: &(impl Optimizer + ?Sized), gradients: &Gradients) -> Updates {
+    let _span = gradients.loss().device().span("update expressions");
+    optimizer.update(gradients)
 }
 
 /// States as a module, whose walk they then share.

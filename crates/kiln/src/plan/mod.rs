@@ -292,6 +292,7 @@ impl Executor {
     }
 
     fn run(&mut self, roots: &[Tensor], cells: Vec<Arc<Cell>>, guards: &[Tensor]) -> Result<(Graph, [u64; 2])> {
+        let span = self.gpu.span("walk and key");
         let (mut graph, pendings) = self.collect(roots, cells, guards)?;
         let edges = count_edges(&graph, roots, &pendings, guards);
         if !graph.writes.is_empty() {
@@ -302,6 +303,7 @@ impl Executor {
             }
         }
         let key = graph.key(self.options());
+        drop(span);
         if !self.plans.contains_key(&key) {
             let plan = match self.build(&graph) {
                 Err(Error::Device(kiln_device::Error::Budget { .. } | kiln_device::Error::OutOfMemory { .. })) => {
@@ -330,6 +332,7 @@ impl Executor {
 
     /// Lowers a graph, compiles its kernels, places its buffers.
     fn build(&mut self, graph: &Graph) -> Result<Plan> {
+        let _span = self.gpu.span("plan");
         let lowering = lower(graph, &self.gpu, self.fusion)?;
         let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
         let kernels = self.gpu.kernels(&sources)?;
@@ -416,6 +419,7 @@ impl Executor {
 
     /// Runs a plan on the leaves, numbers and cells of `graph`, and hands out the results.
     fn replay(&mut self, key: [u64; 2], graph: &Graph, edges: &[usize]) -> Result<()> {
+        let _span = self.gpu.span("encode");
         self.clock += 1;
         let Some(plan) = self.plans.get_mut(&key) else { unreachable!("the plan was found or made") };
         (plan.used, plan.runs) = (self.clock, plan.runs + 1);

@@ -1,7 +1,7 @@
 //! Convolutions and their gradients, on square images with windows that keep the size (stride 1, padding kernel / 2).
 
-use kiln::gpu::Caps;
 use kiln::gpu::kernels::conv::{self, Problem, Variant};
+use kiln::gpu::{Caps, Step};
 use kiln::prelude::*;
 
 use crate::bench::data::Data;
@@ -253,7 +253,8 @@ fn kernel(
         if partial.len() == elements { partial } else { (0..elements).map(slice).collect() }
     };
     let name = if slices > 1 { format!("{name}, {slices} slices") } else { name };
-    Ok(Subject::kernel(device, &launch, &bindings, &out, sum, judged)?.named(name))
+    let steps = vec![Step::new(device, &launch, &bindings)?];
+    Ok(Subject::kernels(device, steps, &out, sum, judged)?.named(name))
 }
 
 fn depthwise(device: &Device, case: &Case) -> Result<Subject> {

@@ -2,7 +2,7 @@
 //! its kernel alone.
 
 use kiln::gpu::Caps;
-use kiln::gpu::kernels::matmul::{self, Elem, Problem, Strides, Variant};
+use kiln::gpu::kernels::matmul::{self, Elem, Problem, Strides};
 use kiln::prelude::*;
 
 use crate::bench::data::Data;
@@ -27,7 +27,7 @@ const fn row(
     make: fn(&Device, &Case) -> Result<Subject>,
 ) -> Op {
     let axes = &["m", "n", "k"];
-    Op { name, family: "matmul", about, axes, ladder, half: true, work, valid: any_size, variants, make }
+    Op { name, family: "product", about, axes, ladder, half: true, work, valid: any_size, variants, make }
 }
 
 pub(crate) const OPS: &[Op] = &[
@@ -82,7 +82,7 @@ pub(crate) const OPS: &[Op] = &[
     ),
     Op {
         name: "matmul_batched",
-        family: "matmul",
+        family: "product",
         about: "a [batch, m, k] · b [batch, k, n]",
         axes: &["batch", "m", "n", "k"],
         ladder: &[&[8, 128, 128, 64], &[32, 256, 256, 64], &[96, 512, 512, 64]],
@@ -138,33 +138,9 @@ fn problem(case: &Case, stored: Stored) -> Option<Problem> {
     Some(Problem { a_elem: elem, b_elem: elem, ..p })
 }
 
-/// The variants that can do this product on this device, by name.
-fn variants(caps: &Caps, p: &Problem) -> Vec<(String, Variant)> {
-    let all =
-        [Variant::Subgroup, Variant::Block, Variant::Tile(32), Variant::Tile(64), Variant::Tile(128), Variant::Thin];
-    let usable = |variant: &Variant| {
-        let runs = match variant {
-            Variant::Subgroup => caps.subgroup.is_some_and(|(least, most)| least == most && least >= 8),
-            Variant::Tile(128) => caps.max_invocations >= 256,
-            _ => true,
-        };
-        runs && matmul::launch_as(caps, p, *variant).is_ok()
-    };
-    all.into_iter().filter(usable).map(|variant| (name(variant), variant)).collect()
-}
-
-fn name(variant: Variant) -> String {
-    match variant {
-        Variant::Subgroup => "subgroup".into(),
-        Variant::Block => "block".into(),
-        Variant::Tile(size) => format!("tile{size}"),
-        Variant::Thin => "thin".into(),
-    }
-}
-
 fn names(caps: &Caps, case: &Case, stored: Stored) -> Vec<String> {
     let Some(p) = problem(case, stored) else { return Vec::new() };
-    variants(caps, &p).into_iter().map(|(name, _)| name).collect()
+    matmul::variants(caps, &p).iter().map(ToString::to_string).collect()
 }
 
 fn make(device: &Device, case: &Case, stored: Stored) -> Result<Subject> {
@@ -176,14 +152,14 @@ fn make(device: &Device, case: &Case, stored: Stored) -> Result<Subject> {
     let judged = (twin(size, stored, operands), tolerance(k, case.dtype));
     let caps = device.caps();
     if let Some(wanted) = &case.variant {
-        let found = variants(caps, &p).into_iter().find(|(name, _)| name == wanted);
-        let (name, variant) = found.ok_or_else(|| Failure::Usage(format!("matmul has no variant `{wanted}` here")))?;
-        let launch = matmul::launch_as(caps, &p, variant)?;
+        let found = matmul::variants(caps, &p).into_iter().find(|variant| variant.to_string() == *wanted);
+        let variant = found.ok_or_else(|| Failure::Usage(format!("matmul has no variant `{wanted}` here")))?;
         let [a, b] = [(operands[0], batch * m * k), (operands[1], batch * k * n)];
         let (a, b) = (device.upload(&a.0.bytes(a.1)?, "a")?, device.upload(&b.0.bytes(b.1)?, "b")?);
         let out = device.zeroed(4 * (batch * m * n) as u64, "out")?;
         let bindings = [("a", &a), ("b", &b), ("out", &out)];
-        return Ok(Subject::kernel(device, &launch, &bindings, &out, |v| v, judged)?.named(name));
+        let steps = matmul::stages(caps, &p, &variant)?.steps(device, &bindings)?;
+        return Ok(Subject::kernels(device, steps, &out, |v| v, judged)?.named(wanted));
     }
     let shape = |transposed: bool, rows: usize, cols: usize| {
         if transposed { [batch, cols, rows] } else { [batch, rows, cols] }
@@ -195,6 +171,6 @@ fn make(device: &Device, case: &Case, stored: Stored) -> Result<Subject> {
         if transposed { x.mt() } else { x }
     };
     let product = move || view(&a, stored[0]).matmul(&view(&b, stored[1]));
-    let chosen = format!("auto ({})", name(matmul::variant(caps, &p)));
+    let chosen = format!("auto ({})", matmul::choose(caps, &p));
     Ok(Subject::tensor(product, judged.0, judged.1).named(chosen))
 }

@@ -36,7 +36,11 @@ pub(crate) const OPS: &[Op] = &[
     Op {
         axes: &["batch", "side", "width"],
         ladder: &[&[4, 16, 16], &[16, 32, 32], &[64, 32, 64], &[256, 32, 64]],
-        valid: |size| size.get(1).is_some_and(|side| side % 8 != 0).then_some("the side is a multiple of 8"),
+        valid: |size| match size {
+            [_, side, _] if side % 8 != 0 => Some("the side is a multiple of 8"),
+            [1, 8, _] => Some("batch norm needs more than one value of each channel"),
+            _ => None,
+        },
         ..row("train_resnet18", "ResNet-18 for small images (3×3 stem), Adam", resnet_work, |device, case| {
             let [batch, side, width] = case.dims()?;
             subject(device, None, move |device| resnet(device, [batch, side, width]))
