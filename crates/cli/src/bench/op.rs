@@ -105,7 +105,7 @@ impl Op {
             let (least, _) = peaks.least(work.flops, 4.0 * work.moved, DType::F32, 0);
             2.0 * least <= ms && 4.0 * work.largest <= caps.max_binding as f64
         };
-        let fits = self.ladder.iter().filter(affordable).next_back().or(self.ladder.first());
+        let fits = self.ladder.iter().rfind(affordable).or(self.ladder.first());
         fits.map_or_else(Vec::new, |size| size.to_vec())
     }
 

@@ -209,7 +209,7 @@ fn contents(entry: &Entry, binds: &[Bind], device: &Device) -> Result<Vec<Vec<u8
                 bind.scalar, bind.count
             )));
         }
-        if let Some(stride) = resource.stride.filter(|stride| *least <= *stride && has % stride != 0) {
+        if let Some(stride) = resource.stride.filter(|stride| *least <= *stride && !has.is_multiple_of(*stride)) {
             return Err(usage(format!(
                 "`{name}` is {ty}: its elements have {stride} bytes, and {has} bytes are no whole number of them"
             )));
