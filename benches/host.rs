@@ -38,10 +38,10 @@ impl Block {
         let [batch, length, width] = x.dims()?;
         let shape = [batch as i64, length as i64, heads as i64, (width / heads) as i64];
         let qkv = self.qkv.forward(&self.ln1.forward(x));
-        let part = |i: i64| qkv.narrow(-1, i * width as i64, width).reshape(&shape).permute(&[0, 2, 1, 3]);
+        let part = |i: i64| qkv.narrow(-1, i * width as i64, width).reshape(shape).permute([0, 2, 1, 3]);
         let scores = part(0).matmul(&part(1).transpose(-2, -1)) * (1.0 / (width as f32 / heads as f32).sqrt());
-        let y = (scores + mask).softmax(-1).matmul(&part(2)).permute(&[0, 2, 1, 3]);
-        let x = x + self.out.forward(&y.reshape(&[batch as i64, length as i64, width as i64]));
+        let y = (scores + mask).softmax(-1).matmul(&part(2)).permute([0, 2, 1, 3]);
+        let x = x + self.out.forward(&y.reshape([batch as i64, length as i64, width as i64]));
         Ok(&x + self.down.forward(&self.up.forward(&self.ln2.forward(&x)).gelu_tanh()))
     }
 }
@@ -95,7 +95,7 @@ fn main() -> Result<()> {
     if wanted("mlp") {
         let model = Mlp(Linear::new(16, 16, init), Linear::new(16, 16, init), Linear::new(16, 4, init));
         let mut adam = Adam::new(&model, 1e-3);
-        let (x, y) = (Tensor::ones(&device, &[4, 16]), Tensor::new(&device, [0, 1, 2, 3]));
+        let (x, y) = (Tensor::ones(&device, [4, 16]), Tensor::new(&device, [0, 1, 2, 3]));
         let loss = |x: &Tensor| {
             let h = model.1.forward(&model.0.forward(x).relu()).relu();
             cross_entropy(&model.2.forward(&h), &y)
@@ -113,7 +113,7 @@ fn main() -> Result<()> {
             norm: LayerNorm::new([width], init),
             head: Linear::new(width, 16, init),
         };
-        let mask = Tensor::full(&device, &[length, length], -1e9).triu(1);
+        let mask = Tensor::full(&device, [length, length], -1e9).triu(1);
         mask.eval()?;
         let ids = Tensor::new(&device, [[0, 1, 2, 3], [4, 5, 6, 7]]);
         let places = Tensor::new(&device, [0, 1, 2, 3]);
@@ -124,7 +124,7 @@ fn main() -> Result<()> {
                 x = block.forward(&x, 2, &mask)?;
             }
             let logits = model.head.forward(&model.norm.forward(&x));
-            Ok::<_, Error>(cross_entropy(&logits.reshape(&[-1, 16]), &ids.reshape(&[-1])))
+            Ok::<_, Error>(cross_entropy(&logits.reshape([-1, 16]), &ids.reshape([-1])))
         };
         time(&device, "gpt, expressions only", || loss(&ids).map(|_| ()))?;
         time(&device, "gpt, and backward", || loss(&ids)?.backward().map(|_| ()))?;

@@ -7,7 +7,7 @@ use crate::{DType, Device, Shape, Tensor};
 use kiln_device::{Buffer, Slice};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// What stays the same about a cell.
 pub(crate) struct CellInfo {
@@ -64,7 +64,7 @@ pub(crate) struct Content {
 pub(crate) struct Pending {
     pub(crate) value: Tensor,
     /// Nodes that it was made with: an evaluation that needs one of them carries the replacement out too.
-    pub(crate) anchors: Vec<usize>,
+    pub(crate) anchors: Vec<Weak<Node>>,
 }
 
 impl Cell {
@@ -202,22 +202,24 @@ impl State {
         if value.dtype() != cell.dtype {
             return Err(mismatch(Tensor::bad_dtype("set", &[&self.0, &value], "a state keeps its type")));
         }
-        let mut anchors: Vec<usize> = with.iter().map(|t| t.current().id()).collect();
-        anchors.push(value.id());
-        anchors.extend(
-            value.inputs().iter().filter(|t| t.stored().is_none() || matches!(t.0.op, Op::Content(_))).map(Tensor::id),
-        );
+        if !carry_out {
+            // the step that is under way does it
+            cell.content().pending = Some(Pending { value, anchors: Vec::new() });
+            return Ok(());
+        }
+        let mut anchors: Vec<Weak<Node>> = with.iter().map(|t| Arc::downgrade(&t.current().0)).collect();
+        anchors.push(Arc::downgrade(&value.0));
+        let inputs = value.inputs();
+        let unknown = inputs.iter().filter(|t| t.stored().is_none() || matches!(t.0.op, Op::Content(_)));
+        anchors.extend(unknown.map(|t| Arc::downgrade(&t.0)));
         // what it was before counts too: whoever needs that needs this
-        anchors.push(cell.current().id());
+        anchors.push(Arc::downgrade(&cell.current().0));
         let mut content = cell.content();
         if let Some(earlier) = content.pending.take() {
             anchors.extend(earlier.anchors);
         }
         content.pending = Some(Pending { value, anchors });
         drop(content);
-        if !carry_out {
-            return Ok(()); // the step that is under way does it
-        }
         cell.device.executor().watch(cell);
         // expressions made from now on must find a parameter to differentiate by
         if cell.info.trainable() { crate::plan::settle(cell) } else { Ok(()) }

@@ -6,7 +6,9 @@ use crate::error::{At, Error, Result};
 use crate::node::{Node, Op, Quiet, Value, ascribed};
 use crate::ops::{Lit, conv, index, join, matmul, norm, pool, reduce, scan, view};
 use crate::{DType, Tensor};
+use smallvec::{SmallVec, smallvec};
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// The gradients of a loss with respect to every trainable parameter it depends on.
 ///
@@ -88,8 +90,8 @@ impl Tensor {
 
 /// The gradients of `loss` with respect to `wanted`; `None` where it does not depend on one. With `partial`, what one
 /// of them was itself made from does not count.
-fn gradients_of(loss: &Tensor, wanted: &[Tensor], partial: bool) -> Result<Vec<Option<Tensor>>> {
-    let targets: HashSet<usize> = wanted.iter().map(Tensor::id).collect();
+fn gradients_of(loss: &Tensor, wanted: &[Tensor], partial: bool) -> Result<Parts> {
+    let targets: Ids = wanted.iter().map(Tensor::id).collect();
     let mut found = Backward::towards(loss, &targets, partial)?;
     Ok(wanted.iter().map(|t| found.remove(&t.id())).collect())
 }
@@ -179,17 +181,40 @@ impl Gradients {
     }
 }
 
+/// Nodes by their addresses, while handles on them live.
+type ById<T> = HashMap<usize, T, BuildHasherDefault<Address>>;
+type Ids = HashSet<usize, BuildHasherDefault<Address>>;
+
+/// Hashes addresses.
+#[derive(Default)]
+struct Address(u64);
+
+impl Hasher for Address {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only addresses are hashed")
+    }
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (address as u64 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+/// The gradients of a node's inputs.
+type Parts = SmallVec<[Option<Tensor>; 3]>;
+
 /// The walk from a loss back to its inputs.
 struct Backward {
     /// The gradient collected for each node so far.
-    of: HashMap<usize, Tensor>,
+    of: ById<Tensor>,
     leaves: Vec<(Tensor, Tensor)>,
 }
 
 impl Backward {
     /// Nodes from `loss` on that `follow` lets through, each before its inputs.
     fn order(loss: &Tensor, follow: impl Fn(&Tensor) -> bool) -> Vec<Tensor> {
-        let mut done: HashSet<usize> = HashSet::new();
+        let mut done = Ids::default();
         let mut order = Vec::new();
         let mut stack = vec![(loss.clone(), false)];
         while let Some((tensor, expanded)) = stack.pop() {
@@ -207,7 +232,7 @@ impl Backward {
 
     fn run(loss: &Tensor, gradient: Tensor, follow: impl Fn(&Tensor) -> bool) -> Result<Self> {
         let _span = loss.device().span("differentiate");
-        let mut walk = Self { of: HashMap::new(), leaves: Vec::new() };
+        let mut walk = Self { of: ById::default(), leaves: Vec::new() };
         walk.of.insert(loss.id(), gradient);
         for node in Self::order(loss, &follow) {
             let inputs = node.inputs();
@@ -224,18 +249,18 @@ impl Backward {
     }
 
     /// As [`Backward::run`] along the paths that lead to `targets`, whose gradients are kept.
-    fn towards(loss: &Tensor, targets: &HashSet<usize>, partial: bool) -> Result<HashMap<usize, Tensor>> {
+    fn towards(loss: &Tensor, targets: &Ids, partial: bool) -> Result<ById<Tensor>> {
         let _span = loss.device().span("differentiate");
         let all = Self::order(loss, |t| t.dtype().is_float());
-        let mut leads: HashSet<usize> = HashSet::new();
+        let mut leads = Ids::default();
         for node in all.iter().rev() {
             let through = !matches!(node.0.op, Op::Detach) && node.inputs().iter().any(|i| leads.contains(&i.id()));
             if targets.contains(&node.id()) || through {
                 leads.insert(node.id());
             }
         }
-        let mut walk = Self { of: HashMap::new(), leaves: Vec::new() };
-        let mut kept = HashMap::new();
+        let mut walk = Self { of: ById::default(), leaves: Vec::new() };
+        let mut kept = ById::default();
         walk.of.insert(loss.id(), loss.ones_like());
         for node in all.into_iter().filter(|n| leads.contains(&n.id())) {
             let Some(dy) = walk.of.remove(&node.id()) else { continue };
@@ -289,48 +314,44 @@ impl Backward {
 }
 
 /// The gradient of each input from that of the result.
-fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
-    let both = |(a, b): (Tensor, Tensor)| vec![Some(a), Some(b)];
+fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Parts> {
+    let both = |(a, b): (Tensor, Tensor)| smallvec![Some(a), Some(b)];
     let x = &inputs[0];
     Ok(match &y.0.op {
-        Op::Unary(row) => vec![Some((row.vjp)(dy, x, y))],
+        Op::Unary(row) => smallvec![Some((row.vjp)(dy, x, y))],
         Op::Binary(row) => match row.vjp {
             Some(vjp) => both(vjp(dy, x, &inputs[1], y)),
-            None => vec![None, None],
+            None => smallvec![None, None],
         },
-        Op::Where => vec![None, Some(Tensor::where_(x, dy, Lit(0.0))), Some(Tensor::where_(x, Lit(0.0), dy))],
-        Op::Cast => vec![x.dtype().is_float().then(|| dy.clone())],
-        Op::Concat(axis) => join::cat_vjp(*axis, dy, inputs),
-        Op::Gather(axis) => vec![Some(index::gather_vjp(*axis, dy, x, &inputs[1])), None],
-        Op::View(op) => vec![Some(view::vjp(op, dy, x))],
-        Op::Reduce(kind, mask) => vec![reduce::vjp(*kind, *mask, dy, x, y)],
+        Op::Where => smallvec![None, Some(Tensor::where_(x, dy, Lit(0.0))), Some(Tensor::where_(x, Lit(0.0), dy))],
+        Op::Cast => smallvec![x.dtype().is_float().then(|| dy.clone())],
+        Op::Concat(axis) => join::cat_vjp(*axis, dy, inputs).into(),
+        Op::Gather(axis) => smallvec![Some(index::gather_vjp(*axis, dy, x, &inputs[1])), None],
+        Op::View(op) => smallvec![Some(view::vjp(op, dy, x))],
+        Op::Reduce(kind, mask) => smallvec![reduce::vjp(*kind, *mask, dy, x, y)],
         Op::Matmul => both(matmul::vjp(dy, x, &inputs[1])),
-        Op::Softmax { log } => vec![Some(norm::softmax_vjp(*log, dy, y))],
-        Op::Norm { center } => vec![Some(norm::norm_vjp(*center, dy, y)), None],
+        Op::Softmax { log } => smallvec![Some(norm::softmax_vjp(*log, dy, y))],
+        Op::Norm { center } => smallvec![Some(norm::norm_vjp(*center, dy, y)), None],
         Op::NormGrad { center } => {
             through_formula(inputs, dy, |i| norm::norm_grad_formula(*center, &i[0], &i[1], &i[2]))?
         }
         Op::Conv(spec) => both(conv::conv_vjp(spec, dy, x, &inputs[1])),
         Op::ConvInput(spec) => both(conv::input_vjp(spec, dy, x, &inputs[1])),
         Op::ConvWeight(spec) => both(conv::weight_vjp(spec, dy, x, &inputs[1])),
-        Op::MaxPool(window) => vec![Some(pool::max_vjp(window, dy, x, y))],
-        Op::MaxPoolGrad(window) => vec![None, Some(pool::max_grad_vjp(window, dy, x))],
-        Op::AvgPool(window) => vec![Some(pool::avg_vjp(window, dy, x))],
-        Op::AvgPoolGrad(window) => vec![Some(pool::avg_grad_vjp(window, dy, x))],
-        Op::Scan { product } => vec![Some(scan::scan_vjp(*product, dy, x, y))],
-        Op::Sort { .. } => vec![Some(scan::sort_vjp(dy, y))],
-        Op::SegmentSum => vec![None, None, Some(index::segment_vjp(dy, x, &inputs[1]))],
-        Op::Custom(custom) => custom.vjp(dy, inputs, y),
-        _ => vec![None; inputs.len()],
+        Op::MaxPool(window) => smallvec![Some(pool::max_vjp(window, dy, x, y))],
+        Op::MaxPoolGrad(window) => smallvec![None, Some(pool::max_grad_vjp(window, dy, x))],
+        Op::AvgPool(window) => smallvec![Some(pool::avg_vjp(window, dy, x))],
+        Op::AvgPoolGrad(window) => smallvec![Some(pool::avg_grad_vjp(window, dy, x))],
+        Op::Scan { product } => smallvec![Some(scan::scan_vjp(*product, dy, x, y))],
+        Op::Sort { .. } => smallvec![Some(scan::sort_vjp(dy, y))],
+        Op::SegmentSum => smallvec![None, None, Some(index::segment_vjp(dy, x, &inputs[1]))],
+        Op::Custom(custom) => custom.vjp(dy, inputs, y).into(),
+        _ => smallvec![None; inputs.len()],
     })
 }
 
 /// The gradient of a kernel by way of its formula in plain operations.
-fn through_formula(
-    inputs: &[Tensor],
-    dy: &Tensor,
-    formula: impl Fn(&[Tensor]) -> Tensor,
-) -> Result<Vec<Option<Tensor>>> {
+fn through_formula(inputs: &[Tensor], dy: &Tensor, formula: impl Fn(&[Tensor]) -> Tensor) -> Result<Parts> {
     let along = (formula(inputs) * dy).sum();
     gradients_of(&along, inputs, true)
 }

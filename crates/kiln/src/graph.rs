@@ -6,14 +6,15 @@ use crate::error::{Error, Result};
 use crate::layout::ViewOp;
 use crate::node::{Op, Stored, Value};
 use crate::{DType, Shape, Tensor};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use smallvec::SmallVec;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A node of one evaluation. Indices are into [`Graph::nodes`].
 pub(crate) struct GraphNode {
     pub(crate) tensor: Tensor,
-    pub(crate) inputs: Vec<u32>,
+    pub(crate) inputs: SmallVec<[u32; 4]>,
     pub(crate) role: Role,
     /// The operation with its arguments, shape and type, as a number.
     pub(crate) hash: u64,
@@ -39,10 +40,12 @@ pub(crate) struct Write {
     pub(crate) value: u32,
 }
 
-/// One evaluation.
+/// One evaluation. It is made, looked at and dropped under the lock of the device's plans, so a node belongs to one
+/// graph at a time.
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<GraphNode>,
-    pub(crate) index: HashMap<usize, u32, BuildHasherDefault<Pointer>>,
+    /// No other graph's number: nodes remember their place by it.
+    number: u32,
     /// Nodes whose elements are wanted.
     pub(crate) roots: Vec<u32>,
     pub(crate) writes: Vec<Write>,
@@ -52,9 +55,10 @@ pub(crate) struct Graph {
 
 impl Graph {
     pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
         Self {
             nodes: Vec::with_capacity(1024),
-            index: HashMap::with_capacity_and_hasher(1024, BuildHasherDefault::default()),
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             roots: Vec::new(),
             writes: Vec::new(),
             guards: Vec::new(),
@@ -84,18 +88,18 @@ impl Graph {
     /// Adds a tensor and all it needs; the number of its node.
     pub(crate) fn add(&mut self, tensor: &Tensor) -> Result<u32> {
         let root = tensor.current();
-        if let Some(&known) = self.index.get(&root.id()) {
+        if let Some(known) = self.find(&root) {
             return Ok(known);
         }
-        let id = root.id();
+        let top = root.clone();
         // each entry is a node and how many of its inputs have been looked at
         let mut stack = vec![(root, 0)];
         while let Some((tensor, seen)) = stack.last_mut() {
             if tensor.0.rewritten.get().is_some() {
-                let (old, twin) = (tensor.id(), tensor.current());
-                match self.index.get(&twin.id()) {
-                    Some(&known) => {
-                        self.index.insert(old, known);
+                let twin = tensor.current();
+                match self.find(&twin) {
+                    Some(known) => {
+                        self.mark(tensor, known);
                         stack.pop();
                     }
                     None => stack.push((twin, 0)),
@@ -108,7 +112,7 @@ impl Graph {
                     role => {
                         let tensor = tensor.clone();
                         stack.pop();
-                        self.push(tensor, Vec::new(), role);
+                        self.push(tensor, SmallVec::new(), role);
                         continue;
                     }
                 }
@@ -117,7 +121,7 @@ impl Graph {
             if links.inputs.is_empty() && !matches!(tensor.0.op, Op::Const(_) | Op::Iota) {
                 return Err(Error::Stale { op: tensor.0.name, at: tensor.0.at });
             }
-            let missing = links.inputs.iter().enumerate().skip(*seen).find(|(_, t)| !self.index.contains_key(&t.id()));
+            let missing = links.inputs.iter().enumerate().skip(*seen).find(|(_, t)| self.find(t).is_none());
             if let Some((at, input)) = missing {
                 let input = input.clone();
                 drop(links);
@@ -125,13 +129,26 @@ impl Graph {
                 stack.push((input, 0));
                 continue;
             }
-            let inputs = links.inputs.iter().map(|t| self.index[&t.id()]).collect();
+            let inputs = links.inputs.iter().filter_map(|t| self.find(t)).collect();
             drop(links);
             let tensor = tensor.clone();
             stack.pop();
             self.push(tensor, inputs, Role::Compute);
         }
-        Ok(self.index[&id])
+        match self.find(&top) {
+            Some(node) => Ok(node),
+            None => unreachable!("the walk ends with its first node"),
+        }
+    }
+
+    /// The number of a tensor's node, if it is in the graph.
+    pub(crate) fn find(&self, tensor: &Tensor) -> Option<u32> {
+        let place = tensor.0.place.load(Ordering::Relaxed);
+        ((place >> 32) as u32 == self.number).then_some(place as u32)
+    }
+
+    fn mark(&self, tensor: &Tensor, node: u32) {
+        tensor.0.place.store(u64::from(self.number) << 32 | u64::from(node), Ordering::Relaxed);
     }
 
     fn role_of(tensor: &Tensor) -> Result<Role> {
@@ -161,9 +178,9 @@ impl Graph {
         }
     }
 
-    fn push(&mut self, tensor: Tensor, inputs: Vec<u32>, role: Role) {
+    fn push(&mut self, tensor: Tensor, inputs: SmallVec<[u32; 4]>, role: Role) {
         let hash = hash_node(&tensor, role);
-        self.index.insert(tensor.id(), self.nodes.len() as u32);
+        self.mark(&tensor, self.nodes.len() as u32);
         self.nodes.push(GraphNode { tensor, inputs, role, hash });
     }
 
@@ -272,21 +289,5 @@ impl Hasher for Mix {
     }
     fn write_usize(&mut self, word: usize) {
         self.word(word as u64);
-    }
-}
-
-/// Hashes addresses of nodes.
-#[derive(Default)]
-pub(crate) struct Pointer(u64);
-
-impl Hasher for Pointer {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("only addresses are hashed")
-    }
-    fn write_usize(&mut self, address: usize) {
-        self.0 = (address as u64 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }

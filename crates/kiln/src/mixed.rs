@@ -15,11 +15,11 @@
 use crate::cell::{Cell, Pending};
 use crate::error::{At, Error, Result};
 use crate::layout::ViewOp;
-use crate::node::{Op, ascribed};
+use crate::node::{Node, Op, ascribed};
 use crate::{DType, Tensor};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// Functions of one argument whose f16 results are as safe as their arguments.
 const SAME: [&str; 13] =
@@ -124,7 +124,7 @@ impl Rewrite {
             let before = found.len();
             open.retain(|cell| {
                 let Some(pending) = cell.content().pending.clone() else { return false };
-                let ours = pending.anchors.iter().any(|anchor| self.place.contains_key(anchor));
+                let ours = pending.anchors.iter().any(|anchor| self.place.contains_key(&address(anchor)));
                 if ours {
                     self.collect(&pending.value);
                     found.push((cell.clone(), pending));
@@ -211,8 +211,9 @@ impl Rewrite {
     fn redirect(&self, cell: &Cell, pending: Pending) {
         let value = self.result(&pending.value);
         let mut anchors = pending.anchors;
-        anchors.extend(anchors.clone().iter().filter_map(|a| Some(self.new[*self.place.get(a)?].id())));
-        anchors.push(value.id());
+        let new = |a: &Weak<Node>| Some(Arc::downgrade(&self.new[*self.place.get(&address(a))?].0));
+        anchors.extend(anchors.clone().iter().filter_map(new));
+        anchors.push(Arc::downgrade(&value.0));
         cell.content().pending = Some(Pending { value, anchors });
     }
 
@@ -287,4 +288,9 @@ fn is_parameter(tensor: &Tensor) -> bool {
 fn of_integers(tensor: &Tensor) -> bool {
     let base = base(tensor);
     matches!(base.0.op, Op::Cast) && base.inputs().iter().any(|t| !t.dtype().is_float())
+}
+
+/// What [`Tensor::id`] is of the node.
+fn address(node: &Weak<Node>) -> usize {
+    node.as_ptr() as usize
 }

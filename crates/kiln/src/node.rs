@@ -8,8 +8,9 @@ use crate::error::{At, Error, List};
 use crate::plan::Fault;
 use crate::{DType, Device, Shape, trace};
 use kiln_device::Slice;
+use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// An n-dimensional array on a device, or the expression that will make it.
@@ -46,12 +47,17 @@ pub(crate) struct Node {
     pub(crate) quiet: AtomicUsize,
     /// What it stands for since a rewrite of the graph: another expression of the same value, shape and type.
     pub(crate) rewritten: OnceLock<Tensor>,
+    /// Its place in the graph of the evaluation that looked at it last: the graph's number and the node's.
+    pub(crate) place: AtomicU64,
     links: Mutex<Links>,
 }
 
+/// The inputs of a node: few, and kept in it.
+pub(crate) type Inputs = SmallVec<[Tensor; 3]>;
+
 /// What changes in a node: its inputs go when its value is all that is wanted of it.
 pub(crate) struct Links {
-    pub(crate) inputs: Vec<Tensor>,
+    pub(crate) inputs: Inputs,
     pub(crate) value: Value,
 }
 
@@ -131,14 +137,16 @@ impl Node {
 
     /// A node without inputs.
     pub(crate) fn leaf(device: &Device, op: Op, shape: Shape, dtype: DType, at: At, value: Value) -> Tensor {
-        let links = Mutex::new(Links { inputs: Vec::new(), value });
+        let links = Mutex::new(Links { inputs: Inputs::new(), value });
         let grad = matches!(&op, Op::Content(cell) if cell.trainable());
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
         let name = called(op.name());
         let number = matches!(op, Op::Scalar(_));
         let device = device.clone();
-        let (quiet, rewritten) = (AtomicUsize::new(0), OnceLock::new());
-        let leaf = Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, rewritten, links }));
+        let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let rewritten = OnceLock::new();
+        let leaf =
+            Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, rewritten, place, links }));
         if number {
             trace::note_number(&leaf);
         }
@@ -150,21 +158,11 @@ impl Tensor {
     /// The same operation, said of the same line, on another device handle: without inputs, and with another value.
     pub(crate) fn twin(&self, device: &Device, op: Op, value: Value) -> Tensor {
         let Node { shape, dtype, at, ref scope, name, grad, .. } = *self.0;
-        let links = Mutex::new(Links { inputs: Vec::new(), value });
-        let (device, scope, quiet) = (device.clone(), scope.clone(), AtomicUsize::new(0));
-        Tensor(Arc::new(Node {
-            device,
-            op,
-            shape,
-            dtype,
-            at,
-            scope,
-            name,
-            grad,
-            quiet,
-            rewritten: OnceLock::new(),
-            links,
-        }))
+        let links = Mutex::new(Links { inputs: Inputs::new(), value });
+        let (device, scope) = (device.clone(), scope.clone());
+        let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let rewritten = OnceLock::new();
+        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, rewritten, place, links }))
     }
 }
 
@@ -198,11 +196,11 @@ impl Drop for Quiet {
 impl Drop for Node {
     fn drop(&mut self) {
         let links = self.links.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut waiting = std::mem::take(&mut links.inputs);
+        let mut waiting: SmallVec<[Tensor; 16]> = links.inputs.drain(..).collect();
         while let Some(tensor) = waiting.pop() {
             if let Some(mut node) = Arc::into_inner(tensor.0) {
                 let links = node.links.get_mut().unwrap_or_else(PoisonError::into_inner);
-                waiting.append(&mut links.inputs);
+                waiting.extend(links.inputs.drain(..));
             }
         }
     }
@@ -214,7 +212,7 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn make(op: Op, inputs: &[&Tensor], shape: Shape, dtype: DType) -> Tensor {
         let at = Self::origin_at(At::here());
-        let inputs: Vec<Tensor> = inputs.iter().map(|t| t.current()).collect();
+        let inputs: Inputs = inputs.iter().map(|t| t.current()).collect();
         if let Some(bad) = inputs.iter().find(|t| t.error().is_some()) {
             return bad.clone();
         }
@@ -231,20 +229,9 @@ impl Tensor {
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
         let name = called(op.name());
         let links = Mutex::new(Links { inputs, value: Value::Pending });
-        let quiet = AtomicUsize::new(0);
-        Tensor(Arc::new(Node {
-            device,
-            op,
-            shape,
-            dtype,
-            at,
-            scope,
-            name,
-            grad,
-            quiet,
-            rewritten: OnceLock::new(),
-            links,
-        }))
+        let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let rewritten = OnceLock::new();
+        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, rewritten, place, links }))
     }
 
     /// The line that nodes made now belong to.
@@ -338,7 +325,7 @@ impl Tensor {
     }
 
     /// Its inputs; none once its graph was released.
-    pub(crate) fn inputs(&self) -> Vec<Tensor> {
+    pub(crate) fn inputs(&self) -> Inputs {
         self.0.links().inputs.iter().map(Tensor::current).collect()
     }
 

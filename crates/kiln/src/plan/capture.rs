@@ -150,7 +150,7 @@ impl Executor {
         optimizer: &[Tensor],
     ) -> Option<Recipe> {
         let plan = self.plans.get(&key)?;
-        let node_of = |tensor: &Tensor| graph.index.get(&tensor.id()).copied();
+        let node_of = |tensor: &Tensor| graph.find(tensor);
         let place = |i: u32| batch.iter().position(|t| node_of(t) == Some(i));
         let results: Option<Vec<Wanted>> = wanted
             .iter()

@@ -18,7 +18,7 @@ pub(super) fn count_edges(graph: &Graph, roots: &[Tensor], pendings: &[Pending],
     }
     let known = roots.iter().chain(guards).chain(pendings.iter().map(|p| &p.value));
     for tensor in known {
-        if let Some(&i) = graph.index.get(&tensor.id()) {
+        if let Some(i) = graph.find(tensor) {
             edges[i as usize] += 1;
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn save_old(
     for write in &graph.writes {
         let leaf = write.cell.content().leaf.clone();
         // our clone, the cell's own handle, and the graph's
-        let known = graph.index.get(&leaf.id()).map_or(0, |&i| edges[i as usize]) + 2;
+        let known = graph.find(&leaf).map_or(0, |i| edges[i as usize]) + 2;
         let wanted = Arc::strong_count(&leaf.0) > known;
         let copy = if wanted { copy_old(gpu, &write.cell, before)? } else { None };
         saved.push((leaf, copy));

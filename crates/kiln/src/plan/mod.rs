@@ -267,7 +267,9 @@ impl Executor {
                 pendings.push(pending);
             }
             let (ready, rest) = open.into_iter().partition(|cell: &Arc<Cell>| {
-                cell.content().pending.as_ref().is_some_and(|p| p.anchors.iter().any(|a| graph.index.contains_key(a)))
+                cell.content().pending.as_ref().is_some_and(|p| {
+                    p.anchors.iter().filter_map(Weak::upgrade).any(|a| graph.find(&Tensor(a)).is_some())
+                })
             });
             (due, open) = (ready, rest);
             if due.is_empty() {
