@@ -16,6 +16,12 @@ pub const LIBRARY: &str = concat!(
 /// Every kernel file with its name, for tests that look at all of them.
 pub const ALL: &[(&str, &str)] = &[
     ("arg_rows", ARG_ROWS),
+    ("attention_rows", ATTENTION_ROWS),
+    ("attention_rows_keys", ATTENTION_ROWS_KEYS),
+    ("attention_rows_query", ATTENTION_ROWS_QUERY),
+    ("attention_tile", ATTENTION_TILE),
+    ("attention_tile_keys", ATTENTION_TILE_KEYS),
+    ("attention_tile_query", ATTENTION_TILE_QUERY),
     ("avg_pool", AVG_POOL),
     ("avg_pool_grad", AVG_POOL_GRAD),
     ("conv_direct", CONV_DIRECT),
@@ -53,6 +59,18 @@ pub const ALL: &[(&str, &str)] = &[
 
 /// `arg_rows.wgsl`.
 pub const ARG_ROWS: &str = include_str!("../arg_rows.wgsl");
+/// `attention_rows.wgsl`.
+pub const ATTENTION_ROWS: &str = include_str!("../attention_rows.wgsl");
+/// `attention_rows_keys.wgsl`.
+pub const ATTENTION_ROWS_KEYS: &str = include_str!("../attention_rows_keys.wgsl");
+/// `attention_rows_query.wgsl`.
+pub const ATTENTION_ROWS_QUERY: &str = include_str!("../attention_rows_query.wgsl");
+/// `attention_tile.wgsl`.
+pub const ATTENTION_TILE: &str = include_str!("../attention_tile.wgsl");
+/// `attention_tile_keys.wgsl`.
+pub const ATTENTION_TILE_KEYS: &str = include_str!("../attention_tile_keys.wgsl");
+/// `attention_tile_query.wgsl`.
+pub const ATTENTION_TILE_QUERY: &str = include_str!("../attention_tile_query.wgsl");
 /// `avg_pool.wgsl`.
 pub const AVG_POOL: &str = include_str!("../avg_pool.wgsl");
 /// `avg_pool_grad.wgsl`.

@@ -142,7 +142,9 @@ fn machines() -> Vec<Caps> {
 
 /// Launches of every family, over the classes that its launcher tells apart.
 fn launches(caps: &Caps) -> Vec<Launch> {
-    use kernels::{Kind, Scalar, conv, guard, map, matmul, norm, random, reduce, scan, segment, softmax, sort};
+    use kernels::{
+        Kind, Scalar, attention, conv, guard, map, matmul, norm, random, reduce, scan, segment, softmax, sort,
+    };
     let mut all = vec![guard::launch(caps, 1, 0).unwrap()];
     all.extend([true, false].map(|half| guard::mark(caps, 1, half, 0).unwrap()));
     let mut staged = Vec::new();
@@ -196,6 +198,40 @@ fn launches(caps: &Caps) -> Vec<Launch> {
                 for variant in matmul::variants(caps, &p) {
                     all.push(matmul::launch_with(caps, &p, &variant).unwrap());
                 }
+            }
+        }
+    }
+
+    for ([e, ev], causal, mask) in [
+        ([64, 64], true, None),
+        ([5, 7], false, Some(attention::MaskKind::Bool)),
+        ([80, 256], false, Some(attention::MaskKind::Add(matmul::Elem::F32))),
+        ([128, 128], true, Some(attention::MaskKind::Add(matmul::Elem::F32))),
+    ] {
+        for &elem in &elems {
+            let place = |size: u32| attention::Place { offset: 0, batch: 800 * size, head: 200 * size, row: size };
+            let mask = mask.map(|kind| attention::Mask { kind, place: place(200), col: 1 });
+            let (q, v) = (place(e), place(ev));
+            let (heads, kv_heads, scale) = (4, 2, 1.0);
+            let [batch, length, keys] = [2, 200, 200];
+            let p = attention::Problem {
+                batch,
+                heads,
+                kv_heads,
+                length,
+                keys,
+                e,
+                ev,
+                causal,
+                scale,
+                elem,
+                q,
+                k: q,
+                v,
+                mask,
+            };
+            for variant in attention::variants(caps, &p) {
+                all.extend(attention::launches_with(caps, &p, variant).unwrap());
             }
         }
     }

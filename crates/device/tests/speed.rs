@@ -4,7 +4,8 @@
 
 mod support;
 
-use kiln_device::kernels::{Kind, Scalar, map, norm, random, reduce, scan, segment, softmax, sort};
+use kiln_device::kernels::matmul::Elem;
+use kiln_device::kernels::{Kind, Scalar, attention, map, norm, random, reduce, scan, segment, softmax, sort};
 use kiln_device::philox::Stream;
 use kiln_device::{Buffer, Device, Launch, Program, Step};
 use std::time::Instant;
@@ -196,6 +197,48 @@ fn short() {
                 &softmax::rows(&caps, &p).unwrap(),
                 &[("x", &x), ("out", &out)],
             );
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn attention() {
+    let device = device();
+    let caps = device.caps().clone();
+    for (heads, length, e) in [(32, 64, 32), (8, 256, 64), (2, 1024, 64)] {
+        let n = (heads * length * e) as usize;
+        let data = normal(n, 1);
+        let [q, k, v, dy] = [0; 4].map(|_| upload(&device, &data));
+        let [out, dq, dk, dv] = [0; 4].map(|_| empty(&device, n));
+        let rows = (heads * length) as usize;
+        let (lse, norms) = (empty(&device, rows), empty(&device, 2 * rows));
+        let place = attention::Place { offset: 0, batch: 0, head: length * e, row: e };
+        let p = attention::Problem {
+            batch: 1,
+            heads,
+            kv_heads: heads,
+            length,
+            keys: length,
+            e,
+            ev: e,
+            causal: true,
+            scale: 0.1,
+            elem: Elem::F32,
+            q: place,
+            k: place,
+            v: place,
+            mask: None,
+        };
+        for variant in [attention::choose(&caps, &p)] {
+            let [forward, query, keys] = attention::launches_with(&caps, &p, variant).unwrap();
+            let name = |what: &str| format!("{variant:?} {what} {heads}x{length}x{e} causal");
+            let given = [("q", &q), ("k", &k), ("v", &v)];
+            one(&device, &name("attention"), &forward, &[&given[..], &[("out", &out), ("lse", &lse)]].concat());
+            let more = [("y", &out), ("dy", &dy), ("lse", &lse), ("out", &dq), ("norms", &norms)];
+            one(&device, &name("query gradient"), &query, &[&given[..], &more].concat());
+            let more = [("dy", &dy), ("norms", &norms), ("out", &dk), ("dv", &dv)];
+            one(&device, &name("key gradient"), &keys, &[&given[..], &more].concat());
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::cell::Param;
 use crate::error::{At, Error, Result};
 use crate::node::{Node, Op, Quiet, Value, ascribed};
+use crate::ops::attention::{self, Gradient};
 use crate::ops::{Lit, conv, index, join, matmul, norm, pool, reduce, scan, view};
 use crate::{DType, Tensor};
 use smallvec::{SmallVec, smallvec};
@@ -74,7 +75,7 @@ impl Tensor {
         for t in &wanted {
             t.shape()?;
         }
-        let found = gradients_of(&loss, &wanted, false)?;
+        let found = gradients_of(&loss, &loss.ones_like(), &wanted, false)?;
         Ok(found.into_iter().zip(&wanted).map(|(g, t)| g.unwrap_or_else(|| t.zeros_like())).collect())
     }
 
@@ -88,11 +89,11 @@ impl Tensor {
     }
 }
 
-/// The gradients of `loss` with respect to `wanted`; `None` where it does not depend on one. With `partial`, what one
-/// of them was itself made from does not count.
-fn gradients_of(loss: &Tensor, wanted: &[Tensor], partial: bool) -> Result<Parts> {
+/// The gradients of `loss`, whose own is `seed`, with respect to `wanted`; `None` where it does not depend on one. With
+/// `partial`, what one of them was itself made from does not count.
+fn gradients_of(loss: &Tensor, seed: &Tensor, wanted: &[Tensor], partial: bool) -> Result<Parts> {
     let targets: Ids = wanted.iter().map(Tensor::id).collect();
-    let mut found = Backward::towards(loss, &targets, partial)?;
+    let mut found = Backward::towards(loss, seed, &targets, partial)?;
     Ok(wanted.iter().map(|t| found.remove(&t.id())).collect())
 }
 
@@ -138,7 +139,7 @@ impl Gradients {
                 return Some(gradient.tensor().clone());
             }
         }
-        gradients_of(&self.loss, &[of.current()], false).ok()?.remove(0)
+        gradients_of(&self.loss, &self.loss.ones_like(), &[of.current()], false).ok()?.remove(0)
     }
 
     /// Puts another gradient in the place of the one of `param`: clipped, scaled, accumulated.
@@ -249,7 +250,7 @@ impl Backward {
     }
 
     /// As [`Backward::run`] along the paths that lead to `targets`, whose gradients are kept.
-    fn towards(loss: &Tensor, targets: &Ids, partial: bool) -> Result<ById<Tensor>> {
+    fn towards(loss: &Tensor, seed: &Tensor, targets: &Ids, partial: bool) -> Result<ById<Tensor>> {
         let _span = loss.device().span("differentiate");
         let all = Self::order(loss, |t| t.dtype().is_float());
         let mut leads = Ids::default();
@@ -261,7 +262,7 @@ impl Backward {
         }
         let mut walk = Self { of: ById::default(), leaves: Vec::new() };
         let mut kept = ById::default();
-        walk.of.insert(loss.id(), loss.ones_like());
+        walk.of.insert(loss.id(), seed.clone());
         for node in all.into_iter().filter(|n| leads.contains(&n.id())) {
             let Some(dy) = walk.of.remove(&node.id()) else { continue };
             if targets.contains(&node.id()) {
@@ -281,10 +282,20 @@ impl Backward {
     /// Hands the gradient of `node` on to its inputs.
     fn step(&mut self, node: &Tensor, inputs: &[Tensor], dy: &Tensor, follow: &dyn Fn(&Tensor) -> bool) -> Result<()> {
         if matches!(node.0.op, Op::Second) {
-            // 1/deviation of a norm: a function of the norm's input
-            let norm = &inputs[0];
-            if let (Op::Norm { .. }, Some(x)) = (&norm.0.op, norm.inputs().first()) {
-                self.add(x, norm::deviation_vjp(dy, norm, node), follow);
+            let first = &inputs[0];
+            let from = first.inputs();
+            match (&first.0.op, from.first()) {
+                // 1/deviation of a norm: a function of the norm's input
+                (Op::Norm { .. }, Some(x)) => self.add(x, norm::deviation_vjp(dy, first, node), follow),
+                (Op::AttentionKeys { causal }, Some(_)) => {
+                    let found = through_formula(&from, dy, |i| attention::formula(*causal, i, 4, Gradient::Values))?;
+                    for (input, gradient) in from.iter().zip(found) {
+                        if let Some(gradient) = gradient {
+                            self.add(input, gradient, follow);
+                        }
+                    }
+                }
+                _ => {}
             }
             return Ok(());
         }
@@ -335,6 +346,13 @@ fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Parts> {
         Op::NormGrad { center } => {
             through_formula(inputs, dy, |i| norm::norm_grad_formula(*center, &i[0], &i[1], &i[2]))?
         }
+        Op::Attention { causal } => attention::vjp(*causal, dy, inputs, y).into(),
+        Op::AttentionQuery { causal } => {
+            through_formula(inputs, dy, |i| attention::formula(*causal, i, 5, Gradient::Query))?
+        }
+        Op::AttentionKeys { causal } => {
+            through_formula(inputs, dy, |i| attention::formula(*causal, i, 4, Gradient::Key))?
+        }
         Op::Conv(spec) => both(conv::conv_vjp(spec, dy, x, &inputs[1])),
         Op::ConvInput(spec) => both(conv::input_vjp(spec, dy, x, &inputs[1])),
         Op::ConvWeight(spec) => both(conv::weight_vjp(spec, dy, x, &inputs[1])),
@@ -352,6 +370,5 @@ fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Parts> {
 
 /// The gradient of a kernel by way of its formula in plain operations.
 fn through_formula(inputs: &[Tensor], dy: &Tensor, formula: impl Fn(&[Tensor]) -> Tensor) -> Result<Parts> {
-    let along = (formula(inputs) * dy).sum();
-    gradients_of(&along, inputs, true)
+    gradients_of(&formula(inputs), dy, inputs, true)
 }

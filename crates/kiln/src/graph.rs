@@ -246,6 +246,9 @@ fn hash_op(op: &Op, h: &mut Mix) {
         Op::Softmax { log: flag }
         | Op::Norm { center: flag }
         | Op::NormGrad { center: flag }
+        | Op::Attention { causal: flag }
+        | Op::AttentionQuery { causal: flag }
+        | Op::AttentionKeys { causal: flag }
         | Op::Scan { product: flag }
         | Op::Sort { descending: flag } => h.word(u64::from(*flag)),
         Op::Conv(spec) | Op::ConvInput(spec) | Op::ConvWeight(spec) => spec.hash(h),

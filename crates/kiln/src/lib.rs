@@ -54,6 +54,7 @@ pub use kiln_device as gpu;
 pub use kiln_device::kernels::matmul::Precision as MatmulPrecision;
 pub(crate) use node::composed;
 pub use node::{Tensor, in_module};
+pub use ops::attention::Attention;
 pub use ops::conv::Conv;
 pub use ops::conv_transpose::ConvTranspose;
 pub use ops::custom::{Custom, CustomLaunch};
@@ -89,8 +90,8 @@ pub mod prelude {
     pub use crate::optim::{Adam, AdamW, MixedPrecision, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
     pub use crate::train::{Ending, Epoch, Figures, History, Outcome, Trainer};
     pub use crate::{
-        Conv, ConvTranspose, DType, Device, Error, Gradients, MatmulPrecision, PadMode, Param, Patches, Pool, Result,
-        Rng, Shape, State, Tensor,
+        Attention, Conv, ConvTranspose, DType, Device, Error, Gradients, MatmulPrecision, PadMode, Param, Patches,
+        Pool, Result, Rng, Shape, State, Tensor,
     };
     pub use crate::{schedule, store};
 }

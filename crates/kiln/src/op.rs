@@ -79,6 +79,18 @@ pub(crate) enum Op {
     NormGrad {
         center: bool,
     },
+    /// Inputs: q, k, v, scale, and a mask or none; `Second` is the logarithm of each row's sum.
+    Attention {
+        causal: bool,
+    },
+    /// Inputs: q, k, v, scale, the result, its gradient, its `Second`, the mask; `Second` is that and Σ dy y of each row.
+    AttentionQuery {
+        causal: bool,
+    },
+    /// Inputs: q, k, v, scale, the result's gradient, `Second` of the query gradient, the mask; `Second` is dv.
+    AttentionKeys {
+        causal: bool,
+    },
     Conv(Box<ConvSpec>),
     ConvInput(Box<ConvSpec>),
     ConvWeight(Box<ConvSpec>),
@@ -159,6 +171,9 @@ impl Op {
             Op::Norm { center: true } => "layer_norm",
             Op::Norm { center: false } => "rms_norm",
             Op::NormGrad { .. } => "norm_grad",
+            Op::Attention { .. } => "attention",
+            Op::AttentionQuery { .. } => "attention_query_grad",
+            Op::AttentionKeys { .. } => "attention_key_grad",
             Op::Conv(_) => "conv",
             Op::ConvInput(_) => "conv_input_grad",
             Op::ConvWeight(_) => "conv_weight_grad",

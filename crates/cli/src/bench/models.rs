@@ -129,10 +129,8 @@ impl Gpt {
         let split =
             block.qkv.forward(x).reshape([batch, length, 3, self.heads, d / self.heads]).permute([2, 0, 3, 1, 4]);
         let (q, k, v) = (split.select(0, 0), split.select(0, 1), split.select(0, 2));
-        let scores = q.matmul(&k.mt()) * (1.0 / ((d / self.heads) as f32).sqrt());
-        let future = Tensor::ones(x.device(), [length, length]).triu(1).cast(DType::Bool);
-        let weights = scores.masked_fill(&future, f32::NEG_INFINITY).softmax(-1);
-        let mixed = weights.matmul(&v).permute([0, 2, 1, 3]).reshape([batch, length, d]);
+        let causal = Attention { causal: true, ..Attention::default() };
+        let mixed = q.scaled_dot_product_attention(&k, &v, &causal).permute([0, 2, 1, 3]).reshape([batch, length, d]);
         block.proj.forward(&mixed)
     }
 

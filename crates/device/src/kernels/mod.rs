@@ -1,5 +1,6 @@
 //! Launchers: one file a shader. Each turns a problem into a specialised source, its parameters and its grid.
 
+pub mod attention;
 mod common;
 pub mod conv;
 pub mod guard;

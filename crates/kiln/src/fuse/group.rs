@@ -148,8 +148,13 @@ impl Fuser<'_> {
         open.dedup();
         open.into_iter().rev().find(|&at| {
             let group = &groups[at];
+            // what a kernel writes beside its result is not there yet in its slot
+            let beside = |h: u32| {
+                let second = |r: &u32| matches!(graph.op(*r), Op::Second) && graph.inputs(*r).first() == Some(&h);
+                self.reads[node as usize].iter().any(second)
+            };
             let slot = match group.heavy {
-                Some(h) => has_output(graph.op(h)) && graph.shape(h).numel() == size,
+                Some(h) => has_output(graph.op(h)) && graph.shape(h).numel() == size && !beside(h),
                 None => group.members.first().is_some_and(|&m| graph.shape(m).numel() == size),
             };
             let free = !needs.iter().any(|&other| other != at && reaches(groups, other, at));

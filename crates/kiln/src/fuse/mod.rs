@@ -69,6 +69,21 @@ pub(crate) fn way(op: &Op, k: usize) -> Way {
         (Op::Scan { .. }, _) => Way::Slot(2),
         (Op::SegmentSum, 2) => Way::Slot(1),
         (Op::Matmul, _) => Way::Strided,
+        (Op::Attention { .. } | Op::AttentionQuery { .. } | Op::AttentionKeys { .. }, k) => attention_way(op, k),
+        _ => Way::Memory,
+    }
+}
+
+fn attention_way(op: &Op, k: usize) -> Way {
+    let mask = match op {
+        Op::Attention { .. } => 4,
+        Op::AttentionQuery { .. } => 7,
+        _ => 6,
+    };
+    match k {
+        0..=2 => Way::Strided,
+        3 => Way::Number,
+        k if k == mask => Way::Strided,
         _ => Way::Memory,
     }
 }

@@ -1,5 +1,6 @@
 //! From groups of nodes to launches: which kernel, over which sizes, with which code in its slots.
 
+mod attention;
 mod cells;
 mod reduce;
 mod rows;
@@ -336,6 +337,9 @@ impl<'a> Lowerer<'a> {
             Op::Reduce(kind, mask) => self.reduce(node, group, *kind, *mask),
             Op::Matmul => self.matmul(node, group),
             Op::Softmax { .. } | Op::Norm { .. } | Op::NormGrad { .. } => self.rows(node, group),
+            Op::Attention { causal } | Op::AttentionQuery { causal } | Op::AttentionKeys { causal } => {
+                self.attention(node, group, *causal)
+            }
             Op::Conv(spec) | Op::ConvInput(spec) | Op::ConvWeight(spec) => self.conv(node, group, spec),
             Op::MaxPool(w) | Op::MaxPoolGrad(w) | Op::AvgPool(w) | Op::AvgPoolGrad(w) => self.pool(node, group, w),
             Op::Scan { .. } | Op::Sort { .. } | Op::SegmentSum => self.stages(node, group),

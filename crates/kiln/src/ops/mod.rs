@@ -1,5 +1,6 @@
 //! The operations, a file per family, each with its gradient beside it.
 
+pub mod attention;
 pub mod binary;
 pub mod conv;
 pub mod conv_transpose;

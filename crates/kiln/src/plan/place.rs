@@ -66,6 +66,13 @@ pub(super) fn second_bytes(graph: &Graph, node: u32) -> u64 {
     let shape = graph.shape(node);
     let elements = match graph.op(node) {
         Op::Norm { .. } => shape.without(shape.rank() - 1).numel(),
+        // a number for each row, or two
+        Op::Attention { .. } => shape.without(shape.rank() - 1).numel(),
+        Op::AttentionQuery { .. } => 2 * shape.without(shape.rank() - 1).numel(),
+        // dv: the same rows, of another size
+        Op::AttentionKeys { .. } => {
+            shape.without(shape.rank() - 1).numel() * graph.shape(graph.inputs(node)[2]).extent_from_end(1)
+        }
         _ => shape.numel(),
     };
     4 * elements as u64

@@ -1,0 +1,280 @@
+//! Attention with an online softmax: `out = softmax(scale q kᵀ + bias) v`, and its gradients, which make the
+//! probabilities again. The scores are never in memory.
+//!
+//! Three launches: [`forward`] binds `q, k, v, out, lse`; [`query_grad`] binds `q, k, v, y, dy, lse, out, norms`, where
+//! `norms` holds log-sum and Σ dy y of each row side by side; [`key_grad`] binds `q, k, v, dy, norms, out, dv`. With a
+//! mask all bind `mask`. Each has a slot `store(v: S, batch, row, head, col)` over [batch, rows, heads, columns], where
+//! S has [`Launch::width`] elements. Head sizes, types and whether four elements can be loaded at once are structure;
+//! lengths, heads and strides are run-time parameters.
+
+use super::matmul::Elem;
+use crate::{Caps, Error, Launch, Params, Result, Source, fold_groups};
+
+/// Where an operand's rows lie, in elements; the elements of a row are neighbours. A stride of 0 broadcasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The first element.
+    pub offset: u32,
+    /// Stride of the batch.
+    pub batch: u32,
+    /// Stride of the head.
+    pub head: u32,
+    /// Stride of the query or key.
+    pub row: u32,
+}
+
+/// What is added to the scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mask {
+    /// What it holds.
+    pub kind: MaskKind,
+    /// Where its rows lie: one for each query.
+    pub place: Place,
+    /// Stride of the key.
+    pub col: u32,
+}
+
+/// What a mask holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MaskKind {
+    /// Words: whether the query sees the key.
+    Bool,
+    /// Numbers that are added.
+    Add(Elem),
+}
+
+/// Attention of `q` [batch, heads, length, e] to `k` [batch, kv_heads, keys, e] and `v` [batch, kv_heads, keys, ev].
+/// Results are contiguous, with the heads inside: out [batch, length, heads, ev].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Problem {
+    /// Independent problems.
+    pub batch: u32,
+    /// Heads of the queries, a multiple of `kv_heads`.
+    pub heads: u32,
+    /// Heads of keys and values.
+    pub kv_heads: u32,
+    /// Queries.
+    pub length: u32,
+    /// Keys.
+    pub keys: u32,
+    /// Elements of a query and of a key.
+    pub e: u32,
+    /// Elements of a value.
+    pub ev: u32,
+    /// Query i sees keys 0 ..= i.
+    pub causal: bool,
+    /// What the scores are multiplied by.
+    pub scale: f32,
+    /// How q, k, v, and with them y and dy, are stored.
+    pub elem: Elem,
+    /// The queries.
+    pub q: Place,
+    /// The keys.
+    pub k: Place,
+    /// The values.
+    pub v: Place,
+    /// What is added to the scores.
+    pub mask: Option<Mask>,
+}
+
+/// The algorithms, each a file for every launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// CPU adapters whose subgroups have 8 lanes or more: a query or key a lane, its partners by broadcast.
+    Broadcast,
+    /// The same without subgroup operations: the plain variant that others are judged by.
+    Plain,
+    /// GPUs: blocks of 32 x 32 or 64 x 64 scores through workgroup memory.
+    Tile(u32),
+}
+
+/// Which of the three launches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Forward,
+    Query,
+    Keys,
+}
+
+/// Head sizes up to this have kernels.
+pub const MAX_HEAD: u32 = 256;
+
+/// The variants that this device and problem allow, the plain one first.
+pub fn variants(caps: &Caps, _p: &Problem) -> Vec<Variant> {
+    let mut all = vec![Variant::Plain];
+    if caps.subgroup.is_some_and(|(least, _)| least >= 8) {
+        all.push(Variant::Broadcast);
+    }
+    for size in [32, 64] {
+        let fits = caps.workgroup_memory >= tile_bytes(size) && caps.max_invocations >= (size / 4) * (size / 4);
+        if fits {
+            all.push(Variant::Tile(size));
+        }
+    }
+    all
+}
+
+/// The variant that the launches take.
+pub fn choose(caps: &Caps, p: &Problem) -> Variant {
+    let all = variants(caps, p);
+    let has = |variant: Variant| all.contains(&variant);
+    let longest = p.length.min(p.keys);
+    match caps.is_cpu() {
+        true if has(Variant::Broadcast) => Variant::Broadcast,
+        true => Variant::Plain,
+        // a block of 64 x 64 has half the loads, but wants as many rows, and enough blocks for a whole GPU
+        false if has(Variant::Tile(64)) && longest > 128 => Variant::Tile(64),
+        false if has(Variant::Tile(32)) => Variant::Tile(32),
+        false => Variant::Plain,
+    }
+}
+
+/// out and the logarithm of each row's sum.
+///
+/// # Errors
+/// [`Error::Validation`] for an axis of no elements, heads that are no multiple, or a head size past [`MAX_HEAD`];
+/// [`Error::Limit`] for a grid that no device takes, or more keys than one invocation can walk on a CPU adapter.
+pub fn forward(caps: &Caps, p: &Problem) -> Result<Launch> {
+    launch_with(caps, p, choose(caps, p), Part::Forward)
+}
+
+/// dq.
+///
+/// # Errors
+/// As [`forward`].
+pub fn query_grad(caps: &Caps, p: &Problem) -> Result<Launch> {
+    launch_with(caps, p, choose(caps, p), Part::Query)
+}
+
+/// dk and dv.
+///
+/// # Errors
+/// As [`forward`].
+pub fn key_grad(caps: &Caps, p: &Problem) -> Result<Launch> {
+    launch_with(caps, p, choose(caps, p), Part::Keys)
+}
+
+/// The three launches by a given variant: forward, query gradient, key gradient.
+///
+/// # Errors
+/// As [`forward`]; [`Error::Validation`] for a tile that is not 32 or 64.
+pub fn launches_with(caps: &Caps, p: &Problem, variant: Variant) -> Result<[Launch; 3]> {
+    let launch = |part| launch_with(caps, p, variant, part);
+    Ok([launch(Part::Forward)?, launch(Part::Query)?, launch(Part::Keys)?])
+}
+
+fn launch_with(caps: &Caps, p: &Problem, variant: Variant, part: Part) -> Result<Launch> {
+    check(p)?;
+    let rows = if part == Part::Keys { p.keys } else { p.length };
+    let heads = if part == Part::Keys { p.kv_heads } else { p.heads };
+    let (file, block) = file(variant, part)?;
+    let groups = u64::from(rows.div_ceil(block)) * u64::from(heads) * u64::from(p.batch);
+    let has = u64::from(u32::MAX).min(u64::from(caps.max_groups) * 65_535);
+    if groups > has {
+        return Err(Error::Limit { kernel: "attention".into(), what: "workgroups", needs: groups, has });
+    }
+    let fours = aligned(p);
+    let mut source = elements(file, p, fours).constant("E", format!("{}u", p.e)).constant("EV", format!("{}u", p.ev));
+    source = source.constant("CAUSAL", p.causal);
+    source = match variant {
+        Variant::Broadcast => broadcasts(source.constant("KNOWN", known(variant, p)), part),
+        Variant::Plain => source.constant("KNOWN", known(variant, p)),
+        Variant::Tile(size) => source.constant("TILE", format!("{size}u")),
+    };
+    let wide = if part == Part::Forward { p.ev } else { p.e }.is_multiple_of(4);
+    let wide = wide && (part != Part::Keys || p.ev.is_multiple_of(4));
+    source = output(source, wide, part);
+    if let Some(mask) = p.mask {
+        source = biased(source, mask.kind);
+    }
+    Ok(Launch::new(source, params(p), fold_groups(groups)).wide(if wide { 4 } else { 1 }))
+}
+
+fn check(p: &Problem) -> Result<()> {
+    let sizes = [p.batch, p.heads, p.kv_heads, p.length, p.keys, p.e, p.ev];
+    let whole = !sizes.contains(&0) && p.heads.is_multiple_of(p.kv_heads);
+    if whole && p.e.max(p.ev) <= MAX_HEAD {
+        return Ok(());
+    }
+    Err(Error::Validation(format!("attention has no kernel for {p:?}")))
+}
+
+/// The shader, and the rows of a workgroup.
+fn file(variant: Variant, part: Part) -> Result<(Source, u32)> {
+    use kiln_shaders as s;
+    let (name, text, block) = match (variant, part) {
+        (Variant::Broadcast | Variant::Plain, Part::Forward) => ("attention_rows", s::ATTENTION_ROWS, 8),
+        (Variant::Broadcast | Variant::Plain, Part::Query) => ("attention_rows_query", s::ATTENTION_ROWS_QUERY, 8),
+        (Variant::Broadcast | Variant::Plain, Part::Keys) => ("attention_rows_keys", s::ATTENTION_ROWS_KEYS, 8),
+        (Variant::Tile(size @ (32 | 64)), Part::Forward) => ("attention_tile", s::ATTENTION_TILE, size),
+        (Variant::Tile(size @ (32 | 64)), Part::Query) => ("attention_tile_query", s::ATTENTION_TILE_QUERY, size),
+        (Variant::Tile(size @ (32 | 64)), Part::Keys) => ("attention_tile_keys", s::ATTENTION_TILE_KEYS, size),
+        (Variant::Tile(size), _) => {
+            return Err(Error::Validation(format!("attention: tiles are 32 or 64 wide, not {size}")));
+        }
+    };
+    Ok((Source::new(name, text), block))
+}
+
+/// Workgroup memory of a tile: the staged operands or the probabilities, and a maximum for each row and column of threads.
+fn tile_bytes(size: u32) -> u32 {
+    16 * (size * size / 4).max(8 * size) + size * size
+}
+
+/// Whether every row of every operand can be loaded four elements at a time.
+fn aligned(p: &Problem) -> bool {
+    let places = [p.q, p.k, p.v].into_iter().flat_map(|s| [s.offset, s.batch, s.head, s.row]);
+    places.chain([p.e, p.ev]).all(|n| n.is_multiple_of(4))
+}
+
+/// Whether loops over a head are unrolled: twice as fast, but long ones compile for a minute.
+fn known(variant: Variant, p: &Problem) -> bool {
+    p.e.max(p.ev) <= if aligned(p) || variant == Variant::Broadcast { 64 } else { 16 }
+}
+
+fn elements(source: Source, p: &Problem, fours: bool) -> Source {
+    let (one, four) = match p.elem {
+        Elem::F32 => ("f32", "vec4<f32>"),
+        Elem::F16 => ("f16", "vec4<f16>"),
+    };
+    let source = source.alias("EA", if fours { four } else { one }).alias("EA4", four);
+    source.constant("LOAD", if fours { "4u" } else { "1u" })
+}
+
+/// What one lane loaded, handed to all: instead of loading it again.
+fn broadcasts(mut source: Source, part: Part) -> Source {
+    let arrays = if part == Part::Keys { &["q", "g", "n"][..] } else { &["k", "v"] };
+    for array in arrays {
+        for (half, first) in [("low", 0), ("high", 4)] {
+            let lanes: Vec<String> = (first..first + 4).map(|lane| format!("subgroupBroadcast(x, {lane}u)")).collect();
+            source = source.slot(&format!("{array}_{half}"), format!("    return mat4x4({});", lanes.join(", ")));
+        }
+    }
+    source
+}
+
+fn output(source: Source, wide: bool, part: Part) -> Source {
+    if !wide {
+        return source;
+    }
+    let source =
+        source.alias("S", "vec4<f32>").constant("WIDTH", "4u").slot("emit", "    store(v, batch, row, head, col);");
+    if part == Part::Keys { source.slot("emit_v", "    dv[(at + col) / 4u] = v;") } else { source }
+}
+
+fn biased(source: Source, kind: MaskKind) -> Source {
+    let (elem, body) = match kind {
+        MaskKind::Bool => ("u32", "    return select(-inf_().x, 0.0, mask[at] != 0u);"),
+        MaskKind::Add(Elem::F32) => ("f32", "    return mask[at];"),
+        MaskKind::Add(Elem::F16) => ("f16", "    return f32(mask[at]);"),
+    };
+    source.declare(format!("@group(0) @binding(9) var<storage, read> mask: array<{elem}>;")).slot("bias", body)
+}
+
+fn params(p: &Problem) -> Params {
+    let place = |params: Params, s: &Place| params.u32(s.offset).u32(s.batch).u32(s.head).u32(s.row);
+    let sizes = Params::new().f32(p.scale).u32(p.batch * p.heads).u32(p.heads).u32(p.heads / p.kv_heads);
+    let params = [p.q, p.k, p.v].iter().fold(sizes.u32(p.length).u32(p.keys), place);
+    let mask = p.mask.map_or((Place::default(), 0), |m| (m.place, m.col));
+    place(params, &mask.0).u32(mask.1).u32(p.e.div_ceil(4)).u32(p.ev.div_ceil(4))
+}

@@ -1,0 +1,237 @@
+//! Every variant of attention and its gradients against the definition in f64 and plain loops: lengths and head sizes
+//! around the blocks, strides, grouped heads, masks.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use kiln_device::kernels::attention::{self, Mask, MaskKind, Place, Problem, Variant};
+use kiln_device::kernels::matmul::Elem;
+use kiln_device::{Buffer, Caps, Device, Launch, Step};
+use support::{close, device, empty, floats, normal, upload};
+
+/// How the operands lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    /// [batch, heads, rows, columns].
+    Heads,
+    /// [batch, rows, heads, columns], after a few elements that belong to nobody.
+    Rows,
+}
+
+fn place(order: Order, heads: u32, rows: u32, cols: u32) -> Place {
+    match order {
+        Order::Heads => Place { offset: 0, batch: heads * rows * cols, head: rows * cols, row: cols },
+        Order::Rows => Place { offset: 4, batch: heads * rows * cols, head: cols, row: heads * cols },
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    /// batch, heads, kv_heads, length, keys, e, ev
+    sizes: [u32; 7],
+    causal: bool,
+    order: Order,
+    mask: Option<MaskKind>,
+    wide: f32,
+}
+
+fn case(sizes: [u32; 7]) -> Case {
+    Case { sizes, causal: false, order: Order::Heads, mask: None, wide: 1.0 }
+}
+
+fn problem(c: &Case) -> Problem {
+    let [batch, heads, kv_heads, length, keys, e, ev] = c.sizes;
+    // one mask for all heads
+    let mask =
+        c.mask.map(|kind| Mask { kind, place: Place { offset: 0, batch: length * keys, head: 0, row: keys }, col: 1 });
+    Problem {
+        batch,
+        heads,
+        kv_heads,
+        length,
+        keys,
+        e,
+        ev,
+        causal: c.causal,
+        scale: 1.0 / (e as f32).sqrt(),
+        elem: Elem::F32,
+        q: place(c.order, heads, length, e),
+        k: place(c.order, kv_heads, keys, e),
+        v: place(c.order, kv_heads, keys, ev),
+        mask,
+    }
+}
+
+/// What the definition gives, in the order of the kernels' results: out, lse, dq, [lse, delta], dk, dv.
+#[derive(Default)]
+struct Twin {
+    out: Vec<f64>,
+    lse: Vec<f64>,
+    dq: Vec<f64>,
+    norms: Vec<f64>,
+    dk: Vec<f64>,
+    dv: Vec<f64>,
+}
+
+fn twin(p: &Problem, q: &[f32], k: &[f32], v: &[f32], dy: &[f32], mask: Option<&[f32]>) -> Twin {
+    let [b, h, g] = [p.batch, p.heads, p.kv_heads].map(|n| n as usize);
+    let [l, s, e, ev] = [p.length, p.keys, p.e, p.ev].map(|n| n as usize);
+    let at = |x: &[f32], w: &Place, batch: usize, head: usize, row: usize, i: usize| {
+        let [o, sb, sh, sr] = [w.offset, w.batch, w.head, w.row].map(|n| n as usize);
+        f64::from(x[o + batch * sb + head * sh + row * sr + i])
+    };
+    let mut t = Twin {
+        out: vec![0.0; b * l * h * ev],
+        lse: vec![0.0; b * h * l],
+        dq: vec![0.0; b * l * h * e],
+        norms: vec![0.0; 2 * b * h * l],
+        dk: vec![0.0; b * s * g * e],
+        dv: vec![0.0; b * s * g * ev],
+    };
+    let scale = f64::from(p.scale);
+    for (batch, head, row) in (0..b * h * l).map(|i| (i / h / l, i / l % h, i % l)) {
+        let kv = head / (h / g);
+        let n = (batch * h + head) * l + row;
+        let score = |j: usize| {
+            let dot: f64 = (0..e).map(|i| at(q, &p.q, batch, head, row, i) * at(k, &p.k, batch, kv, j, i)).sum();
+            let added = mask.map_or(0.0, |m| f64::from(m[(batch * l + row) * s + j]));
+            if p.causal && j > row { f64::NEG_INFINITY } else { dot * scale + added }
+        };
+        let scores: Vec<f64> = (0..s).map(score).collect();
+        let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let seen = top > f64::NEG_INFINITY;
+        let exps: Vec<f64> = scores.iter().map(|x| if seen { (x - top).exp() } else { 0.0 }).collect();
+        let total: f64 = exps.iter().sum();
+        let weights: Vec<f64> = exps.iter().map(|x| if seen { x / total } else { 0.0 }).collect();
+        t.lse[n] = if seen { top + total.ln() } else { 0.0 };
+        let y = (batch * l + row) * h + head;
+        for i in 0..ev {
+            t.out[y * ev + i] = (0..s).map(|j| weights[j] * at(v, &p.v, batch, kv, j, i)).sum();
+        }
+        let above = |i: usize| f64::from(dy[y * ev + i]);
+        let delta: f64 = (0..ev).map(|i| above(i) * t.out[y * ev + i]).sum();
+        (t.norms[2 * n], t.norms[2 * n + 1]) = (t.lse[n], delta);
+        for j in 0..s {
+            let dp: f64 = (0..ev).map(|i| above(i) * at(v, &p.v, batch, kv, j, i)).sum();
+            let ds = weights[j] * (dp - delta) * scale;
+            let to = (batch * s + j) * g + kv;
+            for i in 0..e {
+                t.dq[y * e + i] += ds * at(k, &p.k, batch, kv, j, i);
+                t.dk[to * e + i] += ds * at(q, &p.q, batch, head, row, i);
+            }
+            for i in 0..ev {
+                t.dv[to * ev + i] += weights[j] * above(i);
+            }
+        }
+    }
+    t
+}
+
+fn run(device: &Device, launch: &Launch, bindings: &[(&'static str, &Buffer)]) {
+    device.run(vec![Step::new(device, launch, bindings).unwrap()]).unwrap();
+}
+
+fn check(device: &Device, caps: &Caps, variants: &[Variant], c: &Case) {
+    let p = problem(c);
+    let [b, h, g, l, s, e, ev] = c.sizes.map(|n| n as usize);
+    let q: Vec<f32> = normal(b * h * l * e + 4, 1).iter().map(|x| x * c.wide).collect();
+    let (k, v) = (normal(b * g * s * e + 4, 2), normal(b * g * s * ev + 4, 3));
+    let dy = normal(b * h * l * ev, 4);
+    // some keys hidden, and the first query sees none
+    let hidden: Vec<bool> = (0..b * l * s).map(|i| i < s || (i * 7) % 5 == 0).collect();
+    let added: Vec<f32> = hidden.iter().map(|&x| if x { f32::NEG_INFINITY } else { 0.0 }).collect();
+    let added: Vec<f32> = match c.mask {
+        Some(MaskKind::Add(_)) => added.iter().zip(normal(b * l * s, 5)).map(|(a, n)| a + n).collect(),
+        _ => added,
+    };
+    let want = twin(&p, &q, &k, &v, &dy, c.mask.is_some().then_some(&added[..]));
+    let words: Vec<u32> = hidden.iter().map(|&x| u32::from(!x)).collect();
+    let mask = match c.mask {
+        Some(MaskKind::Bool) => upload(device, &words),
+        _ => upload(device, &added),
+    };
+    let [q, k, v, dy] = [q, k, v, dy].map(|x| upload(device, &x));
+    for &variant in variants {
+        let name = format!("{variant:?} {c:?}");
+        let launches = attention::launches_with(caps, &p, variant).unwrap();
+        let (out, lse) = (empty(device, b * l * h * ev), empty(device, b * h * l));
+        let (dq, norms) = (empty(device, b * l * h * e), empty(device, 2 * b * h * l));
+        let (dk, dv) = (empty(device, b * s * g * e), empty(device, b * s * g * ev));
+        let given = [("q", &q), ("k", &k), ("v", &v), ("mask", &mask)];
+        run(device, &launches[0], &[&given[..], &[("out", &out), ("lse", &lse)]].concat());
+        let more = [("y", &out), ("dy", &dy), ("lse", &lse), ("out", &dq), ("norms", &norms)];
+        run(device, &launches[1], &[&given[..], &more].concat());
+        let more = [("dy", &dy), ("norms", &norms), ("out", &dk), ("dv", &dv)];
+        run(device, &launches[2], &[&given[..], &more].concat());
+        // scores of tens are rounded by 1e-6 of themselves before the exponential
+        let (forward, gradient) = (2e-6 * f64::from(c.wide), 1e-5 * f64::from(c.wide));
+        close(&format!("out of {name}"), &floats(device, &out), &want.out, forward);
+        close(&format!("lse of {name}"), &floats(device, &lse), &want.lse, forward);
+        close(&format!("dq of {name}"), &floats(device, &dq), &want.dq, gradient);
+        close(&format!("norms of {name}"), &floats(device, &norms), &want.norms, gradient);
+        close(&format!("dk of {name}"), &floats(device, &dk), &want.dk, gradient);
+        close(&format!("dv of {name}"), &floats(device, &dv), &want.dv, gradient);
+    }
+}
+
+/// A pipeline is fixed by head sizes, causality, mask and alignment; many sizes share one.
+fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    // lengths around the blocks of 8, 32 and 64
+    for [l, s] in [[1, 1], [1, 9], [7, 8], [8, 7], [9, 17], [31, 33], [33, 31], [64, 65], [65, 63], [129, 3], [3, 129]]
+    {
+        all.push(case([1, 2, 2, l, s, 8, 8]));
+        all.push(Case { causal: true, order: Order::Rows, ..case([1, 2, 1, l, s, 16, 16]) });
+    }
+    for sizes in [[3, 1, 1, 5, 6, 8, 8], [2, 6, 2, 11, 13, 8, 8], [1, 4, 1, 67, 40, 8, 8]] {
+        all.push(Case { order: Order::Rows, ..case(sizes) });
+        all.push(Case { wide: 30.0, ..case(sizes) });
+    }
+    for [l, s] in [[10, 12], [12, 10], [67, 70]] {
+        let (bools, adds) = (Some(MaskKind::Bool), Some(MaskKind::Add(Elem::F32)));
+        all.push(Case { mask: bools, order: Order::Rows, ..case([1, 3, 3, l, s, 5, 7]) });
+        all.push(Case { mask: adds, causal: true, ..case([2, 2, 1, l, s, 8, 8]) });
+    }
+    // other head sizes
+    for [b, h, g, l, s] in [[1, 1, 1, 5, 40], [2, 4, 2, 35, 35]] {
+        all.push(case([b, h, g, l, s, 1, 1]));
+        all.push(case([b, h, g, l, s, 64, 36]));
+        all.push(Case { causal: true, order: Order::Rows, ..case([b, h, g, l, s, 12, 68]) });
+    }
+    all
+}
+
+#[test]
+fn every_variant_matches_f64() {
+    let device = device();
+    let caps = device.caps().clone();
+    assert!(cases().len() >= 40);
+    for c in cases() {
+        let mut variants = attention::variants(&caps, &problem(&c));
+        assert_eq!(variants[0], Variant::Plain);
+        if c.mask.is_some() || c.sizes[5] != 8 && c.sizes[5] != 16 {
+            // 44 shapes are enough for the larger of two blocks that differ in a constant
+            variants.retain(|&v| v != Variant::Tile(64));
+        }
+        check(&device, &caps, &variants, &c);
+    }
+}
+
+#[test]
+fn what_has_no_kernel_is_an_error() {
+    let device = device();
+    let caps = device.caps();
+    let good = problem(&case([1, 4, 2, 8, 8, 8, 8]));
+    assert!(attention::forward(caps, &good).is_ok());
+    for bad in [
+        Problem { keys: 0, ..good },
+        Problem { kv_heads: 3, ..good },
+        Problem { e: attention::MAX_HEAD + 1, ..good },
+        Problem { ev: 0, ..good },
+    ] {
+        assert!(attention::forward(caps, &bad).is_err(), "{bad:?}");
+        assert!(attention::query_grad(caps, &bad).is_err(), "{bad:?}");
+        assert!(attention::key_grad(caps, &bad).is_err(), "{bad:?}");
+    }
+    assert!(attention::launches_with(caps, &good, Variant::Tile(16)).is_err());
+}

@@ -1,0 +1,182 @@
+// attention_rows_query: dq[b, i, h, :] = scale Σ_j ds[i, j] k[b, g, j, :],  ds = p (dp - delta),  p = exp(score - lse),  g = h / group
+// dp[i, j] = dy[b, i, h] · v[b, g, j],  delta[b, h, i] = dy[b, i, h] · y[b, i, h], which is Σ_j p dp     [batch, heads, length]
+// q, k, v, mask and lse as in attention_rows.wgsl; y, dy [batch, length, heads, EV]; dq [batch, length, heads, E]
+//
+// For CPU adapters: a lane owns a query row and makes its probabilities again from lse, eight keys at a time, as in the
+// forward kernel. lse and delta are kept side by side for attention_rows_keys.wgsl.
+//
+// dispatch: ceil(length / 8) · batch · heads groups of 8, folded past 65535
+// cost:     2 (2 E + EV) operations a score; k and v are read length / 8 times
+// source:   Dao, Fu, Ermon, Rudra & Ré 2022, "FlashAttention", alg. 4
+// twin:     crates/device/tests/attention.rs (f64)
+
+alias EA = f32;                   // one load: f32 | f16 | vec4 of them
+alias EA4 = vec4<f32>;            // four elements
+alias F = vec4<f32>;              // the library's width
+alias I = vec4<i32>;
+alias U = vec4<u32>;
+alias B = vec4<bool>;
+alias S = f32;                    // what store takes: f32 | vec4<f32>
+const LOAD: u32 = 1u;             // elements of EA
+const WIDTH: u32 = 1u;            // elements of S
+const E: u32 = 64u;
+const EV: u32 = 64u;
+const CAUSAL: bool = false;       // row i sees keys 0 ..= i
+const E4: u32 = (E + 3u) / 4u;
+const V4: u32 = (EV + 3u) / 4u;
+const KNOWN: bool = true;         // loops over heads have lengths that are known, and are unrolled: not where they are long
+
+struct Sizes {
+    scale: f32, parts: u32, heads: u32, share: u32, length: u32, keys: u32,
+    q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,
+    k_offset: u32, k_batch: u32, k_head: u32, k_row: u32,
+    v_offset: u32, v_batch: u32, v_head: u32, v_row: u32,
+    m_offset: u32, m_batch: u32, m_head: u32, m_row: u32, m_col: u32, e4: u32, v4: u32,
+}
+var<immediate> sizes: Sizes;
+
+@group(0) @binding(0) var<storage, read> q: array<EA>;
+@group(0) @binding(1) var<storage, read> k: array<EA>;
+@group(0) @binding(2) var<storage, read> v: array<EA>;
+@group(0) @binding(3) var<storage, read> y: array<EA>;
+@group(0) @binding(4) var<storage, read> dy: array<EA>;
+@group(0) @binding(5) var<storage, read> lse: array<f32>;
+@group(0) @binding(6) var<storage, read_write> out: array<S>;
+@group(0) @binding(7) var<storage, read_write> norms: array<vec2<f32>>;   // lse, delta
+
+// slot: what becomes of WIDTH finished elements.
+fn store(v: S, batch: u32, row: u32, head: u32, col: u32) {
+    out[(((batch * sizes.length + row) * sizes.heads + head) * E + col) / WIDTH] = v;
+}
+
+// slot: four columns; for S = vec4<f32>: store(v, batch, row, head, col);
+fn emit(v: vec4<f32>, batch: u32, row: u32, head: u32, col: u32) {
+    for (var j = 0u; j < 4u && col + j < E; j++) { store(v[j], batch, row, head, col + j); }
+}
+
+// slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
+fn bias(at: u32) -> f32 { return 0.0; }
+
+fn q_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(q[at + min(i, E - 1u)]))[0], i < E); }
+fn k_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(k[at + min(i, E - 1u)]))[0], i < E); }
+fn v_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(v[at + min(i, EV - 1u)]))[0], i < EV); }
+
+fn y_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(y[at + min(i, EV - 1u)]))[0], i < EV); }
+fn g_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(dy[at + min(i, EV - 1u)]))[0], i < EV); }
+
+// Elements i .. i + 3 of the row that begins at `at`; zero past its end.
+fn q_four(at: u32, i: u32) -> vec4<f32> {
+    if LOAD == 4u { return vec4<f32>(EA4(q[(at + i) / 4u])); }
+    return vec4(q_one(at, i), q_one(at, i + 1u), q_one(at, i + 2u), q_one(at, i + 3u));
+}
+fn k_four(at: u32, i: u32) -> vec4<f32> {
+    if LOAD == 4u { return vec4<f32>(EA4(k[(at + i) / 4u])); }
+    return vec4(k_one(at, i), k_one(at, i + 1u), k_one(at, i + 2u), k_one(at, i + 3u));
+}
+fn v_four(at: u32, i: u32) -> vec4<f32> {
+    if LOAD == 4u { return vec4<f32>(EA4(v[(at + i) / 4u])); }
+    return vec4(v_one(at, i), v_one(at, i + 1u), v_one(at, i + 2u), v_one(at, i + 3u));
+}
+fn y_four(at: u32, i: u32) -> vec4<f32> {
+    if LOAD == 4u { return vec4<f32>(EA4(y[(at + i) / 4u])); }
+    return vec4(y_one(at, i), y_one(at, i + 1u), y_one(at, i + 2u), y_one(at, i + 3u));
+}
+fn g_four(at: u32, i: u32) -> vec4<f32> {
+    if LOAD == 4u { return vec4<f32>(EA4(dy[(at + i) / 4u])); }
+    return vec4(g_one(at, i), g_one(at, i + 1u), g_one(at, i + 2u), g_one(at, i + 3u));
+}
+
+// slot: x of lanes 0 .. 3, or the same loaded from rows j .. j + 3 of k; likewise below.
+fn k_low(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    return mat4x4(k_four(at.x, i), k_four(at.y, i), k_four(at.z, i), k_four(at.w, i));
+}
+fn k_high(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    return mat4x4(k_four(at.x, i), k_four(at.y, i), k_four(at.z, i), k_four(at.w, i));
+}
+fn v_low(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    return mat4x4(v_four(at.x, i), v_four(at.y, i), v_four(at.z, i), v_four(at.w, i));
+}
+fn v_high(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    return mat4x4(v_four(at.x, i), v_four(at.y, i), v_four(at.z, i), v_four(at.w, i));
+}
+
+fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
+    return fma(vec4(a.w), b[3], fma(vec4(a.z), b[2], fma(vec4(a.y), b[1], fma(vec4(a.x), b[0], acc))));
+}
+
+// The scores of four keys, those that are not seen at -inf.
+fn seen(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
+    let at = vec4(mask_at) + min(key, vec4(sizes.keys - 1u)) * sizes.m_col;
+    let score = s + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
+    var hidden = key >= vec4(sizes.keys);
+    if CAUSAL { hidden = hidden | (key > vec4(row)); }
+    return select(score, -inf_(), hidden);
+}
+
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let blocks = (sizes.length + 7u) / 8u;
+    let group = wid.y * 65535u + wid.x;
+    let part = group / blocks;
+    if part >= sizes.parts { return; }
+    let first = (group - part * blocks) * 8u;
+    let row = min(first + lane, sizes.length - 1u);         // lanes past the end repeat the last row
+    let batch = part / sizes.heads;
+    let head = part - batch * sizes.heads;
+    let kv = head / sizes.share;
+    let q_at = sizes.q_offset + batch * sizes.q_batch + head * sizes.q_head + row * sizes.q_row;
+    let k_at = sizes.k_offset + batch * sizes.k_batch + kv * sizes.k_head;
+    let v_at = sizes.v_offset + batch * sizes.v_batch + kv * sizes.v_head;
+    let mask_at = sizes.m_offset + batch * sizes.m_batch + head * sizes.m_head + row * sizes.m_row;
+    var end = sizes.keys;
+    if CAUSAL { end = min(end, first + 8u); }
+
+    let y_at = ((batch * sizes.length + row) * sizes.heads + head) * EV;
+    let norm = lse[part * sizes.length + row];
+    let e4 = select(sizes.e4, E4, KNOWN);
+    let v4 = select(sizes.v4, V4, KNOWN);
+
+    var query: array<vec4<f32>, E4>;
+    var above: array<vec4<f32>, V4>;
+    var acc: array<vec4<f32>, E4>;
+    var both = vec4(0.0);
+    for (var c = 0u; c < e4; c++) { query[c] = q_four(q_at, 4u * c) * sizes.scale; }
+    for (var c = 0u; c < v4; c++) {
+        above[c] = g_four(y_at, 4u * c);
+        both = fma(above[c], y_four(y_at, 4u * c), both);
+    }
+    for (var c = 0u; c < e4; c++) { acc[c] = vec4(0.0); }
+    let along = both.x + both.y + both.z + both.w;
+    for (var j = 0u; j < end; j += 8u) {
+        let low = vec4(j) + vec4(0u, 1u, 2u, 3u);
+        let high = low + vec4(4u);
+        let own = min(j + lane, sizes.keys - 1u);
+        let low_at = min(low, vec4(sizes.keys - 1u));
+        let high_at = min(high, vec4(sizes.keys - 1u));
+        var s0 = vec4(0.0);
+        var s1 = vec4(0.0);
+        for (var c = 0u; c < e4; c++) {
+            let x = k_four(k_at + own * sizes.k_row, 4u * c);
+            s0 = step(s0, query[c], transpose(k_low(x, k_at + low_at * sizes.k_row, 4u * c)));
+            s1 = step(s1, query[c], transpose(k_high(x, k_at + high_at * sizes.k_row, 4u * c)));
+        }
+        var d0 = vec4(0.0);
+        var d1 = vec4(0.0);
+        for (var c = 0u; c < v4; c++) {
+            let x = v_four(v_at + own * sizes.v_row, 4u * c);
+            d0 = step(d0, above[c], transpose(v_low(x, v_at + low_at * sizes.v_row, 4u * c)));
+            d1 = step(d1, above[c], transpose(v_high(x, v_at + high_at * sizes.v_row, 4u * c)));
+        }
+        d0 = exp_(seen(s0, mask_at, row, low) - norm) * (d0 - along);
+        d1 = exp_(seen(s1, mask_at, row, high) - norm) * (d1 - along);
+        for (var c = 0u; c < e4; c++) {
+            let x = k_four(k_at + own * sizes.k_row, 4u * c);
+            let held = step(acc[c], d0, k_low(x, k_at + low_at * sizes.k_row, 4u * c));
+            acc[c] = step(held, d1, k_high(x, k_at + high_at * sizes.k_row, 4u * c));
+        }
+    }
+
+    if first + lane >= sizes.length { return; }
+    norms[part * sizes.length + row] = vec2(norm, along);
+    for (var c = 0u; c < e4; c++) { emit(acc[c] * sizes.scale, batch, row, head, 4u * c); }
+}

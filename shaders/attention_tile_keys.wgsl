@@ -1,0 +1,257 @@
+// attention_tile_keys: attention_rows_keys.wgsl for GPUs: dk = scale Σ_h Σ_i ds q, dv = Σ_h Σ_i p dy
+//
+// A workgroup owns TILE keys and walks the queries of all heads that share them, TILE at a time; scores and dp are products
+// through workgroup memory, 4 x 4 a thread, and p and ds, laid down there, multiply dy and q. Causal blocks begin at the
+// diagonal.
+//
+// dispatch: ceil(keys / TILE) · batch · kv groups of (TILE / 4)², folded past 65535
+// cost:     4 (E + EV) operations a score; q and dy are read keys / TILE times
+// source:   Dao 2023, "FlashAttention-2", alg. 2
+// twin:     crates/device/tests/attention.rs (f64)
+
+alias EA = f32;                   // one load: f32 | f16 | vec4 of them
+alias EA4 = vec4<f32>;            // four elements
+alias F = vec4<f32>;              // the library's width
+alias I = vec4<i32>;
+alias U = vec4<u32>;
+alias B = vec4<bool>;
+alias S = f32;                    // what store takes: f32 | vec4<f32>
+const LOAD: u32 = 1u;             // elements of EA
+const WIDTH: u32 = 1u;            // elements of S
+const E: u32 = 64u;
+const EV: u32 = 64u;
+const CAUSAL: bool = false;       // row i sees keys 0 ..= i
+const E4: u32 = (E + 3u) / 4u;
+const V4: u32 = (EV + 3u) / 4u;
+const TILE: u32 = 32u;            // rows and columns of a block of scores: 32 | 64
+const T: u32 = TILE / 4u;         // invocations along each: 4 x 4 scores each
+const CHUNK: u32 = 16u;           // elements of a head staged at once
+const CE: u32 = (E4 + T - 1u) / T; // fours of a key that a thread owns
+const CV: u32 = (V4 + T - 1u) / T; // fours of a value
+
+struct Sizes {
+    scale: f32, parts: u32, heads: u32, share: u32, length: u32, keys: u32,
+    q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,
+    k_offset: u32, k_batch: u32, k_head: u32, k_row: u32,
+    v_offset: u32, v_batch: u32, v_head: u32, v_row: u32,
+    m_offset: u32, m_batch: u32, m_head: u32, m_row: u32, m_col: u32, e4: u32, v4: u32,
+}
+var<immediate> sizes: Sizes;
+
+@group(0) @binding(0) var<storage, read> q: array<EA>;
+@group(0) @binding(1) var<storage, read> k: array<EA>;
+@group(0) @binding(2) var<storage, read> v: array<EA>;
+@group(0) @binding(3) var<storage, read> dy: array<EA>;
+@group(0) @binding(4) var<storage, read> norms: array<vec2<f32>>;   // lse, delta
+@group(0) @binding(5) var<storage, read_write> out: array<S>;
+@group(0) @binding(6) var<storage, read_write> dv: array<S>;
+
+var<workgroup> held: array<vec4<f32>, TILE * T>;          // staged operands, then a block of scores
+
+// slot: what becomes of WIDTH finished elements.
+fn store(v: S, batch: u32, row: u32, head: u32, col: u32) {
+    out[(((batch * sizes.keys + row) * (sizes.heads / sizes.share) + head) * E + col) / WIDTH] = v;
+}
+
+// slot: four columns; for S = vec4<f32>: store(v, batch, row, head, col);
+fn emit(v: vec4<f32>, batch: u32, row: u32, head: u32, col: u32) {
+    for (var j = 0u; j < 4u && col + j < E; j++) { store(v[j], batch, row, head, col + j); }
+}
+
+// slot: four columns of dv; for S = vec4<f32>: dv[(at + col) / 4u] = v;
+fn emit_v(v: vec4<f32>, at: u32, col: u32) {
+    for (var j = 0u; j < 4u && col + j < EV; j++) { dv[at + col + j] = v[j]; }
+}
+
+// slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
+fn bias(at: u32) -> f32 { return 0.0; }
+
+fn q_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(q[at + min(i, E - 1u)]))[0], i < E); }
+fn k_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(k[at + min(i, E - 1u)]))[0], i < E); }
+fn v_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(v[at + min(i, EV - 1u)]))[0], i < EV); }
+fn g_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(dy[at + min(i, EV - 1u)]))[0], i < EV); }
+
+// Elements i .. i + 3 of the row that begins at `at`; zero past its end.
+fn q_four(at: u32, i: u32) -> vec4<f32> {
+    if i >= E { return vec4(0.0); }
+    if LOAD == 4u { return vec4<f32>(EA4(q[(at + i) / 4u])); }
+    return vec4(q_one(at, i), q_one(at, i + 1u), q_one(at, i + 2u), q_one(at, i + 3u));
+}
+fn k_four(at: u32, i: u32) -> vec4<f32> {
+    if i >= E { return vec4(0.0); }
+    if LOAD == 4u { return vec4<f32>(EA4(k[(at + i) / 4u])); }
+    return vec4(k_one(at, i), k_one(at, i + 1u), k_one(at, i + 2u), k_one(at, i + 3u));
+}
+fn v_four(at: u32, i: u32) -> vec4<f32> {
+    if i >= EV { return vec4(0.0); }
+    if LOAD == 4u { return vec4<f32>(EA4(v[(at + i) / 4u])); }
+    return vec4(v_one(at, i), v_one(at, i + 1u), v_one(at, i + 2u), v_one(at, i + 3u));
+}
+fn g_four(at: u32, i: u32) -> vec4<f32> {
+    if i >= EV { return vec4(0.0); }
+    if LOAD == 4u { return vec4<f32>(EA4(dy[(at + i) / 4u])); }
+    return vec4(g_one(at, i), g_one(at, i + 1u), g_one(at, i + 2u), g_one(at, i + 3u));
+}
+
+// Stages CHUNK elements, from `start` on, of TILE keys and queries, four rows to a vector. a_at, b_at: start, row, last row, stride.
+fn stage_scores(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
+    for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
+        let second = block >= T * (CHUNK / 4u);
+        let part = block % (T * (CHUNK / 4u));
+        let i = start + part / T * 4u;
+        let n = part % T * 4u;
+        var x: mat4x4<f32>;
+        if second {
+            let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
+            x = mat4x4(q_four(at.x, i), q_four(at.y, i), q_four(at.z, i), q_four(at.w, i));
+        } else {
+            let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
+            x = mat4x4(k_four(at.x, i), k_four(at.y, i), k_four(at.z, i), k_four(at.w, i));
+        }
+        let turned = transpose(x);
+        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
+        held[to] = turned[0];
+        held[to + T] = turned[1];
+        held[to + 2u * T] = turned[2];
+        held[to + 3u * T] = turned[3];
+    }
+}
+
+// The same of the values and dy.
+fn stage_values(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
+    for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
+        let second = block >= T * (CHUNK / 4u);
+        let part = block % (T * (CHUNK / 4u));
+        let i = start + part / T * 4u;
+        let n = part % T * 4u;
+        var x: mat4x4<f32>;
+        if second {
+            let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
+            x = mat4x4(g_four(at.x, i), g_four(at.y, i), g_four(at.z, i), g_four(at.w, i));
+        } else {
+            let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
+            x = mat4x4(v_four(at.x, i), v_four(at.y, i), v_four(at.z, i), v_four(at.w, i));
+        }
+        let turned = transpose(x);
+        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
+        held[to] = turned[0];
+        held[to + T] = turned[1];
+        held[to + 2u * T] = turned[2];
+        held[to + 3u * T] = turned[3];
+    }
+}
+
+// s[i] += a[i] · b over what is staged.
+fn multiply(s: mat4x4<f32>, ty: u32, tx: u32) -> mat4x4<f32> {
+    var sum = s;
+    for (var i = 0u; i < CHUNK; i++) {
+        let a = held[i * T + ty];
+        let b = held[(CHUNK + i) * T + tx];
+        sum = mat4x4(fma(vec4(a.x), b, sum[0]), fma(vec4(a.y), b, sum[1]), fma(vec4(a.z), b, sum[2]), fma(vec4(a.w), b, sum[3]));
+    }
+    return sum;
+}
+
+// Lays down four rows of four so that a row of the block is read as fours of its column.
+fn lay(m: mat4x4<f32>, ty: u32, tx: u32) {
+    let turned = transpose(m);
+    held[4u * tx * T + ty] = turned[0];
+    held[(4u * tx + 1u) * T + ty] = turned[1];
+    held[(4u * tx + 2u) * T + ty] = turned[2];
+    held[(4u * tx + 3u) * T + ty] = turned[3];
+}
+
+// A key's scores with four queries, those that do not see it at -inf.
+fn seen(s: vec4<f32>, mask_at: u32, row: vec4<u32>, key: u32) -> vec4<f32> {
+    let at = vec4(mask_at + min(key, sizes.keys - 1u) * sizes.m_col) + min(row, vec4(sizes.length - 1u)) * sizes.m_row;
+    let score = s * sizes.scale + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
+    var hidden = row >= vec4(sizes.length);
+    if CAUSAL { hidden = hidden | (vec4(key) > row); }
+    return select(score, -inf_(), hidden);
+}
+
+@compute @workgroup_size(T * T)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let blocks = (sizes.keys + TILE - 1u) / TILE;
+    let group = wid.y * 65535u + wid.x;
+    let part = group / blocks;
+    let kvs = sizes.heads / sizes.share;
+    if part * sizes.share >= sizes.parts { return; }
+    let first = (group - part * blocks) * TILE;
+    let ty = local / T;
+    let tx = local % T;
+    let key = first + 4u * ty;
+    let batch = part / kvs;
+    let kv = part - batch * kvs;
+    let k_at = sizes.k_offset + batch * sizes.k_batch + kv * sizes.k_head;
+    let v_at = sizes.v_offset + batch * sizes.v_batch + kv * sizes.v_head;
+    let begin = select(0u, first, CAUSAL);
+
+    var acc_k: array<vec4<f32>, 4u * CE>;
+    var acc_v: array<vec4<f32>, 4u * CV>;
+    for (var c = 0u; c < 4u * CE; c++) { acc_k[c] = vec4(0.0); }
+    for (var c = 0u; c < 4u * CV; c++) { acc_v[c] = vec4(0.0); }
+    for (var head = kv * sizes.share; head < (kv + 1u) * sizes.share; head++) {
+        let q_at = sizes.q_offset + batch * sizes.q_batch + head * sizes.q_head;
+        let g_at = (batch * sizes.length * sizes.heads + head) * EV;
+        let g_row = sizes.heads * EV;
+        let n_at = (batch * sizes.heads + head) * sizes.length;
+        let mask_at = sizes.m_offset + batch * sizes.m_batch + head * sizes.m_head;
+        for (var i0 = begin; i0 < sizes.length; i0 += TILE) {
+            var s = mat4x4<f32>();
+            for (var c = 0u; c < E; c += CHUNK) {
+                workgroupBarrier();
+                stage_scores(vec4(k_at, first, sizes.keys - 1u, sizes.k_row), vec4(q_at, i0, sizes.length - 1u, sizes.q_row), c, local);
+                workgroupBarrier();
+                s = multiply(s, ty, tx);
+            }
+            let query = vec4(i0 + 4u * tx) + vec4(0u, 1u, 2u, 3u);
+            let at = vec4(n_at) + min(query, vec4(sizes.length - 1u));
+            let n = transpose(mat4x4(vec4(norms[at.x], 0.0, 0.0), vec4(norms[at.y], 0.0, 0.0),
+                                     vec4(norms[at.z], 0.0, 0.0), vec4(norms[at.w], 0.0, 0.0)));
+            let p = mat4x4(exp_(seen(s[0], mask_at, query, key) - n[0]), exp_(seen(s[1], mask_at, query, key + 1u) - n[0]),
+                           exp_(seen(s[2], mask_at, query, key + 2u) - n[0]), exp_(seen(s[3], mask_at, query, key + 3u) - n[0]));
+            let rows = min(TILE, sizes.length - i0);
+            workgroupBarrier();
+            lay(p, ty, tx);
+            workgroupBarrier();
+            for (var m = 0u; m < rows; m++) {
+                let weight = held[m * T + ty];
+                for (var c = 0u; c < CV; c++) {
+                    let x = g_four(g_at + (i0 + m) * g_row, 4u * (tx + c * T));
+                    for (var i = 0u; i < 4u; i++) { acc_v[i * CV + c] = fma(vec4(weight[i]), x, acc_v[i * CV + c]); }
+                }
+            }
+            var d = mat4x4<f32>();
+            for (var c = 0u; c < EV; c += CHUNK) {
+                workgroupBarrier();
+                stage_values(vec4(v_at, first, sizes.keys - 1u, sizes.v_row), vec4(g_at, i0, sizes.length - 1u, g_row), c, local);
+                workgroupBarrier();
+                d = multiply(d, ty, tx);
+            }
+            d = mat4x4(p[0] * (d[0] - n[1]), p[1] * (d[1] - n[1]), p[2] * (d[2] - n[1]), p[3] * (d[3] - n[1]));
+            workgroupBarrier();
+            lay(d, ty, tx);
+            workgroupBarrier();
+            for (var m = 0u; m < rows; m++) {
+                let weight = held[m * T + ty];
+                for (var c = 0u; c < CE; c++) {
+                    let x = q_four(q_at + (i0 + m) * sizes.q_row, 4u * (tx + c * T));
+                    for (var i = 0u; i < 4u; i++) { acc_k[i * CE + c] = fma(vec4(weight[i]), x, acc_k[i * CE + c]); }
+                }
+            }
+        }
+    }
+
+    for (var i = 0u; i < 4u && key + i < sizes.keys; i++) {
+        let v_out = ((batch * sizes.keys + key + i) * kvs + kv) * EV;
+        for (var c = 0u; c < CV; c++) {
+            let col = 4u * (tx + c * T);
+            if col < EV { emit_v(acc_v[i * CV + c], v_out, col); }
+        }
+        for (var c = 0u; c < CE; c++) {
+            let col = 4u * (tx + c * T);
+            if col < E { emit(acc_k[i * CE + c] * sizes.scale, batch, key + i, kv, col); }
+        }
+    }
+}
