@@ -93,5 +93,5 @@ pub mod prelude {
         Attention, Conv, ConvTranspose, DType, Device, Error, Gradients, MatmulPrecision, PadMode, Param, Patches,
         Pool, Result, Rng, Shape, State, Tensor,
     };
-    pub use crate::{schedule, store};
+    pub use crate::{metrics, schedule, store};
 }

@@ -1,0 +1,86 @@
+//! Whether a model is right as often as it says.
+
+use super::lengths;
+use crate::{DType, Result, Tensor};
+
+/// Confidence against accuracy, in bins of equal width.
+///
+/// ```
+/// # use kiln::prelude::*;
+/// let mut calibration = metrics::Calibration::new(10);
+/// calibration.add(&[0.95, 0.95, 0.55], &[true, true, false])?;
+/// assert!((calibration.error() - (2.0 * 0.05 + 0.55) / 3.0).abs() < 1e-12);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    bins: Vec<Bin>,
+}
+
+/// The answers whose confidence lies in one bin.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Bin {
+    /// How many.
+    pub count: f64,
+    /// The sum of their confidences.
+    pub confidence: f64,
+    /// How many were right.
+    pub right: f64,
+}
+
+impl Calibration {
+    /// No answers yet; bins (0, 1/n], (1/n, 2/n], …
+    pub fn new(bins: usize) -> Self {
+        Self { bins: vec![Bin::default(); bins.max(1)] }
+    }
+
+    /// Adds answers: how sure the model was (0..1), and whether it was right.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] if the lists differ in length.
+    #[track_caller]
+    pub fn add(&mut self, confidence: &[f64], right: &[bool]) -> Result<()> {
+        if confidence.len() != right.len() {
+            return Err(lengths("calibration", confidence.len(), right.len()));
+        }
+        let last = self.bins.len() - 1;
+        for (&confidence, &right) in confidence.iter().zip(right) {
+            let at = (confidence * self.bins.len() as f64).ceil() as usize; // NaN and negatives: the first bin
+            let bin = &mut self.bins[at.saturating_sub(1).min(last)];
+            bin.count += 1.0;
+            bin.confidence += confidence;
+            bin.right += f64::from(u8::from(right));
+        }
+        Ok(())
+    }
+
+    /// Adds a batch of `logits` [rows, classes] with `labels` [rows]: the largest softmax is the confidence.
+    ///
+    /// # Errors
+    /// What evaluating gives.
+    pub fn add_logits(&mut self, logits: &Tensor, labels: &Tensor) -> Result<()> {
+        let confidence = logits.softmax(-1).amax(-1, false);
+        let right = logits.argmax(-1, false).eq(labels).cast(DType::F32);
+        let right: Vec<bool> = right.to_vec::<f32>()?.iter().map(|&r| r > 0.5).collect();
+        self.add(&confidence.to_vec::<f64>()?, &right)
+    }
+
+    /// The bins, for a reliability diagram.
+    pub fn bins(&self) -> &[Bin] {
+        &self.bins
+    }
+
+    /// The expected calibration error: the mean over the answers of |accuracy − confidence| of their bin.
+    ///
+    /// Source: Guo et al. 2017, "On calibration of modern neural networks", eq. 3.
+    pub fn error(&self) -> f64 {
+        let count: f64 = self.bins.iter().map(|b| b.count).sum();
+        self.bins.iter().map(|b| (b.right - b.confidence).abs()).sum::<f64>() / count
+    }
+
+    /// The maximum calibration error: the largest |accuracy − confidence| of a bin.
+    pub fn max_error(&self) -> f64 {
+        let filled = self.bins.iter().filter(|b| b.count > 0.0);
+        filled.map(|b| ((b.right - b.confidence) / b.count).abs()).fold(0.0, f64::max)
+    }
+}

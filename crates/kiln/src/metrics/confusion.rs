@@ -1,0 +1,212 @@
+//! The confusion matrix and what is read off it.
+
+use std::fmt;
+
+use crate::{Result, Tensor};
+
+/// How the numbers of the classes become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Average {
+    /// Over all answers together.
+    Micro,
+    /// The mean over the classes that occur.
+    Macro,
+    /// The mean over the classes, each as often as it occurs.
+    Weighted,
+}
+
+/// How often each class was taken for which: `counts[truth][answer]`.
+///
+/// ```
+/// # use kiln::prelude::*;
+/// let mut matrix = ConfusionMatrix::new(3);
+/// matrix.add(&[0, 1, 2, 2], &[0, 1, 1, 2]);
+/// assert_eq!(matrix.accuracy(), 0.75);
+/// assert_eq!(matrix.counts()[2], [0, 1, 1]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfusionMatrix {
+    counts: Vec<Vec<u64>>,
+}
+
+impl ConfusionMatrix {
+    /// No answers yet, `classes` classes.
+    pub fn new(classes: usize) -> Self {
+        Self { counts: vec![vec![0; classes]; classes] }
+    }
+
+    /// Counts answers; those outside of the classes are left out.
+    pub fn add(&mut self, truth: &[i32], answers: &[i32]) {
+        for (&truth, &answer) in truth.iter().zip(answers) {
+            let row = usize::try_from(truth).ok().and_then(|t| self.counts.get_mut(t));
+            let cell = row.and_then(|row| row.get_mut(usize::try_from(answer).ok()?));
+            if let Some(count) = cell {
+                *count += 1;
+            }
+        }
+    }
+
+    /// Counts the largest logit of each row as its answer.
+    ///
+    /// # Errors
+    /// What evaluating the tensors gives.
+    pub fn add_logits(&mut self, labels: &Tensor, logits: &Tensor) -> Result<()> {
+        let answers = logits.argmax(-1, false).to_vec::<i32>()?;
+        self.add(&labels.to_vec::<i32>()?, &answers);
+        Ok(())
+    }
+
+    /// `counts()[truth][answer]`.
+    pub fn counts(&self) -> &[Vec<u64>] {
+        &self.counts
+    }
+
+    /// The share of right answers; NaN without any.
+    pub fn accuracy(&self) -> f64 {
+        self.right() / self.total()
+    }
+
+    /// Of the answers `class`, the share that is right; 0 where there was none.
+    pub fn precision(&self, class: usize) -> f64 {
+        share(self.at(class, class) as f64, self.answered(class))
+    }
+
+    /// Of the examples of `class`, the share that was found; 0 where there was none.
+    pub fn recall(&self, class: usize) -> f64 {
+        share(self.at(class, class) as f64, self.support(class))
+    }
+
+    /// The harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN). It is the Dice coefficient too.
+    pub fn f1(&self, class: usize) -> f64 {
+        share(2.0 * self.at(class, class) as f64, self.answered(class) + self.support(class))
+    }
+
+    /// Intersection over union, the Jaccard index: TP / (TP + FP + FN).
+    pub fn iou(&self, class: usize) -> f64 {
+        let both = self.at(class, class) as f64;
+        share(both, self.answered(class) + self.support(class) - both)
+    }
+
+    /// How many examples of `class` there were.
+    pub fn support(&self, class: usize) -> f64 {
+        (0..self.counts.len()).map(|a| self.at(class, a)).sum::<u64>() as f64
+    }
+
+    /// [`precision`](Self::precision) of all classes.
+    pub fn mean_precision(&self, average: Average) -> f64 {
+        self.mean(average, Self::precision)
+    }
+
+    /// [`recall`](Self::recall) of all classes.
+    pub fn mean_recall(&self, average: Average) -> f64 {
+        self.mean(average, Self::recall)
+    }
+
+    /// [`f1`](Self::f1) of all classes.
+    pub fn mean_f1(&self, average: Average) -> f64 {
+        self.mean(average, Self::f1)
+    }
+
+    /// [`iou`](Self::iou) of all classes; with [`Average::Micro`] that of all examples together.
+    pub fn mean_iou(&self, average: Average) -> f64 {
+        match average {
+            Average::Micro => share(self.right(), 2.0 * self.total() - self.right()),
+            _ => self.mean(average, Self::iou),
+        }
+    }
+
+    /// The mean recall of the classes that have examples.
+    pub fn balanced_accuracy(&self) -> f64 {
+        let with_examples = (0..self.counts.len()).filter(|&c| self.support(c) > 0.0);
+        let (sum, count) = with_examples.fold((0.0, 0.0), |(s, n), c| (s + self.recall(c), n + 1.0));
+        sum / count
+    }
+
+    /// Matthews' correlation coefficient of truth and answers, in −1..1; 0 where one of them is constant.
+    ///
+    /// Source: Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
+    pub fn matthews(&self) -> f64 {
+        let classes = 0..self.counts.len();
+        let (n, right) = (self.total(), self.right());
+        let sum = |of: &dyn Fn(usize) -> f64| classes.clone().map(of).sum::<f64>();
+        let both = right * n - sum(&|c| self.support(c) * self.answered(c));
+        let truth = n * n - sum(&|c| self.support(c).powi(2));
+        let answers = n * n - sum(&|c| self.answered(c).powi(2));
+        share(both, (truth * answers).sqrt())
+    }
+
+    /// Cohen's kappa: agreement beyond chance.
+    pub fn kappa(&self) -> f64 {
+        let n = self.total();
+        let chance: f64 = (0..self.counts.len()).map(|c| self.support(c) * self.answered(c)).sum::<f64>() / (n * n);
+        (self.accuracy() - chance) / (1.0 - chance)
+    }
+
+    /// Classes that occur in truth or answers; one that occurs in neither does not count.
+    fn mean(&self, average: Average, of: impl Fn(&Self, usize) -> f64) -> f64 {
+        let classes = (0..self.counts.len()).filter(|&c| self.support(c) + self.answered(c) > 0.0);
+        match average {
+            Average::Micro => self.accuracy(), // every answer is right for one class or wrong for two
+            Average::Macro => {
+                let (sum, count) = classes.fold((0.0, 0.0), |(s, n), c| (s + of(self, c), n + 1.0));
+                sum / count
+            }
+            Average::Weighted => classes.map(|c| of(self, c) * self.support(c)).sum::<f64>() / self.total(),
+        }
+    }
+
+    fn answered(&self, class: usize) -> f64 {
+        (0..self.counts.len()).map(|t| self.at(t, class)).sum::<u64>() as f64
+    }
+
+    fn right(&self) -> f64 {
+        (0..self.counts.len()).map(|c| self.counts[c][c]).sum::<u64>() as f64
+    }
+
+    fn total(&self) -> f64 {
+        self.counts.iter().flatten().sum::<u64>() as f64
+    }
+
+    fn at(&self, truth: usize, answer: usize) -> u64 {
+        self.counts.get(truth).and_then(|row| row.get(answer)).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for ConfusionMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widest = self.counts.iter().flatten().max().map_or(1, |n| n.to_string().len());
+        let width = widest.max(self.counts.len().saturating_sub(1).to_string().len()) + 1;
+        write!(f, "truth \\ answer")?;
+        (0..self.counts.len()).try_for_each(|class| write!(f, "{class:>width$}"))?;
+        writeln!(f, "   recall")?;
+        for (class, row) in self.counts.iter().enumerate() {
+            write!(f, "{class:>14}")?;
+            for &count in row {
+                if count == 0 { write!(f, "{:>width$}", "·")? } else { write!(f, "{count:>width$}")? }
+            }
+            writeln!(f, "  {:5.1} %", 100.0 * self.recall(class))?;
+        }
+        Ok(())
+    }
+}
+
+/// A share of nothing is 0, as scikit-learn has it.
+fn share(part: f64, whole: f64) -> f64 {
+    if whole == 0.0 { 0.0 } else { part / whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matrix_counts_and_prints() {
+        let mut matrix = ConfusionMatrix::new(2);
+        matrix.add(&[0, 0, 1, 5, -1], &[0, 1, 1, 0, 1]);
+        assert_eq!(matrix.counts(), [[1, 1], [0, 1]]);
+        assert_eq!((matrix.precision(1), matrix.recall(0), matrix.precision(0)), (0.5, 0.5, 1.0));
+        let text = matrix.to_string();
+        assert_eq!(text, "truth \\ answer 0 1   recall\n             0 1 1   50.0 %\n             1 · 1  100.0 %\n");
+        assert!(ConfusionMatrix::new(0).to_string().starts_with("truth"));
+    }
+}

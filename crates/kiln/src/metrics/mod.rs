@@ -1,0 +1,118 @@
+//! How good a model is. Every metric takes batches one after the other and gives its value at any time; the numbers
+//! are those of scikit-learn (`tests/metrics.rs`).
+
+mod bleu;
+mod calibration;
+mod confusion;
+mod rank;
+mod regression;
+
+pub use bleu::Bleu;
+pub use calibration::{Bin, Calibration};
+pub use confusion::{Average, ConfusionMatrix};
+pub use rank::{CurvePoint, Ranking};
+pub use regression::Regression;
+
+use crate::error::At;
+use crate::{DType, Error, Result, Tensor};
+
+/// The share of rows whose largest logit is at the label.
+///
+/// Shapes: `logits [rows, classes]`, `labels [rows]` → `[]`. Given to the step along with the loss,
+/// it is computed in the same plan.
+#[track_caller]
+pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Tensor {
+    logits.argmax(-1, false).eq(labels).cast(DType::F32).mean()
+}
+
+/// The share of rows whose label is among the `k` largest logits. Of equal logits the earlier class counts first.
+///
+/// Shapes: `logits [rows, classes]`, `labels [rows]` → `[]`.
+///
+/// Source: `sklearn.metrics.top_k_accuracy_score`.
+///
+/// ```
+/// # use kiln::prelude::*; let device = Device::open()?;
+/// let logits = Tensor::new(&device, [[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]]);
+/// let labels = Tensor::new(&device, [2, 2]);
+/// assert_eq!(metrics::top_k_accuracy(&logits, &labels, 2).item()?, 0.5);
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn top_k_accuracy(logits: &Tensor, labels: &Tensor, k: usize) -> Tensor {
+    let (_, best) = logits.topk(k, -1, true);
+    best.eq(labels.unsqueeze(-1)).cast(DType::F32).sum_axes(-1, false).mean()
+}
+
+/// A mean that grows by and by.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    /// Adds `value`, which stands for `weight` examples.
+    pub fn add(&mut self, value: f64, weight: f64) {
+        self.sum += value * weight;
+        self.weight += weight;
+    }
+
+    /// The mean so far; NaN before the first value.
+    pub fn get(&self) -> f64 {
+        self.sum / self.weight
+    }
+}
+
+/// Perplexity: e to the mean negative log-likelihood of a token.
+///
+/// ```
+/// # use kiln::prelude::*;
+/// let mut perplexity = metrics::Perplexity::default();
+/// perplexity.add(8f64.ln(), 100.0); // the mean loss of 100 tokens
+/// assert!((perplexity.value() - 8.0).abs() < 1e-12);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Perplexity(Mean);
+
+impl Perplexity {
+    /// Adds the mean loss (in nats) of a batch of `tokens` tokens.
+    pub fn add(&mut self, loss: f64, tokens: f64) {
+        self.0.add(loss, tokens);
+    }
+
+    /// The perplexity so far; NaN before the first batch.
+    pub fn value(&self) -> f64 {
+        self.0.get().exp()
+    }
+}
+
+/// Two lists that belong together, as numbers of the host.
+#[track_caller]
+fn pair(op: &'static str, a: &Tensor, b: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
+    if a.shape()? != b.shape()? {
+        return Err(lengths(op, a.numel(), b.numel()));
+    }
+    Ok((a.to_vec::<f64>()?, b.to_vec::<f64>()?))
+}
+
+/// Two lists of different lengths.
+#[track_caller]
+fn lengths(op: &'static str, a: usize, b: usize) -> Error {
+    let why = "both lists have one entry for each example";
+    Error::Argument { op, name: "lengths", value: format!("{a} and {b}"), why, at: At::here() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_are_weighted() {
+        let mut mean = Mean::default();
+        assert!(mean.get().is_nan());
+        mean.add(1.0, 3.0);
+        mean.add(5.0, 1.0);
+        assert_eq!(mean.get(), 2.0);
+    }
+}

@@ -1,0 +1,162 @@
+//! Metrics against scikit-learn (scripts/reference_metrics.py), and against values worked out by hand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use kiln::metrics::{Average, Bleu, Calibration, ConfusionMatrix, Ranking, Regression, top_k_accuracy};
+use kiln::nn::StateDict;
+use kiln::prelude::*;
+use std::path::Path;
+
+struct Reference(StateDict, Device);
+
+impl Reference {
+    fn load() -> Self {
+        let device = Device::open().unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/metrics.safetensors");
+        Self(store::load_tensors(&device, path).unwrap().0, device)
+    }
+
+    fn list(&self, name: &str) -> Vec<f64> {
+        self.0.get(name).unwrap_or_else(|| panic!("no {name}")).to_vec::<f64>().unwrap()
+    }
+
+    #[track_caller]
+    fn check(&self, name: &str, got: &[f64]) {
+        let want = self.list(name);
+        assert_eq!(got.len(), want.len(), "{name}");
+        for (got, want) in got.iter().zip(want) {
+            // the file holds float64, the tensors that carry it float32
+            assert!((got - want).abs() <= 2e-6 * (1.0 + want.abs()), "{name}: {got} is not {want}");
+        }
+    }
+}
+
+#[test]
+fn confusion() {
+    let reference = Reference::load();
+    let ints = |name: &str| reference.list(name).iter().map(|&x| x as i32).collect::<Vec<_>>();
+    let (truth, answer) = (ints("confusion.truth"), ints("confusion.answer"));
+    let mut matrix = ConfusionMatrix::new(6);
+    for (truth, answer) in truth.chunks(33).zip(answer.chunks(33)) {
+        matrix.add(truth, answer);
+    }
+    let each = |of: fn(&ConfusionMatrix, usize) -> f64| (0..6).map(|c| of(&matrix, c)).collect::<Vec<_>>();
+    reference.check("confusion.precision.each", &each(ConfusionMatrix::precision));
+    reference.check("confusion.recall.each", &each(ConfusionMatrix::recall));
+    reference.check("confusion.f1.each", &each(ConfusionMatrix::f1));
+    reference.check("confusion.iou.each", &each(ConfusionMatrix::iou));
+    for (name, average) in [("micro", Average::Micro), ("macro", Average::Macro), ("weighted", Average::Weighted)] {
+        reference.check(&format!("confusion.precision.{name}"), &[matrix.mean_precision(average)]);
+        reference.check(&format!("confusion.recall.{name}"), &[matrix.mean_recall(average)]);
+        reference.check(&format!("confusion.f1.{name}"), &[matrix.mean_f1(average)]);
+        reference.check(&format!("confusion.iou.{name}"), &[matrix.mean_iou(average)]);
+    }
+    reference.check("confusion.accuracy", &[matrix.accuracy()]);
+    reference.check("confusion.balanced", &[matrix.balanced_accuracy()]);
+    reference.check("confusion.matthews", &[matrix.matthews()]);
+    reference.check("confusion.kappa", &[matrix.kappa()]);
+    assert!(ConfusionMatrix::new(3).accuracy().is_nan());
+}
+
+#[test]
+fn ranking() {
+    let reference = Reference::load();
+    for name in ["ties", "plain"] {
+        let (scores, labels) =
+            (reference.list(&format!("rank.{name}.scores")), reference.list(&format!("rank.{name}.labels")));
+        let mut ranking = Ranking::default();
+        for (scores, labels) in scores.chunks(50).zip(labels.chunks(50)) {
+            let tensor = |v: &[f64]| Tensor::from_vec(&reference.1, v.iter().map(|&x| x as f32).collect(), &[v.len()]);
+            ranking.add_tensors(&tensor(scores), &tensor(labels)).unwrap();
+        }
+        reference.check(&format!("rank.{name}.auc"), &[ranking.roc_auc()]);
+        reference.check(&format!("rank.{name}.ap"), &[ranking.average_precision()]);
+        let (xs, ys): (Vec<f64>, Vec<f64>) = ranking.roc_curve().iter().map(|p| (p.x, p.y)).unzip();
+        reference.check(&format!("rank.{name}.fpr"), &xs);
+        reference.check(&format!("rank.{name}.tpr"), &ys);
+        let (xs, ys): (Vec<f64>, Vec<f64>) = ranking.precision_recall_curve().iter().map(|p| (p.x, p.y)).unzip();
+        let want = reference.list(&format!("rank.{name}.recall"));
+        assert_eq!(xs.len(), want.len());
+        reference.check(&format!("rank.{name}.recall"), &xs);
+        reference.check(&format!("rank.{name}.precision"), &ys);
+    }
+    assert!(Ranking::default().roc_auc().is_nan());
+    let mut ranking = Ranking::default();
+    assert!(matches!(ranking.add(&[1.0], &[]), Err(Error::Argument { .. })));
+}
+
+#[test]
+fn regression() {
+    let reference = Reference::load();
+    let (predicted, wanted) = (reference.list("regression.predicted"), reference.list("regression.wanted"));
+    let mut errors = Regression::default();
+    predicted.iter().zip(&wanted).for_each(|(&p, &w)| errors.add(p, w));
+    // inputs of about 1000 passed through float32: 1e-4 of an error of 1
+    let close = |name: &str, got: f64| {
+        let want = reference.list(name)[0];
+        assert!((got - want).abs() < 1e-4 * (1.0 + want.abs()), "{name}: {got} is not {want}");
+    };
+    close("regression.mae", errors.mae());
+    close("regression.mse", errors.mse());
+    close("regression.rmse", errors.rmse());
+    close("regression.max", errors.max_error());
+    close("regression.r2", errors.r2());
+    let mut constant = Regression::default();
+    constant.add(1.0, 1.0);
+    assert!(constant.r2().is_nan());
+    constant.add(1.0, 1.0);
+    assert_eq!(constant.r2(), 1.0);
+    constant.add(2.0, 1.0);
+    assert_eq!(constant.r2(), 0.0);
+    let (a, b) = (Tensor::ones(&reference.1, [3]), Tensor::ones(&reference.1, [4]));
+    assert!(matches!(constant.add_tensors(&a, &b), Err(Error::Argument { .. })));
+}
+
+#[test]
+fn top_k() {
+    let reference = Reference::load();
+    let (logits, labels) = (reference.0["top.logits"].clone(), reference.0["top.labels"].clone());
+    for k in [1, 2, 5, 7] {
+        let share = top_k_accuracy(&logits, &labels, k).item().unwrap();
+        reference.check(&format!("top.{k}"), &[f64::from(share)]);
+    }
+}
+
+#[test]
+fn calibration() {
+    let mut calibration = Calibration::new(5);
+    // bins (0, .2], (.2, .4], …: 0.2 belongs to the first, 0.0 too
+    calibration.add(&[0.2, 0.0, 0.3, 0.9, 1.0], &[true, false, false, true, false]).unwrap();
+    let counts: Vec<f64> = calibration.bins().iter().map(|b| b.count).collect();
+    assert_eq!(counts, [2.0, 1.0, 0.0, 0.0, 2.0]);
+    assert!((calibration.error() - (0.8 + 0.3 + 0.9) / 5.0).abs() < 1e-12);
+    assert!((calibration.max_error() - 0.45).abs() < 1e-12);
+    let device = Device::open().unwrap();
+    let logits = Tensor::new(&device, [[0.0, 0.0], [100.0, 0.0]]);
+    let mut calibration = Calibration::new(10);
+    calibration.add_logits(&logits, &Tensor::new(&device, [1, 0])).unwrap();
+    assert!((calibration.error() - 0.25).abs() < 1e-6);
+}
+
+#[test]
+fn bleu() {
+    let words = |text: &'static str| text.split(' ').collect::<Vec<_>>();
+    // Papineni et al., example 1: modified precisions 17/18, 10/17, 7/16, 4/15
+    let candidate = "It is a guide to action which ensures that the military always obeys the commands of the party";
+    let references = [
+        "It is a guide to action that ensures that the military will forever heed Party commands",
+        "It is the guiding principle which guarantees the military forces always being under the command of the Party",
+        "It is the practical guide for the army always to heed the directions of the party",
+    ];
+    let mut bleu = Bleu::default();
+    bleu.add(&words(candidate), &references.map(words));
+    let want = (17.0 / 18.0_f64 * 10.0 / 17.0 * 7.0 / 16.0 * 4.0 / 15.0).powf(0.25);
+    assert!((bleu.value() - want).abs() < 1e-12, "{} is not {want}", bleu.value());
+    // a candidate of half the length: brevity penalty e^(1 − 2)
+    let mut short = Bleu::default();
+    short.add(&[1, 2, 3, 4], &[[1, 2, 3, 4, 5, 6, 7, 8]]);
+    assert!((short.value() - (-1.0_f64).exp()).abs() < 1e-12);
+    let mut none = Bleu::default();
+    none.add(&[1, 2, 3], &[[4, 5, 6]]);
+    assert_eq!(none.value(), 0.0);
+}
