@@ -157,3 +157,28 @@ fn ctrl_c_saves_a_checkpoint_that_goes_on_to_the_same_bytes() {
         );
     }
 }
+
+#[test]
+fn a_profile_says_where_a_steps_time_goes() {
+    let folder = folder("profile");
+    let out = folder.to_str().unwrap();
+    let (status, text, err) = run(&["train", "digits", "--model", "mlp", "--epochs", "1", "--out", out, "--profile"]);
+    assert_eq!(status, 0, "{err}");
+    for part in [
+        "differentiating the loss",
+        "encoding dispatches",
+        "waiting for the device",
+        "building expressions",
+        "the device, meanwhile",
+        "matmul",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    assert!(text.contains("  1/1 "), "the training follows:\n{text}");
+    let trace = std::fs::read_to_string(folder.join("trace.json")).unwrap();
+    assert!(trace.contains("\"cat\":\"kernel\"") && trace.contains("\"cat\":\"host\"") && !trace.contains("NaN"));
+    // Both clocks on one axis: no dispatch a second away from what the host did.
+    let starts = trace.split("\"ts\":").skip(1).map(|rest| rest.split(',').next().unwrap().parse::<f64>().unwrap());
+    let (least, most) = starts.fold((f64::MAX, f64::MIN), |(l, m), ts| (l.min(ts), m.max(ts)));
+    assert!(least >= 0.0 && most < 120e6, "{least} to {most} µs");
+}

@@ -123,6 +123,9 @@ fn peak(args: &PeakArgs) -> Result<()> {
         Some(rate) => say(format_args!("  multiply-add f16  {:>9} GFLOP/s", round(rate))),
         None => say("  multiply-add f16          no half floats"),
     }
+    if let Some(rate) = peaks.matrix {
+        say(format_args!("  matrix units      {:>9} GFLOP/s, f16 operands and f32 sums", round(rate)));
+    }
     say(format_args!(
         "  dispatch          {:>9} µs more in a pass; {} µs until one is known to be done",
         round(peaks.dispatch),

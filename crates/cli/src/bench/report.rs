@@ -38,6 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 struct Roofs {
     f32: Option<f64>,
     f16: Option<f64>,
+    matrix: Option<f64>,
     dispatch: Option<f64>,
     /// Size by name and GB/s, from small to large.
     copy: Vec<(String, f64)>,
@@ -58,7 +59,13 @@ impl Roofs {
         let mut copy: Vec<(String, f64)> =
             sizes.filter_map(|size| Some((size.to_owned(), number(&format!("copy_gbs_{size}"))?))).collect();
         copy.sort_by(|a, b| bytes(&a.0).total_cmp(&bytes(&b.0)));
-        Self { f32: number("f32_gflops"), f16: number("f16_gflops"), dispatch: number("dispatch_us"), copy }
+        Self {
+            f32: number("f32_gflops"),
+            f16: number("f16_gflops"),
+            matrix: number("matrix_gflops"),
+            dispatch: number("dispatch_us"),
+            copy,
+        }
     }
 }
 
@@ -67,7 +74,7 @@ const STYLE: &str = "\
 --c0:#2f6fde;--c1:#d9661f;--c2:#1a8a5a;--c3:#a13fc4;--c4:#b8860b;--c5:#0f8fa8;--c6:#c4305d;--c7:#6b7280;--c8:#5b52d6;--c9:#7a4a1d;--bad:#c4262e}\
 @media(prefers-color-scheme:dark){:root{--paper:#12161b;--ink:#e8edf2;--soft:#9aa4ae;--line:#262c34;--axis:#59636e;--bar:#22324d;\
 --c0:#6ea2ff;--c1:#ff9d57;--c2:#4fc08d;--c3:#cf8bea;--c4:#e0b84c;--c5:#4fc3d9;--c6:#f2789b;--c7:#9aa4ae;--c8:#9d97ff;--c9:#d3a67c;--bad:#ff7b80}}\
-body{margin:2rem auto;max-width:1080px;padding:0 1rem;background:var(--paper);color:var(--ink);\
+body{margin:2rem auto;max-width:1240px;padding:0 1rem;background:var(--paper);color:var(--ink);\
 font:14px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}\
 h1{font-size:22px;margin:0}h2{font-size:16px;margin:2rem 0 .5rem}p{color:var(--soft);margin:.3rem 0}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;width:100%}\
@@ -125,6 +132,7 @@ fn peaks(roofs: &Roofs) -> String {
     };
     add("multiply-add f32", roofs.f32, "GFLOP/s");
     add("multiply-add f16", roofs.f16, "GFLOP/s");
+    add("matrix units", roofs.matrix, "GFLOP/s");
     for (size, rate) in &roofs.copy {
         add(&format!("copying {}", escape(size)), Some(*rate), "GB/s");
     }

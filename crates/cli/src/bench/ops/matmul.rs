@@ -171,6 +171,6 @@ fn make(device: &Device, case: &Case, stored: Stored) -> Result<Subject> {
         if transposed { x.mt() } else { x }
     };
     let product = move || view(&a, stored[0]).matmul(&view(&b, stored[1]));
-    let chosen = format!("auto ({})", matmul::choose(caps, &p));
+    let chosen = format!("auto ({})", matmul::pick(device, &p));
     Ok(Subject::tensor(product, judged.0, judged.1).named(chosen))
 }

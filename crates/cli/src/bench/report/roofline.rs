@@ -48,7 +48,7 @@ pub(super) fn svg(rows: &[Row], roofs: &Roofs, families: &[String]) -> String {
         })
         .collect();
     let copy = roofs.copy.iter().map(|(_, rate)| *rate);
-    let rates: Vec<f64> = roofs.f32.into_iter().chain(roofs.f16).collect();
+    let rates: Vec<f64> = [roofs.f32, roofs.f16, roofs.matrix].into_iter().flatten().collect();
     let ridges = rates.iter().flat_map(|rate| copy.clone().map(move |copy| rate / copy));
     let x_axis = Axis::of(points.iter().map(|p| p.1).chain(ridges).chain([0.1]));
     let y_axis = Axis::of(points.iter().map(|p| p.2).chain(rates.iter().copied()));
@@ -110,7 +110,7 @@ pub(super) fn svg(rows: &[Row], roofs: &Roofs, families: &[String]) -> String {
     if let Some((size, rate)) = cache.filter(|_| top > 0.0) {
         slope(*rate, "thin", &format!("copying {}", escape(size)), &mut out);
     }
-    for (name, rate) in [("f32", roofs.f32), ("f16", roofs.f16)] {
+    for (name, rate) in [("f32", roofs.f32), ("f16", roofs.f16), ("matrix units", roofs.matrix)] {
         let Some(rate) = rate else { continue };
         let start = memory.map_or(LEFT, |memory| x(rate / memory));
         let class = if rate == top { "roof" } else { "thin" };
