@@ -3,10 +3,11 @@
 
 use crate::cell::Param;
 use crate::error::{At, Error, Result};
+use crate::layout::ViewOp;
 use crate::node::{Node, Op, Quiet, Value, ascribed};
 use crate::ops::attention::{self, Gradient};
 use crate::ops::{Lit, conv, index, join, matmul, norm, pool, reduce, scan, view};
-use crate::{DType, Tensor};
+use crate::{DType, Shape, Tensor};
 use smallvec::{SmallVec, smallvec};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -206,10 +207,58 @@ impl Hasher for Address {
 type Parts = SmallVec<[Option<Tensor>; 3]>;
 
 /// The walk from a loss back to its inputs.
+#[derive(Default)]
 struct Backward {
     /// The gradient collected for each node so far.
     of: ById<Tensor>,
+    /// Gradients of slices of a node, which are put together when all are known: a sequence that is cut into its
+    /// steps would otherwise be a sum of as many tensors of the size of the whole.
+    pieces: ById<Vec<Piece>>,
     leaves: Vec<(Tensor, Tensor)>,
+}
+
+/// The gradient of the elements of `axis` from `start` on.
+struct Piece {
+    axis: usize,
+    start: usize,
+    gradient: Tensor,
+}
+
+impl Piece {
+    fn end(&self) -> usize {
+        self.start + self.gradient.shape_or_scalar()[self.axis]
+    }
+
+    /// The gradient of the whole, of shape `own`, with zeros elsewhere.
+    fn padded(&self, own: Shape) -> Tensor {
+        let mut sides = vec![(0, 0); own.rank()];
+        sides[self.axis] = (self.start, own[self.axis] - self.end());
+        if sides[self.axis] == (0, 0) { self.gradient.clone() } else { self.gradient.pad_op(sides) }
+    }
+}
+
+/// The gradient of `whole` from those of its pieces: side by side where they do not overlap, else a sum.
+fn assemble(whole: &Tensor, mut pieces: Vec<Piece>) -> Option<Tensor> {
+    let own = whole.shape_or_scalar();
+    let axis = pieces.first()?.axis;
+    pieces.sort_by_key(|piece| piece.start);
+    let apart = pieces.windows(2).all(|p| p[1].axis == axis && p[0].end() <= p[1].start);
+    if pieces.len() < 2 || !apart {
+        return pieces.iter().map(|piece| piece.padded(own)).reduce(|a, b| a + b);
+    }
+    let mut parts: Vec<Tensor> = Vec::new();
+    let first = pieces.first()?.start;
+    let mut end = first;
+    for piece in &pieces {
+        if piece.start > end {
+            let gap = own.with(axis, piece.start - end);
+            parts.push(Tensor::full_of(&whole.0.device, gap, whole.dtype(), Lit(0.0)));
+        }
+        parts.push(piece.gradient.clone());
+        end = piece.end();
+    }
+    let gradient = Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis as i64);
+    Some(Piece { axis, start: first, gradient }.padded(own))
 }
 
 impl Backward {
@@ -233,17 +282,17 @@ impl Backward {
 
     fn run(loss: &Tensor, gradient: Tensor, follow: impl Fn(&Tensor) -> bool) -> Result<Self> {
         let _span = loss.device().span("differentiate");
-        let mut walk = Self { of: ById::default(), leaves: Vec::new() };
+        let mut walk = Self::default();
         walk.of.insert(loss.id(), gradient);
         for node in Self::order(loss, &follow) {
             let inputs = node.inputs();
             if inputs.is_empty() {
-                if let Some(gradient) = walk.of.remove(&node.id()) {
+                if let Some(gradient) = walk.take(&node) {
                     walk.leaves.push((node, gradient));
                 }
                 continue;
             }
-            let Some(dy) = walk.of.remove(&node.id()) else { continue };
+            let Some(dy) = walk.take(&node) else { continue };
             ascribed(node.origin(), || walk.step(&node, &inputs, &dy, &follow))?;
         }
         Ok(walk)
@@ -260,11 +309,11 @@ impl Backward {
                 leads.insert(node.id());
             }
         }
-        let mut walk = Self { of: ById::default(), leaves: Vec::new() };
+        let mut walk = Self::default();
         let mut kept = ById::default();
         walk.of.insert(loss.id(), seed.clone());
         for node in all.into_iter().filter(|n| leads.contains(&n.id())) {
-            let Some(dy) = walk.of.remove(&node.id()) else { continue };
+            let Some(dy) = walk.take(&node) else { continue };
             if targets.contains(&node.id()) {
                 kept.insert(node.id(), dy.clone());
                 if partial {
@@ -277,6 +326,17 @@ impl Backward {
             }
         }
         Ok(kept)
+    }
+
+    /// All of the gradient of `node`, once all its consumers have handed on theirs.
+    fn take(&mut self, node: &Tensor) -> Option<Tensor> {
+        let whole = self.of.remove(&node.id());
+        let pieces = self.pieces.remove(&node.id()).unwrap_or_default();
+        let joined = ascribed(node.origin(), || assemble(node, pieces));
+        match (whole, joined) {
+            (Some(whole), Some(joined)) => Some(whole + joined),
+            (whole, joined) => whole.or(joined),
+        }
     }
 
     /// Hands the gradient of `node` on to its inputs.
@@ -296,6 +356,15 @@ impl Backward {
                     }
                 }
                 _ => {}
+            }
+            return Ok(());
+        }
+        if let (Op::View(ViewOp::Slice { axis, start, step: 1, len }), input) = (&node.0.op, &inputs[0])
+            && *len > 0
+        {
+            if follow(input) && input.dtype().is_float() {
+                let piece = Piece { axis: *axis, start: *start, gradient: dy.cast(input.dtype()) };
+                self.pieces.entry(input.id()).or_default().push(piece);
             }
             return Ok(());
         }

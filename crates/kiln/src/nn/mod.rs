@@ -9,6 +9,7 @@ mod linear;
 mod module;
 mod norm;
 mod pool;
+mod recurrent;
 mod sequential;
 mod state_dict;
 
@@ -25,6 +26,9 @@ pub use linear::{Embedding, Linear};
 pub use module::{Forward, Leaf, Mode, Module, Visitor, walk};
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RmsNorm};
 pub use pool::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
+pub use recurrent::{
+    Gru, GruCell, Lstm, LstmCell, Nonlinearity, RecurrentOptions, RecurrentWeights, Rnn, RnnCell,
+};
 pub use sequential::Sequential;
 pub use state_dict::StateDict;
 

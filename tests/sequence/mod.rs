@@ -1,0 +1,92 @@
+//! What PyTorch computed for recurrent, attention and graph layers (scripts/reference_sequence.py), and how to
+//! compare with it.
+
+#![allow(dead_code)] // each test program uses a part
+
+use std::path::Path;
+
+use kiln::nn::StateDict;
+use kiln::prelude::*;
+
+pub(crate) struct Reference(StateDict);
+
+impl Reference {
+    pub(crate) fn load(device: &Device) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/sequence.safetensors");
+        Self(store::load_tensors(device, path).unwrap().0)
+    }
+
+    /// The entries of one case.
+    pub(crate) fn case(&self, name: &str) -> Case {
+        let part = below(&self.0, &format!("{name}."));
+        assert!(!part.is_empty(), "no {name} in the reference");
+        Case { name: name.to_string(), part }
+    }
+}
+
+pub(crate) struct Case {
+    name: String,
+    part: StateDict,
+}
+
+impl Case {
+    pub(crate) fn get(&self, name: &str) -> Tensor {
+        self.find(name).unwrap_or_else(|| panic!("no {}.{name} in the reference", self.name))
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Tensor> {
+        self.part.get(name).cloned()
+    }
+
+    /// Loads the parameters that the case starts with: every name must fit.
+    pub(crate) fn start<M: Module + ?Sized>(&self, module: &M) {
+        module.load_state_dict(&below(&self.part, "before.")).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+    }
+
+    /// Holds outputs, and the gradients of the named inputs and of all parameters, against the reference.
+    pub(crate) fn check<M: Module + ?Sized>(&self, module: &M, inputs: &[(&str, &Tensor)], outputs: &[(&str, &Tensor)]) {
+        let mut loss: Option<Tensor> = None;
+        for (name, y) in outputs {
+            let want = self.get(name);
+            close(&format!("{}.{name}", self.name), y, &want, 1e-5);
+            let counted = Tensor::where_(&want.isnan(), 0.0, *y);
+            let along = (counted * self.get(&format!("up.{name}"))).sum();
+            loss = Some(loss.map_or(along.clone(), |l| l + along));
+        }
+        let loss = loss.unwrap();
+        let inputs: Vec<(&str, &Tensor)> = inputs.to_vec();
+        let tensors: Vec<&Tensor> = inputs.iter().map(|(_, t)| *t).collect();
+        for ((name, _), got) in inputs.iter().zip(loss.grad(&tensors).unwrap()) {
+            close(&format!("{}.d.{name}", self.name), &got, &self.get(&format!("d.{name}")), 1e-4);
+        }
+        let gradients = loss.backward().unwrap();
+        for (path, param) in module.named_parameters() {
+            let want = self.get(&format!("d.{path}"));
+            let got = gradients.get(&param).unwrap_or_else(|| panic!("{}.{path} has no gradient", self.name));
+            close(&format!("{}.d.{path}", self.name), &got, &want, 1e-4);
+        }
+    }
+}
+
+/// The entries below `prefix`, without it.
+pub(crate) fn below(dict: &StateDict, prefix: &str) -> StateDict {
+    let strip = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.clone()));
+    dict.iter().filter_map(strip).collect()
+}
+
+/// The largest |got − want| / (1 + |want|); NaN agrees with NaN alone.
+pub(crate) fn worst(got: &Tensor, want: &Tensor) -> f64 {
+    assert_eq!(got.shape().unwrap(), want.shape().unwrap());
+    let (got, want) = (got.to_vec::<f64>().unwrap(), want.to_vec::<f64>().unwrap());
+    let error = |(g, w): (&f64, &f64)| match (g.is_nan(), w.is_nan()) {
+        (true, true) => 0.0,
+        (false, false) => (g - w).abs() / (1.0 + w.abs()),
+        _ => f64::INFINITY,
+    };
+    got.iter().zip(&want).map(error).fold(0.0, f64::max)
+}
+
+pub(crate) fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
+    let error = worst(got, want);
+    assert!(error <= tolerance, "{what}: off by {error:e}");
+}
