@@ -23,7 +23,8 @@ def exact(*shape, scale=1.0):
 
 def put(name, tensor):
     tensor = tensor.detach()
-    out[name] = (tensor.float() if tensor.is_floating_point() else tensor.int()).contiguous().clone()
+    kind = torch.float32 if tensor.is_floating_point() else torch.bool if tensor.dtype == torch.bool else torch.int32
+    out[name] = tensor.to(kind).contiguous().clone()
 
 
 def leaf(name, tensor):
@@ -115,6 +116,190 @@ cell("lstm", nn.LSTMCell(3, 4), (2, 3), 4, 2)
 cell("lstm_fresh", nn.LSTMCell(3, 4, bias=False), (2, 3), 4, 0)
 cell("gru", nn.GRUCell(3, 4), (2, 3), 4)
 cell("gru_fresh", nn.GRUCell(3, 4, bias=False), (3,), 4, 0)
+
+def attention(name, module, queries, keys, batch, dims=None, **args):
+    """A multi-head attention; dims are the extents of query, key and value."""
+    name = f"attention.{name}"
+    start(name, module)
+    dims = dims or [module.embed_dim] * 3
+    inputs = {}
+    for key, length, width in zip("qkv", [queries, keys, keys], dims):
+        shape = (length, width) if batch is None else (batch, length, width) if module.batch_first else (length, batch, width)
+        inputs[key] = leaf(f"{name}.{key}", exact(*shape))
+    for key in ["attn_mask", "key_padding_mask"]:
+        if args.get(key) is not None:
+            put(f"{name}.{key}", args[key])
+            args[key] = args[key] if args[key].dtype == torch.bool else args[key].double()
+    y, weights = module(*inputs.values(), **args)
+    outputs = {"y": y} | ({"w": weights} if weights is not None else {})
+    finish(name, module, inputs, outputs)
+
+
+def causal(n, m=None):
+    return torch.ones(n, m or n, dtype=torch.bool).triu(1)
+
+
+attention("plain", nn.MultiheadAttention(6, 2), 5, 5, 3)
+attention("cross", nn.MultiheadAttention(6, 3, kdim=4, vdim=5, batch_first=True), 3, 7, 2, [6, 4, 5])
+attention("single", nn.MultiheadAttention(4, 1, bias=False), 3, 5, None, average_attn_weights=False)
+attention("extra", nn.MultiheadAttention(6, 2, add_bias_kv=True, add_zero_attn=True), 4, 5, 2,
+          attn_mask=causal(4, 5), key_padding_mask=torch.tensor([[False] * 5, [True, False, False, True, True]]))
+attention("heads", nn.MultiheadAttention(6, 3, batch_first=True), 4, 5, 2, average_attn_weights=False,
+          attn_mask=exact(6, 4, 5), key_padding_mask=exact(2, 5))
+attention("causal", nn.MultiheadAttention(6, 2), 5, 5, 2, attn_mask=causal(5), is_causal=True, need_weights=False)
+hidden = torch.tensor([[False, False, True, True], [True, True, True, True]])
+attention("blind", nn.MultiheadAttention(4, 2, batch_first=True), 3, 4, 2, key_padding_mask=hidden, need_weights=False)
+seen = torch.tensor([[False, False, True, True], [True, False, True, True]])
+attention("padded", nn.MultiheadAttention(4, 2, batch_first=True), 3, 4, 2, key_padding_mask=seen)
+
+# With weights a row that sees nothing is NaN; the outputs alone, since every gradient is NaN too.
+blind = nn.MultiheadAttention(4, 2, batch_first=True)
+start("attention.nan", blind)
+x = exact(2, 4, 4)
+y, w = blind(x, x, x, key_padding_mask=hidden)
+put("attention.nan.x", x), put("attention.nan.key_padding_mask", hidden)
+put("attention.nan.y", y), put("attention.nan.w", w)
+
+
+def stack(name, module, inputs, **args):
+    """An encoder or decoder, layer or stack; the first inputs are tensors, the rest masks."""
+    name = f"transformer.{name}"
+    module.train()
+    start(name, module)
+    inputs = {key: leaf(f"{name}.{key}", x) for key, x in inputs.items()}
+    for key, mask in args.items():
+        if isinstance(mask, torch.Tensor):
+            put(f"{name}.{key}", mask)
+            args[key] = mask if mask.dtype == torch.bool else mask.double()
+    finish(name, module, inputs, {"y": module(*inputs.values(), **args)})
+
+
+small = dict(dim_feedforward=7, dropout=0.0)
+pads = torch.tensor([[False, False, False, False, True], [False, True, False, False, False]])
+stack("encoder_layer", nn.TransformerEncoderLayer(6, 2, **small), {"x": exact(5, 2, 6)}, src_key_padding_mask=pads)
+stack("encoder_first", nn.TransformerEncoderLayer(6, 3, norm_first=True, activation="gelu", batch_first=True,
+                                                  layer_norm_eps=1e-3, bias=False, **small), {"x": exact(2, 5, 6)},
+      src_mask=causal(5))
+layer = nn.TransformerEncoderLayer(6, 2, batch_first=True, **small)
+stack("encoder", nn.TransformerEncoder(layer, 2, nn.LayerNorm(6)), {"x": exact(2, 4, 6)},
+      mask=nn.Transformer.generate_square_subsequent_mask(4), is_causal=True)
+stack("decoder_layer", nn.TransformerDecoderLayer(6, 2, **small), {"x": exact(3, 2, 6), "memory": exact(5, 2, 6)},
+      tgt_mask=causal(3), memory_key_padding_mask=pads)
+layer = nn.TransformerDecoderLayer(6, 3, norm_first=True, batch_first=True, activation="gelu", **small)
+stack("decoder", nn.TransformerDecoder(layer, 2), {"x": exact(2, 3, 6), "memory": exact(2, 4, 6)},
+      memory_mask=exact(3, 4))
+stack("whole", nn.Transformer(4, 2, 1, 2, 5, 0.0, batch_first=True), {"src": exact(2, 4, 4), "tgt": exact(2, 3, 4)},
+      tgt_mask=causal(3))
+
+
+def rotary(x, base, interleaved):
+    """Su et al. 2021, eq. 34, with pairs (2i, 2i + 1) or (i, i + width/2)."""
+    time, width = x.shape[-2:]
+    angle = torch.arange(time)[:, None] / base ** (torch.arange(0, width, 2) / width)
+    turn = torch.polar(torch.ones_like(angle), angle)
+    if interleaved:
+        return torch.view_as_real(torch.complex(x[..., 0::2], x[..., 1::2]) * turn).flatten(-2)
+    z = torch.complex(x[..., : width // 2], x[..., width // 2 :]) * turn
+    return torch.cat([z.real, z.imag], -1)
+
+
+x = exact(2, 9, 6)
+put("positions.x", x)
+put("positions.half", rotary(x, 10000, False)), put("positions.interleaved", rotary(x, 500, True))
+# Vaswani et al. 2017, section 3.5
+angle = torch.arange(9)[:, None] / 10000 ** (torch.arange(0, 6, 2) / 6)
+put("positions.sinusoidal", torch.stack([angle.sin(), angle.cos()], -1).flatten(-2))
+# Press et al. 2022: the slopes of their get_slopes
+for heads in [4, 6]:
+    power = 4
+    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)] + [2 ** (-8 * (2 * i + 1) / 8) for i in range(heads - power)]
+    distance = (torch.arange(7)[None] - torch.arange(2, 5)[:, None]).abs()
+    put(f"positions.alibi{heads}", -torch.tensor(slopes)[:, None, None] * distance)
+
+
+class Grouped(nn.Module):
+    """Ainslie et al. 2023, with Llama's names: keys and values are repeated for each head of their group."""
+
+    def __init__(self, embed, heads, kv_heads, rope):
+        super().__init__()
+        self.heads, self.kv_heads, self.rope, width = heads, kv_heads, rope, embed // heads
+        self.q_proj = nn.Linear(embed, embed, bias=False)
+        self.k_proj = nn.Linear(embed, kv_heads * width, bias=False)
+        self.v_proj = nn.Linear(embed, kv_heads * width, bias=False)
+        self.o_proj = nn.Linear(embed, embed, bias=False)
+
+    def forward(self, x, mask):
+        batch, time, embed = x.shape
+        split = lambda y: y.view(batch, time, -1, embed // self.heads).transpose(1, 2)
+        q, k, v = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
+        if self.rope:
+            q, k = rotary(q, 10000, False), rotary(k, 10000, False)
+        k, v = (t.repeat_interleave(self.heads // self.kv_heads, 1) for t in (k, v))
+        y = nn.functional.scaled_dot_product_attention(q, k, v, mask)
+        return self.o_proj(y.transpose(1, 2).reshape(batch, time, embed))
+
+
+for name, embed, heads, kv_heads, rope in [("grouped", 16, 4, 2, True), ("multi_query", 12, 3, 1, False)]:
+    module = Grouped(embed, heads, kv_heads, rope)
+    start(f"transformer.{name}", module)
+    x = leaf(f"transformer.{name}.x", exact(2, 5, embed))
+    finish(f"transformer.{name}", module, {"x": x}, {"y": module(x, ~causal(5))})
+
+
+class Conv1D(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(0.2 * torch.randn(inputs, outputs)), nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
+class Attention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.c_attn, self.c_proj = heads, Conv1D(width, 3 * width), Conv1D(width, width)
+
+    def forward(self, x):
+        batch, time, width = x.shape
+        q, k, v = (t.view(batch, time, self.heads, -1).transpose(1, 2) for t in self.c_attn(x).split(width, 2))
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.c_proj(y.transpose(1, 2).reshape(batch, time, width))
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.ln_1, self.attn, self.ln_2 = nn.LayerNorm(width), Attention(width, heads), nn.LayerNorm(width)
+        self.mlp = nn.ModuleDict({"c_fc": Conv1D(width, 4 * width), "c_proj": Conv1D(4 * width, width)})
+
+    def forward(self, x):
+        x = x + self.attn(self.ln_1(x))
+        inner = nn.functional.gelu(self.mlp["c_fc"](self.ln_2(x)), approximate="tanh")
+        return x + self.mlp["c_proj"](inner)
+
+
+class Gpt2(nn.Module):
+    """Radford et al. 2019 with the names of Hugging Face's GPT2Model and the head tied to the table of tokens."""
+
+    def __init__(self, vocabulary, context, width, layers, heads):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
+        self.h = nn.ModuleList([Block(width, heads) for _ in range(layers)])
+        self.ln_f = nn.LayerNorm(width)
+
+    def forward(self, tokens):
+        x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
+        for block in self.h:
+            x = block(x)
+        return self.ln_f(x) @ self.wte.weight.T
+
+
+gpt = Gpt2(13, 16, 8, 2, 2)
+start("gpt2", gpt)
+tokens = torch.randint(0, 13, (2, 9))
+put("gpt2.tokens", tokens)
+finish("gpt2", gpt, {}, {"y": gpt(tokens)})
 
 path = Path(__file__).parent.parent / "tests/data/sequence.safetensors"
 save_file(out, path, {"made by": f"scripts/reference_sequence.py, PyTorch {torch.__version__}"})

@@ -75,10 +75,9 @@ fn cells_agree_with_pytorch() {
     let device = Device::open().unwrap();
     let reference = Reference::load(&device);
     let init = &mut Init::new(&device, 0);
-    for (name, cell) in [
-        ("rnn", RnnCell::new(3, 4, init)),
-        ("rnn_relu", RnnCell::no_bias(3, 4, init).nonlinearity(Nonlinearity::Relu)),
-    ] {
+    for (name, cell) in
+        [("rnn", RnnCell::new(3, 4, init)), ("rnn_relu", RnnCell::no_bias(3, 4, init).nonlinearity(Nonlinearity::Relu))]
+    {
         let case = reference.case(&format!("cell.{name}"));
         case.start(&cell);
         let (x, h0) = (case.get("x"), case.get("h0"));

@@ -44,7 +44,12 @@ impl Case {
     }
 
     /// Holds outputs, and the gradients of the named inputs and of all parameters, against the reference.
-    pub(crate) fn check<M: Module + ?Sized>(&self, module: &M, inputs: &[(&str, &Tensor)], outputs: &[(&str, &Tensor)]) {
+    pub(crate) fn check<M: Module + ?Sized>(
+        &self,
+        module: &M,
+        inputs: &[(&str, &Tensor)],
+        outputs: &[(&str, &Tensor)],
+    ) {
         let mut loss: Option<Tensor> = None;
         for (name, y) in outputs {
             let want = self.get(name);

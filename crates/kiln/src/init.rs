@@ -163,9 +163,9 @@ impl Init {
 
     /// The next stream of draws.
     fn draws(&mut self) -> Draws {
-        let stream = Stream::new(self.seed, self.next);
+        let draws = Draws::new(self.seed, self.next);
         self.next += 1;
-        Draws { stream, at: 0, spare: None }
+        draws
     }
 }
 
@@ -177,6 +177,11 @@ pub struct Draws {
 }
 
 impl Draws {
+    /// Stream number `stream` of `seed`, from its start.
+    pub fn new(seed: u64, stream: u64) -> Self {
+        Self { stream: Stream::new(seed, stream), at: 0, spare: None }
+    }
+
     /// The next random word.
     pub fn word(&mut self) -> u32 {
         let (block, lane) = ((self.at / 4) as u32, (self.at % 4) as usize);

@@ -85,7 +85,8 @@ pub mod prelude {
         self, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv1d, Conv2d,
         Dropout, Elu, Embedding, Flatten, Forward, Gelu, GeluTanh, GroupNorm, Gru, Hardsigmoid, Hardswish, Identity,
         LayerNorm, LeakyRelu, Linear, LogSigmoid, LogSoftmax, Lstm, MaxPool1d, MaxPool2d, Mish, Mode, Module,
-        RecurrentOptions, Relu, Relu6, RmsNorm, Rnn, Selu, Sequential, Sigmoid, Silu, Softmax, Softplus, Softsign, Tanh, Visitor,
+        RecurrentOptions, Relu, Relu6, RmsNorm, Rnn, Selu, Sequential, Sigmoid, Silu, Softmax, Softplus, Softsign,
+        Tanh, Visitor,
     };
     pub use crate::optim::{Adam, AdamW, MixedPrecision, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
     pub use crate::train::{Ending, Epoch, Figures, History, Outcome, Trainer};

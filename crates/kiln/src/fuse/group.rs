@@ -146,6 +146,10 @@ impl Fuser<'_> {
         open.extend((0..groups.len()).filter(|&g| shares(&groups[g])));
         open.sort_unstable();
         open.dedup();
+        if open.is_empty() {
+            return None;
+        }
+        let earlier: Vec<(usize, Vec<bool>)> = needs.iter().map(|&other| (other, reached(groups, other))).collect();
         open.into_iter().rev().find(|&at| {
             let group = &groups[at];
             // what a kernel writes beside its result is not there yet in its slot
@@ -157,7 +161,7 @@ impl Fuser<'_> {
                 Some(h) => has_output(graph.op(h)) && graph.shape(h).numel() == size && !beside(h),
                 None => group.members.first().is_some_and(|&m| graph.shape(m).numel() == size),
             };
-            let free = !needs.iter().any(|&other| other != at && reaches(groups, other, at));
+            let free = !earlier.iter().any(|(other, reached)| *other != at && reached[at]);
             slot && free && self.count_bindings(group, node) <= self.bindings
         })
     }
@@ -258,18 +262,16 @@ impl Fuser<'_> {
     }
 }
 
-/// Whether `to` runs before `from` necessarily: `from` depends on it.
-fn reaches(groups: &[Group], from: usize, to: usize) -> bool {
-    let (mut stack, mut seen) = (vec![from], HashSet::new());
+/// The groups that run before `from` necessarily, and itself.
+fn reached(groups: &[Group], from: usize) -> Vec<bool> {
+    let mut seen = vec![false; groups.len()];
+    let mut stack = vec![from];
     while let Some(at) = stack.pop() {
-        if at == to {
-            return true;
-        }
-        if seen.insert(at) {
-            stack.extend(&groups[at].before);
+        if !std::mem::replace(&mut seen[at], true) {
+            stack.extend(groups[at].before.iter().filter(|&&before| !seen[before]));
         }
     }
-    false
+    seen
 }
 
 /// An order in which every group comes after those it needs; writes last.

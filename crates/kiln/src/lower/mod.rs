@@ -70,27 +70,38 @@ pub(crate) fn lower(graph: &Graph, gpu: &kiln_device::Device, fusion: bool) -> R
     // each failed attempt adds a node to one of four lists, so this ends
     for _ in 0..8 * graph.nodes.len() + 8 {
         let choice = crate::fuse::choose(graph, &lessons, fusion, bindings);
-        let failure = match attempt(graph, gpu, &choice, bindings) {
+        let failures = match attempt(graph, gpu, &choice, bindings) {
             Ok(lowering) => return Ok(lowering),
-            Err(failure) => *failure,
+            Err(failures) => failures,
         };
-        match failure.stop {
-            Stop::Failed(error) => return Err(error),
-            Stop::Refused(refusal) => {
-                learn(graph, &choice, &choice.groups[failure.group], refusal, &failure.writes, &mut lessons);
+        // a long sequence fails alike at each of its steps: all of that is learned at once
+        let mut learned = false;
+        for Failure { group, stop, writes } in failures {
+            match stop {
+                Stop::Failed(error) => return Err(error),
+                Stop::Refused(refusal) => {
+                    learned |= learn(graph, &choice, &choice.groups[group], refusal, &writes, &mut lessons);
+                }
             }
         }
+        assert!(learned, "a graph of {} nodes cannot be lowered", graph.nodes.len());
     }
     unreachable!("every graph can be lowered with every node in a kernel of its own")
 }
 
-/// What to do otherwise next time.
-fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, writes: &[usize], lessons: &mut Lessons) {
+/// What to do otherwise next time; false if another failure has taught it already.
+fn learn(
+    graph: &Graph,
+    choice: &Choice,
+    group: &Group,
+    refusal: Refusal,
+    writes: &[usize],
+    lessons: &mut Lessons,
+) -> bool {
     if let Refusal::Store(node) = refusal
         && !choice.stored(node)
-        && lessons.store.insert(node)
     {
-        return;
+        return lessons.store.insert(node);
     }
     if let Some(&last) = group
         .members
@@ -100,17 +111,17 @@ fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, writes
         .filter(|_| group.members.len() > 1 || group.heavy.is_some())
     {
         lessons.apart.insert(last);
-        return;
+        return true;
     }
     let fresh =
         writes.iter().map(|&w| graph.writes[w].value).filter(|v| !lessons.copied.contains(v)).collect::<Vec<_>>();
     if !fresh.is_empty() {
         lessons.copied.extend(fresh);
-        return;
+        return true;
     }
     if group.writes.iter().flatten().count() > 1 {
         lessons.alone.extend(group.writes.iter().flatten());
-        return;
+        return true;
     }
     let operands = group.heavy.iter().chain(group.members.last()).flat_map(|&n| graph.inputs(n)).copied();
     for input in operands {
@@ -118,11 +129,10 @@ fn learn(graph: &Graph, choice: &Choice, group: &Group, refusal: Refusal, writes
             && !choice.stored(input)
             && !matches!(graph.op(input), Op::Const(_) | Op::Iota | Op::Second);
         if apart && lessons.store.insert(input) {
-            return;
+            return true;
         }
     }
-    let names: Vec<&str> = group.heavy.iter().chain(&group.members).map(|&n| graph.op(n).name()).collect();
-    unreachable!("{names:?} cannot be lowered: {refusal:?}")
+    false
 }
 
 fn attempt(
@@ -130,7 +140,8 @@ fn attempt(
     gpu: &kiln_device::Device,
     choice: &Choice,
     bindings: usize,
-) -> std::result::Result<Lowering, Box<Failure>> {
+) -> std::result::Result<Lowering, Vec<Failure>> {
+    let mut failures = Vec::new();
     let mut lowerer = Lowerer {
         graph,
         gpu,
@@ -144,18 +155,22 @@ fn attempt(
     };
     for at in crate::fuse::order(&choice.groups) {
         let first = lowerer.steps.len();
+        if !failures.is_empty() && !choice.groups[at].writes.is_empty() {
+            break; // replacements are judged once all before them stands
+        }
         if let Err(stop) = lowerer.group(&choice.groups[at]) {
-            return Err(Box::new(Failure { group: at, stop, writes: lowerer.failed }));
+            failures.push(Failure { group: at, stop, writes: std::mem::take(&mut lowerer.failed) });
+            continue;
         }
         let most = lowerer.steps[first..].iter().map(|s| s.bindings.len()).max().unwrap_or(0);
         let shrinks = choice.groups[at].members.len() + choice.groups[at].writes.iter().flatten().count() > 1
             || (choice.groups[at].heavy.is_some() && !choice.groups[at].members.is_empty());
         if most > bindings && shrinks {
             let stop = Stop::Refused(Refusal::Slot);
-            return Err(Box::new(Failure { group: at, stop, writes: Vec::new() }));
+            failures.push(Failure { group: at, stop, writes: Vec::new() });
         }
     }
-    Ok(Lowering { steps: lowerer.steps, scratch: lowerer.scratch })
+    if failures.is_empty() { Ok(Lowering { steps: lowerer.steps, scratch: lowerer.scratch }) } else { Err(failures) }
 }
 
 /// Nodes whose elements somebody outside of their kernel reads.

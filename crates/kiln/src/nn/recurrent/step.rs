@@ -1,9 +1,9 @@
 //! One time step of the three recurrences: what layers over sequences and single cells share.
 
+use crate::Param;
 use crate::Tensor;
 use crate::init::Init;
 use crate::nn::{Module, Visitor};
-use crate::Param;
 
 /// Which recurrence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +84,7 @@ impl RecurrentWeights {
     pub(super) fn visit_as(&self, suffix: &str, visitor: &mut Visitor<'_>) {
         visitor.field(format!("weight_ih{suffix}"), &self.weight_ih);
         visitor.field(format!("weight_hh{suffix}"), &self.weight_hh);
-        for (name, param) in
-            [("bias_ih", &self.bias_ih), ("bias_hh", &self.bias_hh), ("weight_hr", &self.weight_hr)]
-        {
+        for (name, param) in [("bias_ih", &self.bias_ih), ("bias_hh", &self.bias_hh), ("weight_hr", &self.weight_hr)] {
             if let Some(param) = param {
                 visitor.field(format!("{name}{suffix}"), param);
             }

@@ -1,0 +1,157 @@
+//! Attention whose heads share keys and values.
+
+use std::sync::Arc;
+
+use super::core::{additive, attend, future};
+use super::{KvCache, Rotary};
+use crate::Tensor;
+use crate::init::Init;
+use crate::nn::{Forward, Linear, Module};
+
+/// Self-attention in which groups of heads share one head of keys and values; with as many of these as heads it is
+/// the ordinary one, with a single one multi-query attention. Rotary positions are optional.
+///
+/// Shapes: `x [batch, time, embed]` → the same; `q_proj`, `o_proj [embed, embed]`, `k_proj`, `v_proj
+/// [kv_heads · embed/heads, embed]`, all without bias, as in Llama.
+///
+/// Source: Ainslie et al. 2023, "GQA: training generalized multi-query transformer models from multi-head
+/// checkpoints", §2.2.
+#[derive(Module)]
+pub struct GroupedQueryAttention {
+    /// Queries.
+    pub q_proj: Linear,
+    /// Keys.
+    pub k_proj: Linear,
+    /// Values.
+    pub v_proj: Linear,
+    /// The result.
+    pub o_proj: Linear,
+    #[module(skip)]
+    rotary: Option<Arc<Rotary>>,
+    heads: usize,
+    kv_heads: usize,
+    embed: usize,
+}
+
+impl GroupedQueryAttention {
+    /// `heads` heads over `embed` numbers with `kv_heads` heads of keys and values, which divides `heads`.
+    pub fn new(embed: usize, heads: usize, kv_heads: usize, init: &mut Init) -> Self {
+        let narrow = kv_heads * (embed / heads.max(1));
+        Self {
+            q_proj: Linear::no_bias(embed, embed, init),
+            k_proj: Linear::no_bias(embed, narrow, init),
+            v_proj: Linear::no_bias(embed, narrow, init),
+            o_proj: Linear::no_bias(embed, embed, init),
+            rotary: None,
+            heads,
+            kv_heads,
+            embed,
+        }
+    }
+
+    /// Turns queries and keys by their positions.
+    #[must_use]
+    pub fn rotary(mut self, rotary: Arc<Rotary>) -> Self {
+        self.rotary = Some(rotary);
+        self
+    }
+
+    /// A cache for this layer.
+    pub fn cache(&self, batch: usize, capacity: usize, init: &Init) -> KvCache {
+        KvCache::new(batch, self.kv_heads, capacity, self.embed / self.heads.max(1), init.device())
+    }
+
+    /// Attends; `mask` broadcasts to `[batch, heads, time, time]`: true hides, floats are added. With `is_causal`
+    /// no element sees a later one.
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::Shape`](crate::Error::Shape) or [`Error::Argument`](crate::Error::Argument) for what
+    /// does not fit.
+    #[track_caller]
+    pub fn run(&self, x: &Tensor, mask: Option<&Tensor>, is_causal: bool) -> Tensor {
+        let [q, k, v] = match self.project(x, 0) {
+            Ok(parts) => parts,
+            Err(bad) => return bad,
+        };
+        let length = x.shape().map_or(0, |shape| shape[1]);
+        let causal = is_causal.then(|| additive("attention", &future(x.device(), length, length, 0)));
+        let bias = match (mask.map(|mask| additive("attention", mask)), causal) {
+            (Some(mask), Some(causal)) => Some(mask + causal),
+            (mask, causal) => mask.or(causal),
+        };
+        self.finish(x, &q, &k, &v, bias.as_ref())
+    }
+
+    /// Attends to what the cache holds and to `x`, which stands at `position`, causally; `x` is added to the cache.
+    ///
+    /// # Errors
+    /// As [`GroupedQueryAttention::run`] and [`KvCache::append`], on evaluation.
+    #[track_caller]
+    pub fn run_cached(&self, x: &Tensor, cache: &KvCache, position: usize) -> Tensor {
+        let [q, k, v] = match self.project(x, position) {
+            Ok(parts) => parts,
+            Err(bad) => return bad,
+        };
+        match cache.append(&k, &v, position) {
+            Ok((k, v)) => {
+                let hidden = additive("attention", &cache.hidden(x.shape().map_or(0, |s| s[1]), position));
+                self.finish(x, &q, &k, &v, Some(&hidden))
+            }
+            Err(error) => Tensor::invalid(x.device(), error),
+        }
+    }
+
+    /// Queries, keys and values, `[batch, heads, time, width]`.
+    #[track_caller]
+    fn project(&self, x: &Tensor, position: usize) -> Result<[Tensor; 3], Tensor> {
+        let Ok(shape) = x.shape() else { return Err(x.clone()) };
+        let divides = |n: usize, by: usize| by > 0 && n > 0 && n.is_multiple_of(by);
+        if !divides(self.embed, self.heads) || !divides(self.heads, self.kv_heads) {
+            let value = format!("{}, {}, {}", self.embed, self.heads, self.kv_heads);
+            let why = "each a multiple of the next";
+            return Err(x.bad_argument("attention", "embed, heads, kv_heads", value, why));
+        }
+        if shape.len() != 3 || shape[2] != self.embed {
+            return Err(Tensor::bad_shape("attention", &[x], "x is [batch, time, embed]"));
+        }
+        let width = self.embed / self.heads;
+        let split = |y: Tensor, heads: usize| y.reshape([shape[0], shape[1], heads, width]).transpose(1, 2);
+        let turn = |y: Tensor| match &self.rotary {
+            Some(rotary) => rotary.forward_at(&y, position),
+            None => y,
+        };
+        let q = turn(split(self.q_proj.forward(x), self.heads));
+        let k = turn(split(self.k_proj.forward(x), self.kv_heads));
+        Ok([q, k, split(self.v_proj.forward(x), self.kv_heads)])
+    }
+
+    #[track_caller]
+    fn finish(&self, x: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        let Ok(shape) = x.shape() else { return x.clone() };
+        let (group, width) = (self.heads / self.kv_heads, self.embed / self.heads);
+        // each head of keys stands against the group of queries that share it
+        let q = q.reshape([shape[0], self.kv_heads, group, shape[1], width]);
+        let bias = bias.map(|bias| {
+            let Ok(given) = bias.shape() else { return bias.clone() };
+            let [batch, heads, rows, keys] = match given[..] {
+                [b, h, l, s] => [b, h, l, s],
+                [h, l, s] => [1, h, l, s],
+                [l, s] => [1, 1, l, s],
+                _ => return Tensor::bad_shape("attention", &[x, bias], "a mask of two to four axes"),
+            };
+            let heads = if heads == 1 { [1, 1] } else { [self.kv_heads, group] };
+            bias.reshape([batch, heads[0], heads[1], rows, keys])
+        });
+        let (y, _) = attend(&q, &k.unsqueeze(2), &v.unsqueeze(2), bias.as_ref(), None, true);
+        let joined = y.reshape([shape[0], self.heads, shape[1], width]).transpose(1, 2);
+        self.o_proj.forward(&joined.reshape([shape[0], shape[1], self.embed]))
+    }
+}
+
+impl Forward for GroupedQueryAttention {
+    /// Causal self-attention.
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.run(x, None, true)
+    }
+}

@@ -1,0 +1,14 @@
+//! Attention: several heads, grouped heads, positions, and the cache for generation.
+
+mod cache;
+mod core;
+mod grouped;
+mod multihead;
+mod positions;
+
+pub use cache::KvCache;
+pub use core::causal_mask;
+pub(super) use core::{additive, attend};
+pub use grouped::GroupedQueryAttention;
+pub use multihead::{AttentionArgs, MultiheadAttention, MultiheadOptions};
+pub use positions::{LearnedPositions, Rotary, SinusoidalPositions, alibi};
