@@ -301,6 +301,165 @@ tokens = torch.randint(0, 13, (2, 9))
 put("gpt2.tokens", tokens)
 finish("gpt2", gpt, {}, {"y": gpt(tokens)})
 
+# Graph layers as their papers have them, with dense matrices. Node 4 has no edge, node 0 a loop, 1 → 2 is there twice.
+edges = torch.tensor([[0, 1, 1, 2, 3, 0, 5, 1, 0], [1, 2, 0, 1, 2, 3, 3, 2, 0]])
+nodes = 6
+put("graph.edges", edges)
+spread = torch.zeros(nodes, edges.shape[1]).index_put((edges[1], torch.arange(edges.shape[1])), torch.tensor(1.0))
+take = torch.zeros(edges.shape[1], nodes).index_put((torch.arange(edges.shape[1]), edges[0]), torch.tensor(1.0))
+loops = edges[0] == edges[1]
+
+
+def gcn(x, w, lin, bias, fill=1.0, add=True, norm=True):
+    """Kipf & Welling 2017, eq. 2; a loop that is given replaces the one that would be added."""
+    a = spread @ torch.diag(w) @ take
+    if add:
+        given = torch.diagonal(a) * (torch.bincount(edges[0][loops], minlength=nodes) > 0)
+        has = torch.bincount(edges[0][loops], minlength=nodes) > 0
+        a = a - torch.diag(torch.diagonal(a)) + torch.diag(torch.where(has, given, torch.tensor(fill)))
+    if norm:
+        d = a.sum(1)
+        d = torch.where(d > 0, d.clamp(min=1e-30) ** -0.5, torch.zeros_like(d))
+        a = d[:, None] * a * d[None]
+    y = a @ x @ lin.T
+    return y if bias is None else y + bias
+
+
+def graph(name, inputs, params, f):
+    name = f"graph.{name}"
+    inputs = {key: leaf(f"{name}.{key}", value) for key, value in inputs.items()}
+    params = {key: leaf(f"{name}.before.{key}", value) for key, value in params.items()}
+    y = f(*inputs.values(), *params.values())
+    put(f"{name}.y", y)
+    up = exact(*y.shape)
+    put(f"{name}.up.y", up)
+    (y * up).sum().backward()
+    for key, value in (inputs | params).items():
+        put(f"{name}.d.{key}", value.grad)
+
+
+x = lambda: exact(nodes, 3)
+w = lambda: (torch.rand(edges.shape[1]) + 0.5).float().double()
+one = torch.ones(edges.shape[1])
+graph("gcn", {"x": x()}, {"lin.weight": exact(4, 3), "bias": exact(4)}, lambda x, lin, b: gcn(x, one, lin, b))
+graph("gcn_weights", {"x": x(), "w": w()}, {"lin.weight": exact(4, 3), "bias": exact(4)}, gcn)
+graph("gcn_improved", {"x": x()}, {"lin.weight": exact(4, 3)}, lambda x, lin: gcn(x, one, lin, None, 2.0))
+graph("gcn_bare", {"x": x(), "w": w()}, {"lin.weight": exact(4, 3)}, lambda x, w, lin: gcn(x, w, lin, None, add=False))
+graph("gcn_sum", {"x": x(), "w": w()}, {"lin.weight": exact(4, 3)}, lambda x, w, lin: gcn(x, w, lin, None, norm=False))
+
+
+def neighbours(x, how):
+    """Sum, mean or maximum over the edges that reach each node; zero where there is none."""
+    rows = []
+    for node in range(nodes):
+        sent = x[edges[0][edges[1] == node]]
+        if len(sent) == 0:
+            rows.append(torch.zeros_like(x[0]))
+        else:
+            rows.append({"sum": sent.sum, "mean": sent.mean, "max": sent.amax}[how](0))
+    return torch.stack(rows)
+
+
+def sage(how, normalize=False):
+    """Hamilton et al. 2017, alg. 1."""
+    def f(x, l, b, r=None):
+        y = neighbours(x, how) @ l.T + b + (0 if r is None else x @ r.T)
+        return nn.functional.normalize(y, dim=-1) if normalize else y
+    return f
+
+
+maps = lambda: {"lin_l.weight": exact(4, 3), "lin_l.bias": exact(4), "lin_r.weight": exact(4, 3)}
+graph("sage", {"x": x()}, maps(), sage("mean"))
+graph("sage_max", {"x": x()}, maps(), sage("max", True))
+graph("sage_rootless", {"x": x()}, {k: v for k, v in maps().items() if "_l" in k}, sage("sum"))
+graph("plain", {"x": x(), "w": w()},
+      {"lin_rel.weight": exact(4, 3), "lin_rel.bias": exact(4), "lin_root.weight": exact(4, 3)},
+      lambda x, w, rel, b, root: spread @ (w[:, None] * (take @ x)) @ rel.T + b + x @ root.T)  # Morris et al. 2019
+graph("plain_max", {"x": x()},
+      {"lin_rel.weight": exact(4, 3), "lin_rel.bias": exact(4), "lin_root.weight": exact(4, 3)},
+      lambda x, rel, b, root: neighbours(x, "max") @ rel.T + b + x @ root.T)
+
+
+def gin(x, w1, b1, w2, b2, eps):
+    """Xu et al. 2019, eq. 4.1."""
+    return torch.relu(((1 + eps) * x + neighbours(x, "sum")) @ w1.T + b1) @ w2.T + b2
+
+
+mlp = lambda: {"nn.0.weight": exact(5, 3), "nn.0.bias": exact(5), "nn.2.weight": exact(2, 5), "nn.2.bias": exact(2)}
+graph("gin", {"x": x()}, mlp() | {"eps": exact(1)}, gin)
+
+
+def attend(score, left, heads, add, concat, bias):
+    """Weights of the edges of each node by softmax, and what they weigh; left [nodes, heads, outputs]."""
+    pairs = [(s, t) for s, t in edges.T.tolist() if not (add and s == t)] + [(n, n) for n in range(nodes) if add]
+    rows = []
+    for node in range(nodes):
+        own = [s for s, t in pairs if t == node]
+        if not own:
+            rows.append(torch.zeros_like(left[0]))
+            continue
+        alpha = torch.softmax(torch.stack([score(s, node) for s in own]), 0)
+        rows.append((alpha[..., None] * left[own]).sum(0))
+    y = torch.stack(rows)
+    y = y.flatten(1) if concat else y.mean(1)
+    return y if bias is None else y + bias
+
+
+def gat(heads, concat=True, slope=0.2, add=True):
+    """Veličković et al. 2018, eq. 3-6."""
+    def f(x, lin, src, dst, bias=None):
+        left = (x @ lin.T).view(nodes, heads, -1)
+        score = lambda s, t: nn.functional.leaky_relu((left[s] * src[0]).sum(-1) + (left[t] * dst[0]).sum(-1), slope)
+        return attend(score, left, heads, add, concat, bias)
+    return f
+
+
+def gat2(heads, concat=True, slope=0.2, add=True):
+    """Brody et al. 2022, eq. 7."""
+    def f(x, l, bl, att, bias, r=None, br=None):
+        left = (x @ l.T + bl).view(nodes, heads, -1)
+        right = left if r is None else (x @ r.T + br).view(nodes, heads, -1)
+        score = lambda s, t: (nn.functional.leaky_relu(left[s] + right[t], slope) * att[0]).sum(-1)
+        return attend(score, left, heads, add, concat, bias)
+    return f
+
+
+graph("gat", {"x": x()}, {"lin.weight": exact(8, 3), "att_src": exact(1, 2, 4), "att_dst": exact(1, 2, 4), "bias": exact(8)}, gat(2))
+graph("gat_mean", {"x": x()}, {"lin.weight": exact(6, 3), "att_src": exact(1, 3, 2), "att_dst": exact(1, 3, 2)},
+      gat(3, False, 0.5, False))
+graph("gatv2", {"x": x()}, {"lin_l.weight": exact(8, 3), "lin_l.bias": exact(8), "att": exact(1, 2, 4), "bias": exact(8),
+                            "lin_r.weight": exact(8, 3), "lin_r.bias": exact(8)}, gat2(2))
+graph("gatv2_shared", {"x": x()}, {"lin_l.weight": exact(4, 3), "lin_l.bias": exact(4), "att": exact(1, 2, 2), "bias": exact(2)},
+      gat2(2, False, 0.1, False))
+
+batch = torch.tensor([0, 0, 2, 2, 2, 3])
+put("graph.batch", batch)
+for how in ["sum", "mean", "max"]:
+    def pool(x):
+        part = lambda g: x[batch == g]
+        return torch.stack([torch.zeros(3) if g == 1 else {"sum": part(g).sum, "mean": part(g).mean, "max": part(g).amax}[how](0)
+                            for g in range(4)])
+    graph(f"pool_{how}", {"x": x()}, {}, pool)
+
+
+def scatter(name, own, index, source, dim, reduce, include_self):
+    name = f"scatter.{name}"
+    put(f"{name}.index", index)
+    inputs = {"own": leaf(f"{name}.own", own), "source": leaf(f"{name}.source", source)}
+    y = inputs["own"].scatter_reduce(dim, index, inputs["source"], reduce, include_self=include_self)
+    finish(name, nn.Module(), inputs, {"y": y})
+
+
+for reduce in ["sum", "prod", "mean", "amax", "amin"]:
+    for include_self in [True, False]:
+        whole = lambda *shape: torch.randint(-2, 3, shape).double()  # ties and zeros
+        index = torch.randint(0, 4, (3, 5))
+        scatter(f"{reduce}.{include_self}.0", whole(4, 6), index, whole(3, 5), 0, reduce, include_self)
+        scatter(f"{reduce}.{include_self}.1", whole(3, 9), index, whole(3, 5), 1, reduce, include_self)
+a = exact(5)
+a[1] = torch.nan
+scatter("nan", exact(3), torch.tensor([0, 0, 1, 1, 1]), a, 0, "amax", True)
+
 path = Path(__file__).parent.parent / "tests/data/sequence.safetensors"
 save_file(out, path, {"made by": f"scripts/reference_sequence.py, PyTorch {torch.__version__}"})
 print(f"{path}: {len(out)} tensors, {path.stat().st_size} bytes")

@@ -38,6 +38,11 @@ impl Case {
         self.part.get(name).cloned()
     }
 
+    /// All entries.
+    pub(crate) fn all(&self) -> &StateDict {
+        &self.part
+    }
+
     /// Loads the parameters that the case starts with: every name must fit.
     pub(crate) fn start<M: Module + ?Sized>(&self, module: &M) {
         module.load_state_dict(&below(&self.part, "before.")).unwrap_or_else(|e| panic!("{}: {e}", self.name));

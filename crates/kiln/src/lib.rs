@@ -62,6 +62,7 @@ pub use ops::pad::PadMode;
 pub use ops::patches::Patches;
 pub use ops::pool::Pool;
 pub use ops::random::{Rng, dropout_mask};
+pub use ops::scatter_reduce::ScatterReduce;
 pub use ops::view::Extents;
 pub use ops::{Lit, Number, Operand};
 pub use plan::{PlanInfo, step};

@@ -60,7 +60,7 @@ impl Sampler {
     /// The place of the chosen one among `logits`.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if a logit is NaN or +∞, or all are −∞; [`Error::Argument`] if there is none.
+    /// [`Error::Argument`] if a logit is NaN or +∞, all are −∞, or there is none.
     #[track_caller]
     pub fn pick(&mut self, logits: &[f32]) -> Result<usize> {
         let at = At::here();
@@ -73,7 +73,8 @@ impl Sampler {
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
         let top = logits[order[0]];
         if logits.iter().any(|l| l.is_nan()) || !top.is_finite() {
-            return Err(Error::NotFinite { op: "logits", module: Default::default(), at });
+            let (value, why) = (top.to_string(), "numbers, the largest of them finite");
+            return Err(Error::Argument { op: "sampling", name: "logits", value, why, at });
         }
         if self.settings.temperature == 0.0 {
             return Ok(order[0]);
@@ -109,8 +110,7 @@ impl Sampler {
 /// `|tokens, position| model.forward_cached(tokens, &caches, position)`. The last token chosen is not fed back.
 ///
 /// # Errors
-/// What evaluating the logits says; [`Error::Argument`] for an empty prompt; [`Error::NotFinite`] for logits that
-/// are not finite.
+/// What evaluating the logits says; [`Error::Argument`] for an empty prompt, or as [`Sampler::pick`].
 ///
 /// ```
 /// # use kiln::prelude::*;

@@ -8,6 +8,7 @@ mod distance;
 mod dropout;
 mod generate;
 mod gpt2;
+mod graph;
 mod linear;
 mod module;
 mod norm;
@@ -31,6 +32,10 @@ pub use distance::{CosineSimilarity, PairwiseDistance, cdist, cosine_similarity,
 pub use dropout::Dropout;
 pub use generate::{Sampler, Sampling, generate};
 pub use gpt2::{Gpt2, Gpt2Options, Projection};
+pub use graph::{
+    Aggregation, GatConv, GatOptions, Gatv2Conv, GcnConv, GinConv, GraphConv, Messages, SageConv, global_add_pool,
+    global_max_pool, global_mean_pool,
+};
 pub use kiln_derive::Module;
 pub use linear::{Embedding, Linear};
 pub use module::{Forward, Leaf, Mode, Module, Visitor, walk};

@@ -244,17 +244,22 @@ fn rows_to(own: Shape, axis: usize, index: &Tensor, source: &Tensor) -> Tensor {
 /// Zeros of shape `own` with each element of `source` added where `index`, of the same shape, says.
 fn scatter(own: Shape, axis: usize, index: &Tensor, source: &Tensor) -> Tensor {
     // every element is a row of one: its place in the flattened result
+    let place = flat_places(own, axis, index);
+    let total = Shape::of(&[own.numel()]);
+    segment_sum(&place.reshape([-1i64]), &source.reshape([-1i64]), total).to_shape(own)
+}
+
+/// Where in a flattened tensor of shape `own` each element of `index` points.
+pub(crate) fn flat_places(own: Shape, axis: usize, index: &Tensor) -> Tensor {
     let shape = index.shape_or_scalar();
     let strides = own.strides();
-    let device = &index.0.device;
     let mut place = checked(index, own[axis]).cast(DType::I32) * strides[axis] as i32;
     for a in (0..own.rank()).filter(|&a| a != axis) {
         let mut lifted = vec![1; own.rank()];
         lifted[a] = shape[a];
-        place = place + Tensor::iota(device, shape[a]).to_shape(Shape::of(&lifted)) * strides[a] as i32;
+        place = place + Tensor::iota(&index.0.device, shape[a]).to_shape(Shape::of(&lifted)) * strides[a] as i32;
     }
-    let total = Shape::of(&[own.numel()]);
-    segment_sum(&place.reshape([-1i64]), &source.reshape([-1i64]), total).to_shape(own)
+    place
 }
 
 /// The index itself, where a value out of range is noticed: taken from 0, 1, … by itself.

@@ -19,6 +19,7 @@ pub mod print;
 pub mod random;
 pub mod reduce;
 pub mod scan;
+pub mod scatter_reduce;
 pub mod unary;
 pub mod unpool;
 pub mod view;
