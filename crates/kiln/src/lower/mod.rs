@@ -75,12 +75,12 @@ pub(crate) fn lower(graph: &Graph, gpu: &kiln_device::Device, fusion: bool) -> R
             Err(failures) => failures,
         };
         // a long sequence fails alike at each of its steps: all of that is learned at once
-        let mut learned = false;
+        let (mut learned, known) = (false, lessons.store.clone());
         for Failure { group, stop, writes } in failures {
             match stop {
                 Stop::Failed(error) => return Err(error),
                 Stop::Refused(refusal) => {
-                    learned |= learn(graph, &choice, &choice.groups[group], refusal, &writes, &mut lessons);
+                    learned |= learn(graph, &choice, &choice.groups[group], refusal, &writes, &known, &mut lessons);
                 }
             }
         }
@@ -89,17 +89,20 @@ pub(crate) fn lower(graph: &Graph, gpu: &kiln_device::Device, fusion: bool) -> R
     unreachable!("every graph can be lowered with every node in a kernel of its own")
 }
 
-/// What to do otherwise next time; false if another failure has taught it already.
+/// What to do otherwise next time; false if another failure of this attempt has taught it already. `known` are the
+/// nodes that this attempt knew it had to store.
 fn learn(
     graph: &Graph,
     choice: &Choice,
     group: &Group,
     refusal: Refusal,
     writes: &[usize],
+    known: &HashSet<u32>,
     lessons: &mut Lessons,
 ) -> bool {
     if let Refusal::Store(node) = refusal
         && !choice.stored(node)
+        && !known.contains(&node)
     {
         return lessons.store.insert(node);
     }
