@@ -28,7 +28,8 @@ pub enum ScatterReduce {
 impl Tensor {
     /// This tensor with the elements of `source` reduced into the places that `index` names along `axis`: PyTorch's
     /// `scatter_reduce`. With `include_self` what stands there takes part, else only a place that no index names
-    /// keeps what it had. The gradient of a largest or smallest element is shared evenly by its equals.
+    /// keeps what it had. The gradient of a largest or smallest element is shared evenly by its equals (among those
+    /// that take part, where PyTorch counts what stands there even if it does not).
     ///
     /// An index out of range is an [`crate::Error::Index`] when the result is read.
     #[track_caller]
@@ -107,6 +108,12 @@ impl Tensor {
             if source.numel() == 0 {
                 return self.current();
             }
+            if !self.dtype().is_float() {
+                // whole numbers are exact in f32 up to 2²⁴, which is what we promise
+                let [x, source] = [self, source].map(|t| t.cast(DType::F32));
+                let reduced = x.index_reduce(axis, index, &source, reduce, include_self);
+                return if reduce == ScatterReduce::Mean { reduced.floor() } else { reduced }.cast(self.dtype());
+            }
             let rows = |t: &Tensor| t.transpose(0, at as i64);
             let source = rows(&source.cast(self.dtype()));
             rows(&reduce_rows(&rows(self), index, &source, reduce, include_self))
@@ -134,7 +141,7 @@ fn reduce_rows(own: &Tensor, index: &Tensor, source: &Tensor, reduce: ScatterRed
             let sum = if include_self { own.clone() } else { zeros }.index_add(0, index, source);
             let parts = if include_self { count + Lit(1.0) } else { count.maximum(Lit(1.0)) };
             let parts = column(&parts).cast(own.dtype());
-            keep(if own.dtype().is_float() { sum / parts } else { (sum / parts).floor().cast(own.dtype()) })
+            keep(sum / parts)
         }
         ScatterReduce::Prod => {
             let product = segments(&zeros.ones_like(), index, source, &count, |a, b| a * b);
@@ -147,9 +154,6 @@ fn reduce_rows(own: &Tensor, index: &Tensor, source: &Tensor, reduce: ScatterRed
             let (fixed, parts) = (own.detach(), source.detach());
             let found = segments(&fixed, index, &parts, &count, pick);
             let best = if include_self { Tensor::where_(&named, pick(&found, &fixed), &fixed) } else { found };
-            if !own.dtype().is_float() {
-                return keep(best); // integers have no gradient
-            }
             shared(own, index, source, &best, &column(&count), include_self)
         }
     }
