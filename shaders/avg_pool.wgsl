@@ -9,7 +9,7 @@
 
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 const WIDTH: u32 = 1u;            // elements of F, and positions of an invocation
-const LINE: bool = false;         // the positions of an invocation are one behind the other in a line
+const FLAT: bool = true;          // no depth axis: planes are images
 const KERNEL: vec3<u32> = vec3(1u, 2u, 2u);      // depth, height, width
 const STRIDE: vec3<u32> = vec3(1u, 2u, 2u);
 const PADDING: vec3<u32> = vec3(0u, 0u, 0u);
@@ -55,17 +55,17 @@ fn divisor(o: vec3<u32>) -> f32 {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let area = sizes.out_d * sizes.out_h * sizes.out_w;
     let i = ((wid.y * 65535u + wid.x) * 64u + lane) * WIDTH;
-    let nc = i / area;
+    // planes, depth, height and width are one count; four positions never belong to two planes
+    let line = quotient_(i, sizes.out_w);
+    let slab = quotient_(line, sizes.out_h);
+    let nc = select(quotient_(slab, sizes.out_d), slab, FLAT);
     if nc >= sizes.planes { return; }
-    let first = i % area;
+    var at = vec3(slab - nc * sizes.out_d, line - slab * sizes.out_h, i - line * sizes.out_w);
+    let first = (at.x * sizes.out_h + at.y) * sizes.out_w + at.z;
     let start = nc * sizes.in_d * sizes.in_h * sizes.in_w;
     var means: vec4<f32>;
-    var at = vec3(first / sizes.out_w / sizes.out_h, first / sizes.out_w % sizes.out_h, first % sizes.out_w);
     for (var j = 0u; j < WIDTH; j++) {
-        let p = first + j;
-        if !LINE { at = vec3(p / sizes.out_w / sizes.out_h, p / sizes.out_w % sizes.out_h, p % sizes.out_w); }
         let own = window(at);
         var sum = 0.0;
         for (var d = own.begin.x; d < own.end.x; d++) {
@@ -77,6 +77,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
         means[j] = sum / divisor(at);
         at.z++;
+        if at.z == sizes.out_w { at = vec3(at.x, at.y + 1u, 0u); }
+        if at.y == sizes.out_h { at = vec3(at.x + 1u, 0u, at.z); }
     }
     emit(means, nc, first);
 }

@@ -10,7 +10,7 @@
 
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 const WIDTH: u32 = 1u;            // elements of F, and positions of an invocation
-const LINE: bool = false;         // the positions of an invocation are one behind the other in a line
+const FLAT: bool = true;          // no depth axis: planes are images
 const KERNEL: vec3<u32> = vec3(1u, 2u, 2u);      // depth, height, width
 const STRIDE: vec3<u32> = vec3(1u, 2u, 2u);
 const PADDING: vec3<u32> = vec3(0u, 0u, 0u);
@@ -75,17 +75,17 @@ fn reached(at: vec3<u32>) -> Range {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let area = sizes.in_d * sizes.in_h * sizes.in_w;
     let i = ((wid.y * 65535u + wid.x) * 64u + lane) * WIDTH;
-    let nc = i / area;
+    // planes, depth, height and width are one count; four positions never belong to two planes
+    let line = quotient_(i, sizes.in_w);
+    let slab = quotient_(line, sizes.in_h);
+    let nc = select(quotient_(slab, sizes.in_d), slab, FLAT);
     if nc >= sizes.planes { return; }
-    let first = i % area;
+    var at = vec3(slab - nc * sizes.in_d, line - slab * sizes.in_h, i - line * sizes.in_w);
+    let first = (at.x * sizes.in_h + at.y) * sizes.in_w + at.z;
     let start = nc * sizes.out_d * sizes.out_h * sizes.out_w;
     var sums: vec4<f32>;
-    var at = vec3(first / sizes.in_w / sizes.in_h, first / sizes.in_w % sizes.in_h, first % sizes.in_w);
     for (var j = 0u; j < WIDTH; j++) {
-        let p = first + j;
-        if !LINE { at = vec3(p / sizes.in_w / sizes.in_h, p / sizes.in_w % sizes.in_h, p % sizes.in_w); }
         let range = reached(at);
         var sum = 0.0;
         for (var d = 0u; d < range.count.x; d++) {
@@ -102,6 +102,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
         sums[j] = sum;
         at.z++;
+        if at.z == sizes.in_w { at = vec3(at.x, at.y + 1u, 0u); }
+        if at.y == sizes.in_h { at = vec3(at.x + 1u, 0u, at.z); }
     }
     emit(sums, nc, first);
 }

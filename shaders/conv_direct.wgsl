@@ -10,6 +10,8 @@
 // source:   the definition
 // twin:     crates/device/tests/conv.rs (f64)
 
+alias EX = f32;                   // elements of x or dy: f32 | f16
+alias EW = f32;                   // elements of w: f32 | f16
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 const WIDTH: u32 = 1u;            // elements of F
 const BACKWARD: bool = false;     // the gradient with respect to the input
@@ -28,23 +30,26 @@ struct Sizes {
 }
 var<immediate> sizes: Sizes;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<EX>;
+@group(0) @binding(1) var<storage, read> w: array<EW>;
 @group(0) @binding(2) var<storage, read_write> out: array<F>;
-@group(0) @binding(3) var<storage, read> dy: array<f32>;        // in place of x if BACKWARD
+@group(0) @binding(3) var<storage, read> dy: array<EX>;        // in place of x if BACKWARD
 
-// slot: an element of x; BACKWARD: dy[i]
-fn load(i: u32) -> f32 { return x[i]; }
+// slot: an element of x; BACKWARD: f32(dy[i])
+fn load(i: u32) -> f32 { return f32(x[i]); }
 
 // slot: what becomes of one element, or of four in a row (p is then a multiple of 4); p counts positions of a plane
 fn store(v: F, n: u32, c: u32, p: u32) {
     out[((n * sizes.groups * sizes.rows + c) * sizes.to_d * sizes.to_h * sizes.to_w + p) / WIDTH] = v;
 }
 
-// slot: four columns, which count the positions of all images; F = vec4<f32>: if col < .. { store(v, col / area, c, col % area); }
-fn emit(v: vec4<f32>, c: u32, col: u32) {
+// slot: four columns, of which the first `count` are there and the first is position p of image n; F = vec4<f32>: if count > 0u { store(v, n, c, p); }
+fn emit(v: vec4<f32>, count: u32, n: u32, c: u32, p: u32) {
     let area = sizes.to_d * sizes.to_h * sizes.to_w;
-    for (var j = 0u; j < 4u && col + j < sizes.images * area; j++) { store(v[j], (col + j) / area, c, (col + j) % area); }
+    for (var j = 0u; j < min(count, 4u); j++) {
+        let over = quotient_(p + j, area);
+        store(v[j], n + over, c, p + j - over * area);
+    }
 }
 
 // A column: where its window begins in `from`, and the first element of its image's group.
@@ -53,9 +58,11 @@ struct Column { at: vec3<i32>, start: u32 }
 fn column(col: u32, group: u32) -> Column {
     let area = sizes.to_d * sizes.to_h * sizes.to_w;
     let c = min(col, sizes.images * area - 1u);
-    let p = c % area;
-    let at = vec3<i32>(vec3(p / sizes.to_w / sizes.to_h, p / sizes.to_w % sizes.to_h, p % sizes.to_w));
-    let start = (c / area * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
+    let image = quotient_(c, area);
+    let line = quotient_(c, sizes.to_w);
+    let slab = select(quotient_(line, sizes.to_h), image, FLAT);
+    let at = vec3<i32>(vec3(slab - image * sizes.to_d, line - slab * sizes.to_h, c - line * sizes.to_w));
+    let start = (image * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
     return Column(select(at * STRIDE - PADDING, at + PADDING, BACKWARD), start);
 }
 
@@ -86,9 +93,9 @@ fn see(column: Column, tap: vec3<i32>, c: u32) -> f32 {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.images * sizes.to_d * sizes.to_h * sizes.to_w + 3u) / 4u;
     let id = (wid.y * 65535u + wid.x) * 64u + lane;
-    let channel = id / across;
+    let channel = quotient_(id, across);
     if channel >= sizes.groups * sizes.rows { return; }
-    let col = id % across * 4u;
+    let col = (id - channel * across) * 4u;
     let group = channel / sizes.rows;
     let row = channel % sizes.rows;
     var columns: array<Column, 4>;
@@ -102,8 +109,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let tap = reach(t);
         for (var c = 0u; c < sizes.chans; c++) {
             let v = vec4(see(columns[0], tap, c), see(columns[1], tap, c), see(columns[2], tap, c), see(columns[3], tap, c));
-            acc += w[w_start + c * w_chan + t] * v;
+            acc += f32(w[w_start + c * w_chan + t]) * v;
         }
     }
-    emit(acc, channel, col);
+    let all = sizes.images * sizes.to_d * sizes.to_h * sizes.to_w;
+    let image = quotient_(col, all / sizes.images);
+    emit(acc, all - col, image, channel, col - image * (all / sizes.images));
 }

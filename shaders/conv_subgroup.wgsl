@@ -11,7 +11,9 @@
 // source:   Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning", section 3
 // twin:     crates/device/tests/conv.rs (f64)
 
-alias W = f32;                    // one load of w: f32 | vec4<f32>
+alias EX = f32;                   // elements of x or dy: f32 | f16
+alias W = f32;                    // one load of w: f32 | f16 | vec4 of them
+alias W4 = vec4<f32>;             // four weights
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 const W_WIDTH: u32 = 1u;          // elements in a load; 4 needs the chain of an output to be contiguous and a multiple of 4 long
 const WIDTH: u32 = 1u;            // elements of F
@@ -33,23 +35,26 @@ struct Sizes {
 }
 var<immediate> sizes: Sizes;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<EX>;
 @group(0) @binding(1) var<storage, read> w: array<W>;
 @group(0) @binding(2) var<storage, read_write> out: array<F>;
-@group(0) @binding(3) var<storage, read> dy: array<f32>;        // in place of x if BACKWARD
+@group(0) @binding(3) var<storage, read> dy: array<EX>;        // in place of x if BACKWARD
 
-// slot: an element of x; BACKWARD: dy[i]
-fn load(i: u32) -> f32 { return x[i]; }
+// slot: an element of x; BACKWARD: f32(dy[i])
+fn load(i: u32) -> f32 { return f32(x[i]); }
 
 // slot: what becomes of one element, or of four in a row (p is then a multiple of 4); p counts positions of a plane
 fn store(v: F, n: u32, c: u32, p: u32) {
     out[((n * sizes.groups * sizes.rows + c) * sizes.to_d * sizes.to_h * sizes.to_w + p) / WIDTH] = v;
 }
 
-// slot: four columns, which count the positions of all images; F = vec4<f32>: if col < .. { store(v, col / area, c, col % area); }
-fn emit(v: vec4<f32>, c: u32, col: u32) {
+// slot: four columns, of which the first `count` are there and the first is position p of image n; F = vec4<f32>: if count > 0u { store(v, n, c, p); }
+fn emit(v: vec4<f32>, count: u32, n: u32, c: u32, p: u32) {
     let area = sizes.to_d * sizes.to_h * sizes.to_w;
-    for (var j = 0u; j < 4u && col + j < sizes.images * area; j++) { store(v[j], (col + j) / area, c, (col + j) % area); }
+    for (var j = 0u; j < min(count, 4u); j++) {
+        let over = quotient_(p + j, area);
+        store(v[j], n + over, c, p + j - over * area);
+    }
 }
 
 // A column: where its window begins in `from`, and the first element of its image's group.
@@ -58,9 +63,11 @@ struct Column { at: vec3<i32>, start: u32 }
 fn column(col: u32, group: u32) -> Column {
     let area = sizes.to_d * sizes.to_h * sizes.to_w;
     let c = min(col, sizes.images * area - 1u);
-    let p = c % area;
-    let at = vec3<i32>(vec3(p / sizes.to_w / sizes.to_h, p / sizes.to_w % sizes.to_h, p % sizes.to_w));
-    let start = (c / area * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
+    let image = quotient_(c, area);
+    let line = quotient_(c, sizes.to_w);
+    let slab = select(quotient_(line, sizes.to_h), image, FLAT);
+    let at = vec3<i32>(vec3(slab - image * sizes.to_d, line - slab * sizes.to_h, c - line * sizes.to_w));
+    let start = (image * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
     return Column(select(at * STRIDE - PADDING, at + PADDING, BACKWARD), start);
 }
 
@@ -90,8 +97,8 @@ fn see(column: Column, tap: vec3<i32>, c: u32) -> f32 {
 // Four weights of one row, where the chain stands.
 fn w_four(start: u32, at: vec4<u32>) -> vec4<f32> {
     let i = vec4(start) + at;
-    if W_WIDTH == 4u { return vec4<f32>(w[i.x / 4u]); }
-    return vec4(vec4<f32>(w[i.x]).x, vec4<f32>(w[i.y]).x, vec4<f32>(w[i.z]).x, vec4<f32>(w[i.w]).x);
+    if W_WIDTH == 4u { return vec4<f32>(W4(w[i.x / 4u])); }
+    return vec4(vec4<f32>(W4(w[i.x])).x, vec4<f32>(W4(w[i.y])).x, vec4<f32>(W4(w[i.z])).x, vec4<f32>(W4(w[i.w])).x);
 }
 
 fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
@@ -143,11 +150,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
     }
 
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    let count = max(sizes.images * area, col) - col;
+    let image = quotient_(col, area);
     let rows = min(ROWS, sizes.rows - row);
     for (var done = 0u; done < rows; done += 8u) {
         var eight: array<vec4<f32>, 8>;
         for (var i = 0u; i < 8u; i++) { eight[i] = acc[i]; }
         for (var i = 0u; i < ROWS - 8u; i++) { acc[i] = acc[i + 8u]; }
-        for (var i = 0u; i < min(8u, rows - done); i++) { emit(eight[i], group * sizes.rows + row + done + i, col); }
+        for (var i = 0u; i < min(8u, rows - done); i++) { emit(eight[i], count, image, group * sizes.rows + row + done + i, col - image * area); }
     }
 }

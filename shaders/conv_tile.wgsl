@@ -4,14 +4,17 @@
 //
 // For GPUs: a matrix product of the weights with the windows, which are gathered as they are needed (implicit GEMM), by matmul_tile's
 // method: a workgroup owns TILE_M channels and TILE_N positions, counted over all images, and brings both operands into workgroup
-// memory TILE_K links of the chain (channels and taps) at a time, the next ones while it computes.
+// memory TILE_K links of the chain (channels and taps) at a time, the next ones while it computes. Where windows lie is worked out
+// once. A long chain may be cut into slices, which come as so many more images and are to be summed afterwards.
 //
-// dispatch: ceil(rows / TILE_M) · ceil(images · area / TILE_N) · groups groups, folded past 65535
+// dispatch: ceil(rows / TILE_M) · ceil(images · area / TILE_N) · groups · slices groups, folded past 65535
 // cost:     2 operations for each product; each window is read rows / TILE_M times
 // source:   Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning", section 3
 // twin:     crates/device/tests/conv.rs (f64)
 
-alias W = f32;                    // one load of w: f32 | vec4<f32>
+alias EX = f32;                   // elements of x or dy: f32 | f16
+alias W = f32;                    // one load of w: f32 | f16 | vec4 of them
+alias W4 = vec4<f32>;             // four weights
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 const W_WIDTH: u32 = 1u;          // elements in a load; 4 needs the chain of an output to be contiguous and a multiple of 4 long
 const WIDTH: u32 = 1u;            // elements of F
@@ -32,7 +35,8 @@ const TY: u32 = TILE_M / (4u * RB);
 const WG: u32 = TX * TY;
 const LINE: u32 = (TILE_M + TILE_N) / 4u;                  // vectors of one k in the tile: a's, then b's
 const A_BLOCKS: u32 = TILE_M * TILE_K / 16u;
-const LOADS: u32 = (TILE_M + TILE_N) * TILE_K / 16u / WG;  // 4x4 blocks that an invocation brings in a step
+const BLOCKS: u32 = (TILE_M + TILE_N) * TILE_K / 16u;      // 4x4 blocks that come in a step
+const LOADS: u32 = (BLOCKS + WG - 1u) / WG;                // those that one invocation brings
 
 const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
 
@@ -40,26 +44,31 @@ const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
 struct Sizes {
     groups: u32, rows: u32, chans: u32, images: u32,
     to_d: u32, to_h: u32, to_w: u32, from_d: u32, from_h: u32, from_w: u32,
+    slices: u32,
 }
 var<immediate> sizes: Sizes;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<EX>;
 @group(0) @binding(1) var<storage, read> w: array<W>;
 @group(0) @binding(2) var<storage, read_write> out: array<F>;
-@group(0) @binding(3) var<storage, read> dy: array<f32>;        // in place of x if BACKWARD
+@group(0) @binding(3) var<storage, read> dy: array<EX>;        // in place of x if BACKWARD
 
-// slot: an element of x; BACKWARD: dy[i]
-fn load(i: u32) -> f32 { return x[i]; }
+// slot: an element of x; BACKWARD: f32(dy[i])
+fn load(i: u32) -> f32 { return f32(x[i]); }
 
-// slot: what becomes of one element, or of four in a row (p is then a multiple of 4); p counts positions of a plane
+// slot: what becomes of one element, or of four in a row (p is then a multiple of 4); p counts positions of a plane, n images, and on
+// through those of the slices
 fn store(v: F, n: u32, c: u32, p: u32) {
     out[((n * sizes.groups * sizes.rows + c) * sizes.to_d * sizes.to_h * sizes.to_w + p) / WIDTH] = v;
 }
 
-// slot: four columns, which count the positions of all images; F = vec4<f32>: if col < .. { store(v, col / area, c, col % area); }
-fn emit(v: vec4<f32>, c: u32, col: u32) {
+// slot: four columns, of which the first `count` are there and the first is position p of image n; F = vec4<f32>: if count > 0u { store(v, n, c, p); }
+fn emit(v: vec4<f32>, count: u32, n: u32, c: u32, p: u32) {
     let area = sizes.to_d * sizes.to_h * sizes.to_w;
-    for (var j = 0u; j < 4u && col + j < sizes.images * area; j++) { store(v[j], (col + j) / area, c, (col + j) % area); }
+    for (var j = 0u; j < min(count, 4u); j++) {
+        let over = quotient_(p + j, area);
+        store(v[j], n + over, c, p + j - over * area);
+    }
 }
 
 var<workgroup> tile: array<vec4<f32>, LINE * TILE_K>;
@@ -70,9 +79,11 @@ struct Column { at: vec3<i32>, start: u32 }
 fn column(col: u32, group: u32) -> Column {
     let area = sizes.to_d * sizes.to_h * sizes.to_w;
     let c = min(col, sizes.images * area - 1u);
-    let p = c % area;
-    let at = vec3<i32>(vec3(p / sizes.to_w / sizes.to_h, p / sizes.to_w % sizes.to_h, p % sizes.to_w));
-    let start = (c / area * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
+    let image = quotient_(c, area);
+    let line = quotient_(c, sizes.to_w);
+    let slab = select(quotient_(line, sizes.to_h), image, FLAT);
+    let at = vec3<i32>(vec3(slab - image * sizes.to_d, line - slab * sizes.to_h, c - line * sizes.to_w));
+    let start = (image * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
     return Column(select(at * STRIDE - PADDING, at + PADDING, BACKWARD), start);
 }
 
@@ -108,18 +119,14 @@ fn w_block(group: u32, row: u32, k: u32, chain: u32) -> mat4x4<f32> {
     var v: mat4x4<f32>;                         // [i]: row + i, four links
     for (var i = 0u; i < 4u; i++) {
         let r = at + min(row + i, sizes.rows - 1u) * w_row;
-        if W_WIDTH == 4u { v[i] = vec4<f32>(w[r.x / 4u]); }
-        else { v[i] = vec4(vec4<f32>(w[r.x]).x, vec4<f32>(w[r.y]).x, vec4<f32>(w[r.z]).x, vec4<f32>(w[r.w]).x); }
+        if W_WIDTH == 4u { v[i] = vec4<f32>(W4(w[r.x / 4u])); }
+        else { v[i] = vec4(vec4<f32>(W4(w[r.x])).x, vec4<f32>(W4(w[r.y])).x, vec4<f32>(W4(w[r.z])).x, vec4<f32>(W4(w[r.w])).x); }
     }
     return transpose(v);
 }
 
 // A 4x4 block of windows, [i]: link k + i of the chain, four positions.
-fn x_block(group: u32, k: u32, col: u32, chain: u32) -> mat4x4<f32> {
-    let c0 = column(col, group);
-    let c1 = column(col + 1u, group);
-    let c2 = column(col + 2u, group);
-    let c3 = column(col + 3u, group);
+fn x_block(c0: Column, c1: Column, c2: Column, c3: Column, k: u32, chain: u32) -> mat4x4<f32> {
     var v: mat4x4<f32>;
     for (var i = 0u; i < 4u; i++) {
         let link = min(k + i, chain - 1u);
@@ -142,23 +149,34 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let across = (sizes.images * sizes.to_d * sizes.to_h * sizes.to_w + TILE_N - 1u) / TILE_N;
     let down = (sizes.rows + TILE_M - 1u) / TILE_M;
     let id = wid.y * 65535u + wid.x;
-    let group = id / across / down;
-    if group >= sizes.groups { return; }        // the whole workgroup
+    let group = id / across / down % sizes.groups;
+    let slice = id / across / down / sizes.groups;
+    if slice >= sizes.slices { return; }        // the whole workgroup
     let row = id / across % down * TILE_M;
     let col = id % across * TILE_N;
-    let end = sizes.chans * TAPS;
+    let chain = sizes.chans * TAPS;
+    let share = ((chain + sizes.slices - 1u) / sizes.slices + 3u) / 4u * 4u;       // so that fours of w stay aligned
+    let begin = min(slice * share, chain);
+    let end = min(begin + share, chain);
     let tx = lane % TX;
     let ty = lane / TX;
 
     var acc: array<vec4<f32>, 4u * RB * CB>;
     var next: array<mat4x4<f32>, LOADS>;
-    for (var k = 0u; k < end + TILE_K; k += TILE_K) {
+    var columns: array<Column, 4u * LOADS>;
+    for (var l = 0u; l < LOADS; l++) {
+        let first = col + 4u * place(lane + l * WG).y - TILE_M;          // of no block of windows, and not used, if that wraps
+        for (var j = 0u; j < 4u; j++) { columns[4u * l + j] = column(first + j, group); }
+    }
+    for (var k = begin; k < end + TILE_K; k += TILE_K) {
         // The first round only fetches, the last only computes.
-        if k > 0u {
+        if k > begin {
             workgroupBarrier();
             for (var l = 0u; l < LOADS; l++) {
                 let at = place(lane + l * WG);
-                for (var i = 0u; i < 4u; i++) { tile[(at.x + i) * LINE + at.y] = next[l][i]; }
+                if lane + l * WG < BLOCKS {
+                    for (var i = 0u; i < 4u; i++) { tile[(at.x + i) * LINE + at.y] = next[l][i]; }
+                }
             }
             workgroupBarrier();
         }
@@ -166,12 +184,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             for (var l = 0u; l < LOADS; l++) {
                 let at = place(lane + l * WG);
                 let ka = k + at.x;
-                if lane + l * WG < A_BLOCKS { next[l] = w_block(group, row + 4u * at.y, ka, end); }
-                else { next[l] = x_block(group, ka, col + 4u * at.y - TILE_M, end); }
+                if lane + l * WG < A_BLOCKS { next[l] = w_block(group, row + 4u * at.y, ka, chain); }
+                else { next[l] = x_block(columns[4u * l], columns[4u * l + 1u], columns[4u * l + 2u], columns[4u * l + 3u], ka, chain); }
                 for (var i = 0u; i < 4u; i++) { next[l][i] = select(vec4(0.0), next[l][i], ka + i < end); }
             }
         }
-        if k > 0u {
+        if k > begin {
             for (var kk = 0u; kk < TILE_K; kk++) {
                 var x: array<vec4<f32>, RB>;
                 for (var i = 0u; i < RB; i++) { x[i] = tile[kk * LINE + ty + i * TY]; }
@@ -189,10 +207,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
     }
 
-    for (var i = 0u; i < 4u * RB; i++) {
-        let r = row + (ty + i / 4u * TY) * 4u + i % 4u;
-        for (var j = 0u; j < CB; j++) {
-            if r < sizes.rows { emit(acc[(j * RB + i / 4u) * 4u + i % 4u], group * sizes.rows + r, col + (tx + j * TX) * 4u); }
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    for (var j = 0u; j < CB; j++) {
+        let own = col + (tx + j * TX) * 4u;
+        let count = max(sizes.images * area, own) - own;
+        let image = quotient_(own, area);
+        for (var i = 0u; i < 4u * RB; i++) {
+            let r = row + (ty + i / 4u * TY) * 4u + i % 4u;
+            if r < sizes.rows {
+                emit(acc[(j * RB + i / 4u) * 4u + i % 4u], count, slice * sizes.images + image, group * sizes.rows + r, own - image * area);
+            }
         }
     }
 }

@@ -10,6 +10,8 @@
 // source:   the definition
 // twin:     crates/device/tests/conv.rs (f64)
 
+alias EX = f32;                   // elements of x: f32 | f16
+alias ED = f32;                   // elements of dy: f32 | f16
 const KERNEL: vec3<u32> = vec3(1u, 3u, 3u);      // depth, height, width
 const STRIDE: vec3<i32> = vec3(1, 1, 1);
 const PADDING: vec3<i32> = vec3(0, 1, 1);
@@ -25,8 +27,8 @@ struct Sizes {
 }
 var<immediate> sizes: Sizes;
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> dy: array<ED>;
+@group(0) @binding(1) var<storage, read> x: array<EX>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
 // slot: what becomes of one weight's sum
@@ -61,7 +63,7 @@ fn line(weight: Weight, image: u32, depth: u32, height: u32) -> Line {
 fn see(weight: Weight, line: Line, place: u32) -> f32 {
     let w = u32(weight.at.z + i32(place) * STRIDE.z);
     let real = line.real && w < sizes.from_w;
-    return select(0.0, x[select(0u, line.start + w, real)], real);
+    return select(0.0, f32(x[select(0u, line.start + w, real)]), real);
 }
 
 @compute @workgroup_size(64)
@@ -79,11 +81,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let share = (lines + sizes.slices - 1u) / sizes.slices;
     var total = 0.0;
     for (var l = slice * share; l < min(lines, (slice + 1u) * share); l++) {
-        let image = l / height;
-        let at = line(own, image, l % height / sizes.to_h, l % sizes.to_h);
-        let start = ((image * sizes.groups * sizes.rows + c) * height + l % height) * sizes.to_w;
+        let image = quotient_(l, height);
+        let inner = l - image * height;          // the line in its image
+        let depth = select(quotient_(inner, sizes.to_h), 0u, FLAT);
+        let h = inner - depth * sizes.to_h;
+        let at = line(own, image, depth, h);
+        let start = ((image * sizes.groups * sizes.rows + c) * height + inner) * sizes.to_w;
         var sum = 0.0;
-        for (var p = 0u; p < sizes.to_w; p++) { sum += dy[start + p] * see(own, at, p); }
+        for (var p = 0u; p < sizes.to_w; p++) { sum += f32(dy[start + p]) * see(own, at, p); }
         total += sum;
     }
     store(total, slice, c, q);

@@ -11,7 +11,9 @@
 // source:   Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning", section 3
 // twin:     crates/device/tests/conv.rs (f64)
 
-alias D = f32;                    // one load of dy: f32 | vec4<f32>
+alias EX = f32;                   // elements of x: f32 | f16
+alias D = f32;                    // one load of dy: f32 | f16 | vec4 of them
+alias D4 = vec4<f32>;             // four elements of dy
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 const D_WIDTH: u32 = 1u;          // elements in a load; 4 needs lines of dy of a multiple of 4
 const WIDTH: u32 = 1u;            // elements of F
@@ -33,7 +35,7 @@ struct Sizes {
 var<immediate> sizes: Sizes;
 
 @group(0) @binding(0) var<storage, read> dy: array<D>;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<EX>;
 @group(0) @binding(2) var<storage, read_write> out: array<F>;
 
 // slot: what becomes of one weight's sum, or of four in a row (q is then a multiple of 4)
@@ -73,13 +75,13 @@ fn line(weight: Weight, image: u32, depth: u32, height: u32) -> Line {
 fn see(weight: Weight, line: Line, place: u32) -> f32 {
     let w = u32(weight.at.z + i32(place) * STRIDE.z);
     let real = line.real && w < sizes.from_w;
-    return select(0.0, x[select(0u, line.start + w, real)], real);
+    return select(0.0, f32(x[select(0u, line.start + w, real)]), real);
 }
 
 // Four places of a line of dy.
 fn dy_four(i: u32, ahead: vec3<u32>) -> vec4<f32> {
-    if D_WIDTH == 4u { return vec4<f32>(dy[i / 4u]); }
-    return vec4(vec4<f32>(dy[i]).x, vec4<f32>(dy[i + ahead.x]).x, vec4<f32>(dy[i + ahead.y]).x, vec4<f32>(dy[i + ahead.z]).x);
+    if D_WIDTH == 4u { return vec4<f32>(D4(dy[i / 4u])); }
+    return vec4(vec4<f32>(D4(dy[i])).x, vec4<f32>(D4(dy[i + ahead.x])).x, vec4<f32>(D4(dy[i + ahead.y])).x, vec4<f32>(D4(dy[i + ahead.z])).x);
 }
 
 fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
@@ -104,14 +106,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let share = (lines + sizes.slices - 1u) / sizes.slices;
     var acc: array<vec4<f32>, ROWS>;
     for (var l = slice * share; l < min(lines, (slice + 1u) * share); l++) {
-        let image = l / height;
-        let depth = l % height / sizes.to_h;
-        let h = l % sizes.to_h;
+        let image = quotient_(l, height);
+        let inner = l - image * height;          // the line in its image
+        let depth = select(quotient_(inner, sizes.to_h), 0u, FLAT);
+        let h = inner - depth * sizes.to_h;
         let at0 = line(weights[0], image, depth, h);
         let at1 = line(weights[1], image, depth, h);
         let at2 = line(weights[2], image, depth, h);
         let at3 = line(weights[3], image, depth, h);
-        let starts = ((image * sizes.groups * sizes.rows + channels) * height + l % height) * sizes.to_w;
+        let starts = ((image * sizes.groups * sizes.rows + channels) * height + inner) * sizes.to_w;
         for (var p = 0u; p < sizes.to_w; p += 4u) {
             let ahead = min(vec3(1u, 2u, 3u), vec3(sizes.to_w - 1u - p));       // the last step may be short
             let real = vec4(0u, 1u, 2u, 3u) < vec4(sizes.to_w - p);

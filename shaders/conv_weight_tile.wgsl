@@ -11,7 +11,9 @@
 // source:   Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning", section 3
 // twin:     crates/device/tests/conv.rs (f64)
 
-alias D = f32;                    // one load of dy: f32 | vec4<f32>
+alias EX = f32;                   // elements of x: f32 | f16
+alias D = f32;                    // one load of dy: f32 | f16 | vec4 of them
+alias D4 = vec4<f32>;             // four elements of dy
 alias F = f32;                    // what store takes: f32 | vec4<f32>
 const D_WIDTH: u32 = 1u;          // elements in a load; 4 needs lines of dy of a multiple of 4
 const WIDTH: u32 = 1u;            // elements of F
@@ -30,7 +32,8 @@ const TY: u32 = TILE_M / (4u * RB);
 const WG: u32 = TX * TY;
 const LINE: u32 = (TILE_M + TILE_N) / 4u;                  // vectors of one k in the tile: a's, then b's
 const A_BLOCKS: u32 = TILE_M * TILE_K / 16u;
-const LOADS: u32 = (TILE_M + TILE_N) * TILE_K / 16u / WG;  // 4x4 blocks that an invocation brings in a step
+const BLOCKS: u32 = (TILE_M + TILE_N) * TILE_K / 16u;      // 4x4 blocks that come in a step
+const LOADS: u32 = (BLOCKS + WG - 1u) / WG;                // those that one invocation brings
 
 const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
 
@@ -43,7 +46,7 @@ struct Sizes {
 var<immediate> sizes: Sizes;
 
 @group(0) @binding(0) var<storage, read> dy: array<D>;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<EX>;
 @group(0) @binding(2) var<storage, read_write> out: array<F>;
 
 // slot: what becomes of one weight's sum, or of four in a row (q is then a multiple of 4)
@@ -85,7 +88,7 @@ fn line(weight: Weight, image: u32, depth: u32, height: u32) -> Line {
 fn see(weight: Weight, line: Line, place: u32) -> f32 {
     let w = u32(weight.at.z + i32(place) * STRIDE.z);
     let real = line.real && w < sizes.from_w;
-    return select(0.0, x[select(0u, line.start + w, real)], real);
+    return select(0.0, f32(x[select(0u, line.start + w, real)]), real);
 }
 
 // Four places of dy from one line on: places of a line count up to the next multiple of four.
@@ -93,9 +96,10 @@ struct Four { image: u32, depth: u32, height: u32, place: u32 }
 
 fn four(k: u32) -> Four {
     let padded = (sizes.to_w + 3u) / 4u * 4u;
-    let l = k / padded;
-    let height = sizes.to_d * sizes.to_h;
-    return Four(l / height, l % height / sizes.to_h, l % sizes.to_h, k % padded);
+    let l = quotient_(k, padded);
+    let slab = quotient_(l, sizes.to_h);
+    let image = select(quotient_(slab, sizes.to_d), slab, FLAT);
+    return Four(image, slab - image * sizes.to_d, l - slab * sizes.to_h, k - l * padded);
 }
 
 // A 4x4 block of dy, [i]: place k + i, four channels. Past the last channel it brings what is never stored.
@@ -107,19 +111,20 @@ fn dy_block(group: u32, row: u32, k: u32) -> mat4x4<f32> {
         let c = group * sizes.rows + min(row + i, sizes.rows - 1u);
         let start = (((f.image * sizes.groups * sizes.rows + c) * sizes.to_d + f.depth) * sizes.to_h + f.height) * sizes.to_w;
         let at = ahead + start;
-        if D_WIDTH == 4u { v[i] = vec4<f32>(dy[at.x / 4u]); }
-        else { v[i] = vec4(vec4<f32>(dy[at.x]).x, vec4<f32>(dy[at.y]).x, vec4<f32>(dy[at.z]).x, vec4<f32>(dy[at.w]).x); }
+        if D_WIDTH == 4u { v[i] = vec4<f32>(D4(dy[at.x / 4u])); }
+        else { v[i] = vec4(vec4<f32>(D4(dy[at.x])).x, vec4<f32>(D4(dy[at.y])).x, vec4<f32>(D4(dy[at.z])).x, vec4<f32>(D4(dy[at.w])).x); }
         v[i] = select(vec4(0.0), v[i], vec4(f.place) + vec4(0u, 1u, 2u, 3u) < vec4(sizes.to_w));
     }
     return transpose(v);
 }
 
 // A 4x4 block of windows, [i]: place k + i, four weights.
-fn x_block(group: u32, k: u32, q: u32) -> mat4x4<f32> {
+fn x_block(weights: array<Weight, 4>, k: u32) -> mat4x4<f32> {
     let f = four(k);
+    var own4 = weights;
     var v: mat4x4<f32>;
     for (var j = 0u; j < 4u; j++) {
-        let own = weight(q + j, group);
+        let own = own4[j];
         let at = line(own, f.image, f.depth, f.height);
         v[j] = vec4(see(own, at, f.place), see(own, at, f.place + 1u), see(own, at, f.place + 2u), see(own, at, f.place + 3u));
         v[j] = select(vec4(0.0), v[j], vec4(f.place) + vec4(0u, 1u, 2u, 3u) < vec4(sizes.to_w));
@@ -153,13 +158,20 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 
     var acc: array<vec4<f32>, 4u * RB * CB>;
     var next: array<mat4x4<f32>, LOADS>;
+    var weights: array<array<Weight, 4>, LOADS>;
+    for (var l = 0u; l < LOADS; l++) {
+        let first = col + 4u * place(lane + l * WG).y - TILE_M;          // of no block of windows, and not used, if that wraps
+        for (var j = 0u; j < 4u; j++) { weights[l][j] = weight(first + j, group); }
+    }
     for (var k = begin; k < end + TILE_K; k += TILE_K) {
         // The first round only fetches, the last only computes.
         if k > begin {
             workgroupBarrier();
             for (var l = 0u; l < LOADS; l++) {
                 let at = place(lane + l * WG);
-                for (var i = 0u; i < 4u; i++) { tile[(at.x + i) * LINE + at.y] = next[l][i]; }
+                if lane + l * WG < BLOCKS {
+                    for (var i = 0u; i < 4u; i++) { tile[(at.x + i) * LINE + at.y] = next[l][i]; }
+                }
             }
             workgroupBarrier();
         }
@@ -168,7 +180,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 let at = place(lane + l * WG);
                 let ka = k + at.x;
                 if lane + l * WG < A_BLOCKS { next[l] = dy_block(group, row + 4u * at.y, min(ka, end - 4u)); }
-                else { next[l] = x_block(group, min(ka, end - 4u), col + 4u * at.y - TILE_M); }
+                else { next[l] = x_block(weights[l], min(ka, end - 4u)); }
                 for (var i = 0u; i < 4u; i++) { next[l][i] = select(vec4(0.0), next[l][i], ka + i < end); }
             }
         }

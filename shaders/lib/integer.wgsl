@@ -46,3 +46,14 @@ fn udiv_(a: U, b: U) -> U {
 fn urem_(a: U, b: U) -> U {
     return a - udiv_(a, b) * b;
 }
+
+// n / d for n below 2³¹ and d above 0, by way of floats: vectors of integers have no division on CPU adapters, where each element is
+// divided by itself, and on GPUs it takes as many steps as this. The first quotient is wrong by 2⁻²² of itself at most; what it leaves
+// over is divided again, and what may be wrong by one then is put right.
+fn quotient_(n: u32, d: u32) -> u32 {
+    let inverse = 1.0 / f32(d);
+    let first = u32(f32(n) * inverse);
+    let q = first + u32(i32(floor(f32(i32(n - first * d)) * inverse)));
+    let left = i32(n - q * d);
+    return q + select(0u, 1u, left >= i32(d)) - select(0u, 1u, left < 0);
+}

@@ -24,9 +24,13 @@ pub const ALL: &[(&str, &str)] = &[
     ("attention_tile_query", ATTENTION_TILE_QUERY),
     ("avg_pool", AVG_POOL),
     ("avg_pool_grad", AVG_POOL_GRAD),
+    ("conv_coop", CONV_COOP),
+    ("conv_depthwise", CONV_DEPTHWISE),
     ("conv_direct", CONV_DIRECT),
     ("conv_subgroup", CONV_SUBGROUP),
     ("conv_tile", CONV_TILE),
+    ("conv_weight_coop", CONV_WEIGHT_COOP),
+    ("conv_weight_depthwise", CONV_WEIGHT_DEPTHWISE),
     ("conv_weight_direct", CONV_WEIGHT_DIRECT),
     ("conv_weight_subgroup", CONV_WEIGHT_SUBGROUP),
     ("conv_weight_tile", CONV_WEIGHT_TILE),
@@ -75,12 +79,20 @@ pub const ATTENTION_TILE_QUERY: &str = include_str!("../attention_tile_query.wgs
 pub const AVG_POOL: &str = include_str!("../avg_pool.wgsl");
 /// `avg_pool_grad.wgsl`.
 pub const AVG_POOL_GRAD: &str = include_str!("../avg_pool_grad.wgsl");
+/// `conv_coop.wgsl`.
+pub const CONV_COOP: &str = include_str!("../conv_coop.wgsl");
+/// `conv_depthwise.wgsl`.
+pub const CONV_DEPTHWISE: &str = include_str!("../conv_depthwise.wgsl");
 /// `conv_direct.wgsl`.
 pub const CONV_DIRECT: &str = include_str!("../conv_direct.wgsl");
 /// `conv_subgroup.wgsl`.
 pub const CONV_SUBGROUP: &str = include_str!("../conv_subgroup.wgsl");
 /// `conv_tile.wgsl`.
 pub const CONV_TILE: &str = include_str!("../conv_tile.wgsl");
+/// `conv_weight_coop.wgsl`.
+pub const CONV_WEIGHT_COOP: &str = include_str!("../conv_weight_coop.wgsl");
+/// `conv_weight_depthwise.wgsl`.
+pub const CONV_WEIGHT_DEPTHWISE: &str = include_str!("../conv_weight_depthwise.wgsl");
 /// `conv_weight_direct.wgsl`.
 pub const CONV_WEIGHT_DIRECT: &str = include_str!("../conv_weight_direct.wgsl");
 /// `conv_weight_subgroup.wgsl`.

@@ -1,21 +1,39 @@
 //! Every variant of the convolution and its gradients against the definition in f64.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use kiln_device::kernels::conv::{self, Problem, Variant};
-use kiln_device::{Buffer, Device, Launch, Slice, Step};
+use kiln_device::kernels::conv::{self, Algorithm, Direction, Elem, Problem, Variant};
+use kiln_device::{Buffer, Caps, Device, Slice, Step};
 
-/// Numbers in -1..1 from a linear congruential generator.
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
+/// Numbers in -1..1 from a linear congruential generator: of 24 bits, or of 9, which half precision holds exactly.
+fn numbers(count: usize, seed: u64, elem: Elem) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let bits = if elem == Elem::F16 { 9 } else { 24 };
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        (state >> (64 - bits)) as f32 / (1u64 << (bits - 1)) as f32 - 1.0
     };
     (0..count).map(|_| next()).collect()
 }
 
 fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// The bits of a number that half precision holds exactly.
+fn half(v: f32) -> u16 {
+    let bits = v.to_bits();
+    let (sign, exponent) = ((bits >> 16) as u16 & 0x8000, (bits >> 23 & 0xff) as i32 - 112);
+    if v == 0.0 { sign } else { sign | (exponent as u16) << 10 | (bits >> 13) as u16 & 0x3ff }
+}
+
+/// Operands as they are stored, with room behind for loads of four.
+fn stored(values: &[f32], elem: Elem) -> Vec<u8> {
+    let mut all: Vec<u8> = match elem {
+        Elem::F32 => bytes(values),
+        Elem::F16 => values.iter().flat_map(|&v| half(v).to_le_bytes()).collect(),
+    };
+    all.resize(all.len().next_multiple_of(16), 0);
+    all
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -55,9 +73,9 @@ impl Case {
     /// The definition: every product of an element of x, a weight and an element of dy, in the plainest loops.
     fn new(p: Problem) -> Case {
         let (cig, cog) = (p.c_in / p.groups, p.c_out / p.groups);
-        let x = numbers(p.n as usize * p.c_in as usize * volume(p.input), 1);
-        let w = numbers((p.c_out * cig) as usize * volume(p.kernel), 2);
-        let dy = numbers(p.n as usize * p.c_out as usize * volume(p.output), 3);
+        let x = numbers(p.n as usize * p.c_in as usize * volume(p.input), 1, p.elem);
+        let w = numbers((p.c_out * cig) as usize * volume(p.kernel), 2, p.elem);
+        let dy = numbers(p.n as usize * p.c_out as usize * volume(p.output), 3, p.elem);
         let (mut y, mut dx, mut dw) =
             (vec![Sum::default(); dy.len()], vec![Sum::default(); x.len()], vec![Sum::default(); w.len()]);
         let place = |i: u32, v: [u32; 3]| [i / v[2] / v[1], i / v[2] % v[1], i % v[2]];
@@ -86,36 +104,47 @@ impl Case {
         Case { p, x, w, dy, y, dx, dw }
     }
 
-    fn check(&self, device: &Device, variant: Variant, split: u32) {
-        let caps = device.caps();
-        let [x, w, dy] = [&self.x, &self.w, &self.dy].map(|v| device.upload(&bytes(v), "operand").unwrap());
-        let run = |launch: Launch, want: &[Sum], slices: usize, what: &str| {
-            let out = device.upload(&bytes(&vec![f32::NAN; want.len() * slices]), "out").unwrap();
-            let bindings: [(&'static str, &Buffer); 4] = [("x", &x), ("w", &w), ("dy", &dy), ("out", &out)];
-            device.run(vec![Step::new(device, &launch, &bindings).unwrap()]).unwrap();
-            let got = floats(&device.read(&[Slice::from(&out)]).unwrap()[0]);
-            for (i, want) in want.iter().enumerate() {
-                let got: f64 = (0..slices).map(|s| f64::from(got[s * self.len(what) + i])).sum();
-                let error = (got - want.value).abs();
-                assert!(
-                    error <= 1e-5 * want.terms,
-                    "{what} {variant:?} {:?} at {i}: {got}, not {}",
-                    self.p,
-                    want.value
-                );
-            }
-        };
-        run(conv::forward_as(caps, &self.p, variant).unwrap(), &self.y, 1, "y");
-        run(conv::input_grad_as(caps, &self.p, variant).unwrap(), &self.dx, 1, "dx");
-        run(conv::weight_grad_as(caps, &self.p, split, variant).unwrap(), &self.dw, split as usize, "dw");
+    /// One direction by one variant.
+    fn check(&self, device: &Device, direction: Direction, variant: Variant) {
+        let p = Problem { direction, ..self.p };
+        let [x, w, dy] = [&self.x, &self.w, &self.dy].map(|v| device.upload(&stored(v, p.elem), "operand").unwrap());
+        let (want, slices) = (self.want(direction), variant.split as usize);
+        let out = device.upload(&bytes(&vec![f32::NAN; want.len() * slices]), "out").unwrap();
+        let bindings: [(&'static str, &Buffer); 4] = [("x", &x), ("w", &w), ("dy", &dy), ("out", &out)];
+        let launch = conv::launch_with(device.caps(), &p, &variant).unwrap();
+        device.run(vec![Step::new(device, &launch, &bindings).unwrap()]).unwrap();
+        let got = floats(&device.read(&[Slice::from(&out)]).unwrap()[0]);
+        for (i, want) in want.iter().enumerate() {
+            let got: f64 = (0..slices).map(|s| f64::from(got[s * self.want(direction).len() + i])).sum();
+            let error = (got - want.value).abs();
+            assert!(error <= 1e-5 * want.terms, "{variant} of {p:?} at {i}: {got}, not {}", want.value);
+        }
     }
 
-    fn len(&self, what: &str) -> usize {
-        match what {
-            "y" => self.y.len(),
-            "dx" => self.dx.len(),
-            _ => self.dw.len(),
+    fn want(&self, direction: Direction) -> &[Sum] {
+        match direction {
+            Direction::Forward => &self.y,
+            Direction::Input => &self.dx,
+            Direction::Weight => &self.dw,
         }
+    }
+
+    /// Every direction by every variant that `of` lets through, the sums of dw cut into `split` at least.
+    fn check_all(&self, device: &Device, split: u32, of: impl Fn(&Algorithm) -> bool) -> usize {
+        let mut checked = 0;
+        for direction in [Direction::Forward, Direction::Input, Direction::Weight] {
+            let p = Problem { direction, ..self.p };
+            let mut variants = conv::variants(device.caps(), &p);
+            variants.retain(|v| of(&v.algorithm));
+            variants.dedup_by_key(|v| v.algorithm);
+            for variant in variants {
+                let cut = direction == Direction::Weight
+                    || matches!(variant.algorithm, Algorithm::Tile(_) | Algorithm::Coop(_));
+                self.check(device, direction, Variant { split: if cut { split } else { 1 }, ..variant });
+                checked += 1;
+            }
+        }
+        checked
     }
 }
 
@@ -130,6 +159,8 @@ fn problem(n: u32, channels: [u32; 3], input: [u32; 3], windows: [Window; 3]) ->
         (input[i] + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1
     });
     Problem {
+        direction: Direction::Forward,
+        elem: Elem::F32,
         n,
         c_in,
         c_out,
@@ -174,41 +205,142 @@ fn problems() -> Vec<Problem> {
     all
 }
 
-/// Checks every problem by one of the variants, in turn.
-fn check(variants: &[Variant]) {
-    let device = Device::open().unwrap();
-    let problems = problems();
-    assert!(problems.len() >= 40);
-    for (i, (&p, &variant)) in problems.iter().zip(variants.iter().cycle()).enumerate() {
-        Case::new(p).check(&device, variant, 1 + i as u32 % 4);
+/// Fewer windows, and sizes around those of tiles: for the variants that there are many of.
+fn tiled_problems() -> Vec<Problem> {
+    let windows: [[Window; 3]; 2] = [[NONE, [3, 1, 1, 1], [3, 1, 1, 1]], [[3, 2, 1, 1], [2, 1, 1, 2], [2, 3, 0, 1]]];
+    let channels: [[u32; 3]; 7] = [[1, 1, 1], [3, 5, 1], [4, 8, 1], [6, 9, 3], [16, 33, 1], [4, 65, 1], [34, 12, 2]];
+    let mut all = Vec::new();
+    for (i, &window) in windows.iter().enumerate() {
+        for (j, &channels) in channels.iter().enumerate() {
+            for (k, [height, width]) in [[3, 5], [6, 8], [4, 7]].into_iter().enumerate() {
+                let depth = if i == 1 { 3 + j as u32 % 2 } else { 1 };
+                all.push(problem(1 + (j + k) as u32 % 3, channels, [depth, height, width], window));
+            }
+        }
     }
+    all
 }
 
-#[test]
-fn subgroup_variant_is_right() {
-    let device = Device::open().unwrap();
-    if device.caps().subgroup.is_some_and(|(least, _)| least >= 8) {
-        check(&[Variant::Subgroup]);
+/// One channel of x to a group, and one to three of y.
+fn depthwise_problems() -> Vec<Problem> {
+    let windows: [[Window; 3]; 6] = [
+        [NONE, NONE, [5, 1, 2, 1]],
+        [NONE, [3, 1, 1, 1], [3, 1, 1, 1]],
+        [NONE, [3, 2, 1, 1], [3, 2, 1, 1]],
+        [NONE, [2, 1, 0, 2], [4, 1, 3, 2]],
+        [NONE, [1, 1, 0, 1], [1, 3, 0, 1]],
+        [[3, 1, 1, 1], [2, 2, 1, 2], [3, 3, 1, 1]],
+    ];
+    let mut all = Vec::new();
+    for (i, &window) in windows.iter().enumerate() {
+        for (j, width) in [5, 7, 8, 12, 17, 33, 64].into_iter().enumerate() {
+            let (channels, multiple) = ([1, 3, 8, 17][(i + j) % 4], [1, 2, 3][(i + j) % 3]);
+            let input = [if i == 5 { 4 } else { 1 }, if i == 0 { 1 } else { 3 + j as u32 }, width];
+            all.push(problem(1 + j as u32 % 3, [channels, channels * multiple, channels], input, window));
+        }
     }
+    all
+}
+
+/// Every variant of a class over every problem, in every direction.
+fn check(problems: &[Problem], of: impl Fn(&Algorithm) -> bool) {
+    assert!(problems.len() >= 40);
+    let device = Device::open().unwrap();
+    let mut checked = 0;
+    for (i, &p) in problems.iter().enumerate() {
+        checked += Case::new(p).check_all(&device, 1 + i as u32 % 3, &of);
+    }
+    println!("{checked} launches");
+    assert!(checked >= 3 * problems.len() || !runs(device.caps(), &of));
+}
+
+/// Whether the device has any such variant.
+fn runs(caps: &Caps, of: impl Fn(&Algorithm) -> bool) -> bool {
+    problems().iter().any(|p| conv::variants(caps, p).iter().any(|v| of(&v.algorithm)))
+}
+
+fn tile(rows: &[u32]) -> impl Fn(&Algorithm) -> bool {
+    move |a| matches!(a, Algorithm::Tile(tile) if rows.contains(&tile.rows))
 }
 
 #[test]
 fn direct_variant_is_right() {
-    check(&[Variant::Direct]);
+    check(&problems(), |a| *a == Algorithm::Direct);
 }
 
 #[test]
-fn tile_variants_are_right() {
-    check(&[Variant::Tile(32), Variant::Tile(64)]);
+fn subgroup_variants_are_right() {
+    check(&tiled_problems(), |a| matches!(a, Algorithm::Subgroup { .. }));
+}
+
+#[test]
+fn small_tiles_are_right() {
+    check(&tiled_problems(), tile(&[32]));
+}
+
+#[test]
+fn middle_tiles_are_right() {
+    check(&tiled_problems(), tile(&[64]));
+}
+
+#[test]
+fn large_tiles_are_right() {
+    check(&tiled_problems(), tile(&[128]));
+}
+
+#[test]
+fn depthwise_variant_is_right() {
+    check(&depthwise_problems(), |a| *a == Algorithm::Depthwise);
+}
+
+/// Half-precision operands: the same sums, since they are taken in f32, of numbers that both hold exactly.
+#[test]
+fn half_precision_operands_are_right() {
+    let device = Device::open().unwrap();
+    if !device.caps().f16 {
+        return;
+    }
+    for (i, &p) in problems().iter().step_by(6).chain(depthwise_problems().iter().step_by(14)).enumerate() {
+        let case = Case::new(Problem { elem: Elem::F16, ..p });
+        let some = |a: &Algorithm| match a {
+            Algorithm::Tile(tile) => tile.rows == 32 && tile.columns == 64,
+            Algorithm::Subgroup { rows } => *rows == 16,
+            Algorithm::Coop(_) => false,
+            Algorithm::Direct | Algorithm::Depthwise => true,
+        };
+        assert!(case.check_all(&device, 1 + i as u32 % 3, some) >= 3);
+    }
+}
+
+/// Matrix units: f16 operands and f32 sums, where the device has them.
+#[test]
+fn cooperative_variants_are_right() {
+    let device = Device::open().unwrap();
+    let mut checked = 0;
+    for (i, &p) in tiled_problems().iter().enumerate() {
+        let case = Case::new(Problem { elem: Elem::F16, ..p });
+        // the largest workgroups are emulated slowly where this runs: the smallest over all, all over some
+        let some = |a: &Algorithm| matches!(a, Algorithm::Coop(coop) if coop.fragments == [2, 2] || i % 9 == 4);
+        checked += case.check_all(&device, 1 + i as u32 % 3, some);
+    }
+    let able = device.caps().f16 && !device.caps().coop.is_empty();
+    assert!(checked >= 3 * 40 || !able, "{checked} launches");
 }
 
 #[test]
 fn chosen_variants_are_right() {
     let device = Device::open().unwrap();
-    let caps = device.caps();
-    let p = problem(2, [16, 40, 1], [1, 20, 20], [NONE, [3, 1, 1, 1], [3, 1, 1, 1]]);
-    let case = Case::new(p);
-    case.check(&device, conv::weight_grad_variant(caps, &p), conv::weight_grad_splits(caps, &p));
+    for p in [
+        problem(2, [16, 40, 1], [1, 20, 20], [NONE, [3, 1, 1, 1], [3, 1, 1, 1]]),
+        problem(3, [12, 24, 12], [1, 9, 16], [NONE, [3, 2, 1, 1], [3, 2, 1, 1]]),
+    ] {
+        let case = Case::new(p);
+        for direction in [Direction::Forward, Direction::Input, Direction::Weight] {
+            let variant = conv::choose(device.caps(), &Problem { direction, ..p });
+            assert!(conv::variants(device.caps(), &Problem { direction, ..p }).contains(&variant), "{variant}");
+            case.check(&device, direction, variant);
+        }
+    }
 }
 
 #[test]
@@ -216,12 +348,18 @@ fn wrong_problems_are_errors() {
     let device = Device::open().unwrap();
     let caps = device.caps();
     let good = problem(1, [4, 6, 2], [1, 5, 5], [NONE, [3, 1, 0, 1], [3, 1, 0, 1]]);
-    assert!(conv::forward(caps, &good).is_ok());
-    assert!(conv::forward(caps, &Problem { groups: 4, ..good }).is_err(), "6 channels in 4 groups");
-    assert!(conv::forward(caps, &Problem { n: 0, ..good }).is_err());
-    assert!(conv::forward(caps, &Problem { input: [1 << 20, 1 << 10, 2], ..good }).is_err(), "over 2^31 elements");
-    assert!(conv::weight_grad(caps, &good, 0).is_err());
-    assert!(conv::forward_as(caps, &good, Variant::Tile(48)).is_err());
+    assert!(conv::launch(caps, &good).is_ok());
+    assert!(conv::launch(caps, &Problem { groups: 4, ..good }).is_err(), "6 channels in 4 groups");
+    assert!(conv::launch(caps, &Problem { n: 0, ..good }).is_err());
+    assert!(conv::launch(caps, &Problem { input: [1 << 20, 1 << 10, 2], ..good }).is_err(), "over 2^31 elements");
+    let direct = Variant { algorithm: Algorithm::Direct, split: 1 };
+    assert!(
+        conv::launch_with(caps, &Problem { direction: Direction::Weight, ..good }, &Variant { split: 0, ..direct })
+            .is_err()
+    );
+    assert!(conv::launch_with(caps, &good, &Variant { split: 2, ..direct }).is_err(), "sums that are not cut");
+    let depthwise = Variant { algorithm: Algorithm::Depthwise, split: 1 };
+    assert!(conv::launch_with(caps, &good, &depthwise).is_err(), "two channels in a group");
     let long = problem(1, [1, 1, 1], [1, 1, 100_000], [NONE, NONE, [70_000, 1, 0, 1]]);
-    assert!(conv::forward_as(caps, &long, Variant::Direct).is_err(), "a window too long for one invocation");
+    assert!(conv::launch_with(caps, &long, &direct).is_err(), "a window too long for one invocation");
 }

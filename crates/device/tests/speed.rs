@@ -5,7 +5,7 @@
 mod support;
 
 use kiln_device::kernels::matmul::Elem;
-use kiln_device::kernels::{Kind, Scalar, attention, map, matmul, norm, random, reduce, scan, segment, softmax, sort};
+use kiln_device::kernels::{Kind, Scalar, attention, map, norm, random, reduce, scan, segment, softmax, sort};
 use kiln_device::philox::Stream;
 use kiln_device::{Buffer, Device, Launch, Program, Step};
 use std::time::Instant;
@@ -239,60 +239,6 @@ fn attention() {
             one(&device, &name("query gradient"), &query, &[&given[..], &more].concat());
             let more = [("dy", &dy), ("norms", &norms), ("out", &dk), ("dv", &dv)];
             one(&device, &name("key gradient"), &keys, &[&given[..], &more].concat());
-        }
-    }
-}
-
-/// Seconds of processor time that this program's threads have had, where the system tells: on a busy machine a fairer
-/// measure of a CPU adapter than the clock.
-fn processor() -> Option<f64> {
-    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
-    let nanos = tasks.filter_map(|task| {
-        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<f64>().ok()
-    });
-    Some(nanos.sum::<f64>() * 1e-9)
-}
-
-/// GFLOP/s of every variant that this adapter can run, the best of many runs, and for each second of processor time.
-#[test]
-#[ignore = "a measurement"]
-fn products() {
-    let device = device();
-    for [m, n, k] in [[1024u32, 1024, 1024], [1000, 1000, 1000], [511, 511, 511], [33, 1025, 257], [512, 512, 512]] {
-        let (a, b) = (matmul::Strides::contiguous(1, m, k), matmul::Strides::contiguous(1, k, n));
-        let p = matmul::Problem::new([1, 1], m, n, k, a, b);
-        let operand = |size: u32, seed| upload(&device, &normal(size as usize, seed));
-        let (a, b, out) = (operand(m * k, 1), operand(k * n, 2), empty(&device, (m * n) as usize));
-        let chosen = matmul::choose(device.caps(), &p);
-        // on a CPU adapter those for GPUs are seen once
-        let fits = |v: &matmul::Variant| {
-            !device.caps().is_cpu() || m == 512 || matches!(v.algorithm.class(), None | Some("subgroup"))
-        };
-        for variant in matmul::variants(device.caps(), &p).into_iter().filter(fits) {
-            let stages = matmul::stages(device.caps(), &p, &variant).unwrap();
-            let steps = stages.steps(&device, &[("a", &a), ("b", &b), ("out", &out)]).unwrap();
-            let mut program = Program::new(&device, steps).unwrap();
-            let mut run = || {
-                let start = Instant::now();
-                program.run(&[], &[], &[]).unwrap();
-                device.wait().unwrap();
-                start.elapsed().as_secs_f64()
-            };
-            let (first, second) = (run(), run());
-            // what is slow is not worth many runs
-            let rounds = ((0.5 / second) as usize).clamp(1, if variant == chosen { 400 } else { 40 });
-            let before = processor();
-            let best = (0..rounds).map(|_| run()).fold(second.min(first), f64::min);
-            let busy = processor().zip(before).map_or(f64::NAN, |(now, before)| (now - before) / rounds as f64);
-            let operations = 2e-9 * f64::from(m) * f64::from(n) * f64::from(k);
-            let (rate, core) = (operations / best, operations / busy);
-            let mark = if variant == chosen { "*" } else { " " };
-            println!(
-                "{m}x{n}x{k} {mark} {:28} {rate:8.2} GFLOP/s {:9.3} ms {core:8.2} a core",
-                variant.to_string(),
-                best * 1e3
-            );
         }
     }
 }

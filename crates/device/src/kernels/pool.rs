@@ -99,7 +99,7 @@ impl Problem {
             .constant("STRIDE", vector(stride))
             .constant("PADDING", vector(padding))
             .constant("ADAPTIVE", self.adaptive)
-            .constant("LINE", to[2].is_multiple_of(4));
+            .constant("FLAT", self.input[0] == 1 && self.output[0] == 1);
         let mut params = Params::new().u32(self.planes);
         params = self.input.iter().chain(&self.output).fold(params, |params, &n| params.u32(n));
         match divisor {

@@ -85,8 +85,22 @@ impl<'a> Lowerer<'a> {
 
     pub(super) fn conv(&mut self, node: u32, group: &Group, spec: &ConvSpec) -> Lowers {
         let graph = self.graph;
+        let inputs = graph.inputs(node);
+        if inputs.iter().any(|&i| graph.role(i) == Role::Empty) {
+            return self.fill(node, group, 0.0);
+        }
+        let (direction, names) = match graph.op(node) {
+            Op::Conv(_) => (conv::Direction::Forward, ["x", "w"]),
+            Op::ConvInput(_) => (conv::Direction::Input, ["dy", "w"]),
+            _ => (conv::Direction::Weight, ["x", "dy"]),
+        };
+        if direction != conv::Direction::Weight && spec.is_product() {
+            return self.conv_as_product(node, group, spec, direction);
+        }
         let three = |d: [usize; 3]| d.map(|v| v as u32);
         let p = conv::Problem {
+            direction,
+            elem: if graph.dtype(inputs[0]) == DType::F16 { conv::Elem::F16 } else { conv::Elem::F32 },
             n: spec.batch as u32,
             c_in: spec.inputs as u32,
             c_out: spec.outputs as u32,
@@ -98,32 +112,50 @@ impl<'a> Lowerer<'a> {
             padding: three(spec.padding),
             dilation: three(spec.dilation),
         };
-        let own = graph.shape(node);
-        let operands: Vec<Operand> = graph.inputs(node).iter().map(|&i| self.operand(i)).collect();
-        if graph.inputs(node).iter().any(|&i| graph.role(i) == Role::Empty) {
-            return self.fill(node, group, 0.0);
-        }
+        let fixed = names.iter().zip(inputs).map(|(name, &i)| (name.to_string(), self.operand(i))).collect();
+        let variant = conv::choose(self.caps, &p);
+        let launch = conv::launch_with(self.caps, &p, &variant)?;
         let mut kernel = self.kernel(group);
-        let (launch, names) = match graph.op(node) {
-            Op::Conv(_) => (conv::forward(self.caps, &p)?, ["x", "w"]),
-            Op::ConvInput(_) => (conv::input_grad(self.caps, &p)?, ["dy", "w"]),
-            _ => {
-                let split = conv::weight_grad_splits(self.caps, &p);
-                let launch = conv::weight_grad(self.caps, &p, split)?;
-                let fixed = vec![("x".to_string(), operands[0]), ("dy".to_string(), operands[1])];
-                if split > 1 {
-                    return self.push_split(node, group, kernel, launch, fixed, split);
-                }
-                let axes = vec![Axis::new("s", &[1]), Axis::new("c", &own[..1]), Axis::new("q", &own[1..])];
-                let store = self.store_slot(&mut kernel, group, axes, launch.width, launch.width)?;
-                let label = self.label(group, &kernel);
-                self.push(kernel, launch, &[("store", store)], label, fixed, Vec::new());
-                return Ok(());
-            }
+        if variant.split > 1 {
+            return self.push_split(node, group, kernel, launch, fixed, variant.split);
+        }
+        let own = graph.shape(node);
+        let axes = match direction {
+            conv::Direction::Weight => [Axis::new("s", &[1]), Axis::new("c", &own[..1]), Axis::new("q", &own[1..])],
+            _ => [Axis::new("n", &own[..1]), Axis::new("c", &own[1..2]), Axis::new("p", &own[2..])],
         };
-        let axes = vec![Axis::new("n", &own[..1]), Axis::new("c", &own[1..2]), Axis::new("p", &own[2..])];
+        let store = self.store_slot(&mut kernel, group, axes.into(), launch.width, launch.width)?;
+        let label = self.label(group, &kernel);
+        self.push(kernel, launch, &[("store", store)], label, fixed, Vec::new());
+        Ok(())
+    }
+
+    /// Windows of one element: y[n] = W x[n], dx[n] = Wᵀ dy[n], with an image for a batch and its positions for columns.
+    fn conv_as_product(&mut self, node: u32, group: &Group, spec: &ConvSpec, direction: conv::Direction) -> Lowers {
+        let graph = self.graph;
+        let own = graph.shape(node);
+        let (image, weight) = (graph.inputs(node)[0], graph.inputs(node)[1]);
+        let [inputs, outputs, area] =
+            [spec.inputs, spec.outputs, spec.input.iter().product::<usize>()].map(|n| n as u32);
+        // W is [outputs, inputs]
+        let (m, k, row, col) = match direction {
+            conv::Direction::Input => (inputs, outputs, 1, inputs),
+            _ => (outputs, inputs, inputs, 1),
+        };
+        let a = matmul::Strides { offset: 0, batch: [0, 0], row, col };
+        let b = matmul::Strides { offset: 0, batch: [0, k * area], row: area, col: 1 };
+        let elem = if graph.dtype(image) == DType::F16 { matmul::Elem::F16 } else { matmul::Elem::F32 };
+        let mut p = matmul::Problem::new([1, spec.batch as u32], m, area, k, a, b);
+        (p.a_elem, p.b_elem) = (elem, elem);
+        let variant = matmul::choose(self.caps, &p);
+        let launch = matmul::launch_with(self.caps, &p, &variant)?;
+        let fixed = vec![("a".to_string(), self.operand(weight)), ("b".to_string(), self.operand(image))];
+        let mut kernel = self.kernel(group);
+        if variant.split > 1 {
+            return self.push_split(node, group, kernel, launch, fixed, variant.split);
+        }
+        let axes = vec![Axis::new("batch", &own[..1]), Axis::new("row", &own[1..2]), Axis::new("col", &own[2..])];
         let store = self.store_slot(&mut kernel, group, axes, launch.width, launch.width)?;
-        let fixed = names.iter().zip(&operands).map(|(name, o)| (name.to_string(), *o)).collect();
         let label = self.label(group, &kernel);
         self.push(kernel, launch, &[("store", store)], label, fixed, Vec::new());
         Ok(())

@@ -1,7 +1,7 @@
 //! Convolution over one to three axes, and its two gradients, which are convolutions of each other.
 
 use crate::node::{Op, composed};
-use crate::{DType, Shape, Tensor};
+use crate::{Shape, Tensor};
 
 /// How a window moves over an image. Each list has an entry per spatial axis; one entry serves all axes.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +50,14 @@ impl ConvSpec {
         let dims: Vec<usize> = [first, second].into_iter().chain(space[3 - self.rank..].iter().copied()).collect();
         Shape::of(&dims)
     }
+    /// Whether it is a product of matrices for each image: windows of one element, at every place, over all channels.
+    pub(crate) fn is_product(&self) -> bool {
+        self.groups == 1
+            && [self.kernel, self.stride] == [[1; 3]; 2]
+            && self.padding == [0; 3]
+            && self.input == self.output
+    }
+
     fn x(&self) -> Shape {
         self.shape(self.batch, self.inputs, &self.input)
     }
@@ -143,8 +151,7 @@ impl Tensor {
         let (batch, inputs, outputs, groups) = (x[0], x[1], w[0], conv.groups);
         let spec = ConvSpec { batch, inputs, outputs, groups, input, output, kernel, stride, padding, dilation, rank };
         let dtype = self.dtype().promote(weight.dtype());
-        // the kernels are in single precision
-        let y = forward(&self.cast(DType::F32), &weight.cast(DType::F32), &spec).cast(dtype);
+        let y = forward(&self.cast(dtype), &weight.cast(dtype), &spec);
         with_bias(op, y, self, weight, bias)
     }
 }

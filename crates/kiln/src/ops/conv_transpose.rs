@@ -1,8 +1,8 @@
 //! Transposed convolution: the gradient of a convolution with respect to its image, as an operation of its own.
 
 use super::conv::{ConvSpec, LARGEST, operands, spread, to_input, with_bias};
+use crate::Tensor;
 use crate::node::composed;
-use crate::{DType, Tensor};
 
 /// How the windows of a transposed convolution lie in its result. Each list has an entry per spatial axis; one entry
 /// serves all axes.
@@ -113,7 +113,7 @@ impl Tensor {
         let spec =
             ConvSpec { batch, inputs, outputs: x[1], groups, input, output, kernel, stride, padding, dilation, rank };
         let dtype = self.dtype().promote(weight.dtype());
-        let y = to_input(&self.cast(DType::F32), &weight.cast(DType::F32), &spec).cast(dtype);
+        let y = to_input(&self.cast(dtype), &weight.cast(dtype), &spec);
         with_bias(op, y, self, weight, bias)
     }
 }

@@ -1,7 +1,7 @@
 //! Convolutions and their gradients, on square images with windows that keep the size (stride 1, padding kernel / 2).
 
-use kiln::gpu::kernels::conv::{self, Problem, Variant};
-use kiln::gpu::{Caps, Step};
+use kiln::gpu::Caps;
+use kiln::gpu::kernels::conv::{self, Direction, Elem, Problem};
 use kiln::prelude::*;
 
 use crate::bench::data::Data;
@@ -15,14 +15,14 @@ const LADDER: &[&[usize]] =
     &[&[8, 16, 32, 32, 3], &[16, 64, 64, 28, 3], &[64, 64, 128, 56, 3], &[128, 128, 256, 56, 3]];
 
 pub(crate) const OPS: &[Op] = &[
-    row("conv2d", "y = x * w", names, |d, c| make(d, c, Way::Forward)),
-    row("conv2d_dx", "dx, from dy and w", names, |d, c| make(d, c, Way::Input)),
-    row("conv2d_dw", "dw, from x and dy", names, |d, c| make(d, c, Way::Weight)),
+    row("conv2d", "y = x * w", |caps, case| names(caps, case, Way::Forward), |d, c| make(d, c, Way::Forward)),
+    row("conv2d_dx", "dx, from dy and w", |caps, case| names(caps, case, Way::Input), |d, c| make(d, c, Way::Input)),
+    row("conv2d_dw", "dw, from x and dy", |caps, case| names(caps, case, Way::Weight), |d, c| make(d, c, Way::Weight)),
     Op {
         name: "conv2d_1x1",
         about: "y = x * w with a window of one element",
         ladder: &[&[8, 64, 64, 16, 1], &[16, 128, 128, 28, 1], &[64, 256, 256, 56, 1]],
-        ..row("", "", names, |d, c| make(d, c, Way::Forward))
+        ..row("", "", |caps, case| names(caps, case, Way::Forward), |d, c| make(d, c, Way::Forward))
     },
     Op {
         name: "conv2d_depthwise",
@@ -106,12 +106,30 @@ impl Sizes {
         [self.c_out, self.c_in, self.kernel, self.kernel]
     }
 
-    fn problem(&self) -> Problem {
+    fn problem(&self, way: Way) -> Problem {
         let [n, c_in, c_out, side, kernel] = [self.n, self.c_in, self.c_out, self.side, self.kernel].map(|n| n as u32);
         let flat = |n: u32| [1, n, n];
         let padding = [0, kernel / 2, kernel / 2];
         let (input, kernel) = (flat(side), flat(kernel));
-        Problem { n, c_in, c_out, groups: 1, input, output: input, kernel, stride: [1; 3], padding, dilation: [1; 3] }
+        let direction = match way {
+            Way::Forward => Direction::Forward,
+            Way::Input => Direction::Input,
+            Way::Weight => Direction::Weight,
+        };
+        Problem {
+            direction,
+            elem: Elem::F32,
+            n,
+            c_in,
+            c_out,
+            groups: 1,
+            input,
+            output: input,
+            kernel,
+            stride: [1; 3],
+            padding,
+            dilation: [1; 3],
+        }
     }
 
     /// How many products a result has.
@@ -181,22 +199,9 @@ fn tolerance(chain: usize) -> f64 {
 }
 
 /// The variants that this device can run, by name.
-fn variants(caps: &Caps) -> Vec<(String, Variant)> {
-    let subgroup = caps.subgroup.filter(|(least, most)| least == most && *least >= 8).map(|_| Variant::Subgroup);
-    let others = [Variant::Tile(32), Variant::Tile(64), Variant::Direct];
-    subgroup.into_iter().chain(others).map(|variant| (name(variant), variant)).collect()
-}
-
-fn name(variant: Variant) -> String {
-    match variant {
-        Variant::Subgroup => "subgroup".into(),
-        Variant::Tile(size) => format!("tile{size}"),
-        Variant::Direct => "direct".into(),
-    }
-}
-
-fn names(caps: &Caps, _: &Case) -> Vec<String> {
-    variants(caps).into_iter().map(|(name, _)| name).collect()
+fn names(caps: &Caps, case: &Case, way: Way) -> Vec<String> {
+    let variants = Sizes::of(case).map(|sizes| conv::variants(caps, &sizes.problem(way))).unwrap_or_default();
+    variants.iter().map(ToString::to_string).collect()
 }
 
 fn make(device: &Device, case: &Case, way: Way) -> Result<Subject> {
@@ -232,29 +237,23 @@ fn kernel(
     way: Way,
     (data, judged): ([Data; 3], (Twin, f64)),
 ) -> Result<Subject> {
-    let (caps, p) = (device.caps(), sizes.problem());
-    let found = variants(caps).into_iter().find(|(name, _)| name == wanted);
-    let (name, variant) = found.ok_or_else(|| Failure::Usage(format!("conv2d has no variant `{wanted}` here")))?;
-    let slices = if way == Way::Weight { conv::weight_grad_splits(caps, &p) } else { 1 };
-    let (launch, shape) = match way {
-        Way::Forward => (conv::forward_as(caps, &p, variant)?, sizes.y()),
-        Way::Input => (conv::input_grad_as(caps, &p, variant)?, sizes.x()),
-        Way::Weight => (conv::weight_grad_as(caps, &p, slices, variant)?, sizes.w()),
+    let (caps, p) = (device.caps(), sizes.problem(way));
+    let found = conv::variants(caps, &p).into_iter().find(|variant| variant.to_string() == wanted);
+    let variant = found.ok_or_else(|| Failure::Usage(format!("conv2d has no variant `{wanted}` here")))?;
+    let shape = match way {
+        Way::Forward => sizes.y(),
+        Way::Input => sizes.x(),
+        Way::Weight => sizes.w(),
     };
     let elements: usize = shape.iter().product();
     let upload = |data: Data, shape: [usize; 4]| -> Result<_> {
         Ok(device.upload(&data.bytes(shape.iter().product())?, "operand")?)
     };
     let (x, w, dy) = (upload(data[0], sizes.x())?, upload(data[1], sizes.w())?, upload(data[2], sizes.y())?);
-    let out = device.zeroed(4 * elements as u64 * u64::from(slices), "out")?;
+    let out = device.zeroed(4 * elements as u64, "out")?;
     let bindings = [("x", &x), ("w", &w), ("dy", &dy), ("out", &out)];
-    let sum = move |partial: Vec<f32>| -> Vec<f32> {
-        let slice = |i: usize| partial.iter().skip(i).step_by(elements).sum();
-        if partial.len() == elements { partial } else { (0..elements).map(slice).collect() }
-    };
-    let name = if slices > 1 { format!("{name}, {slices} slices") } else { name };
-    let steps = vec![Step::new(device, &launch, &bindings)?];
-    Ok(Subject::kernels(device, steps, &out, sum, judged)?.named(name))
+    let steps = conv::stages(caps, &p, &variant)?.steps(device, &bindings)?;
+    Ok(Subject::kernels(device, steps, &out, |result| result, judged)?.named(variant.to_string()))
 }
 
 fn depthwise(device: &Device, case: &Case) -> Result<Subject> {

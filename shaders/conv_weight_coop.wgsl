@@ -1,0 +1,275 @@
+// conv_weight_coop: out[s, c, q] = Σ_{n, p} dy[n, c, p] · x[n, i, p · stride + t · dilation - padding]      q = (i, t), a weight of channel c
+//       dy [n, groups · rows, depth, height, width], x [n, groups · chans, ..], out [slices, groups · rows, chans · kernel]
+//       slice s sums its share of the lines (n, depth, height) of dy; the slices are to be summed afterwards
+//
+// For GPUs with matrix units: f16 operands, f32 sums. conv_weight_tile's method with matmul_coop's fragments: a workgroup of SM x SN
+// subgroups owns TILE_M channels and TILE_N weights of each. The sum runs over the lines of dy, each padded to a multiple of four
+// places, TILE_K places at a time, the next ones brought while it computes.
+//
+// dispatch: ceil(rows / TILE_M) · ceil(chans · taps / TILE_N) · groups · slices groups, folded past 65535
+// cost:     2 operations for each product; dy is read chans · taps / TILE_N times, each window rows / TILE_M times
+// source:   Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning", section 3
+// twin:     crates/device/tests/conv.rs (f64)
+
+enable f16;
+enable wgpu_cooperative_matrix;
+
+alias EX = f16;                   // elements of x
+alias D = f16;                    // one load of dy: f16 | vec4<f16>
+alias D4 = vec4<f16>;             // four elements of dy
+alias F = f32;                    // what store takes: f32 | vec4<f32>
+alias FragA = coop_mat8x8<f16, A>;
+alias FragB = coop_mat8x8<f16, B>;
+alias FragC = coop_mat8x8<f32, C>;
+const D_WIDTH: u32 = 1u;          // elements in a load; 4 needs lines of dy of a multiple of 4
+const WIDTH: u32 = 1u;            // elements of F
+const KERNEL: vec3<u32> = vec3(1u, 3u, 3u);      // depth, height, width
+const STRIDE: vec3<i32> = vec3(1, 1, 1);
+const PADDING: vec3<i32> = vec3(0, 1, 1);
+const DILATION: vec3<i32> = vec3(1, 1, 1);
+const FLAT: bool = true;          // no depth axis: one plane, no window, no padding along it
+const SIZE: u32 = 8u;             // of a fragment: 8 | 16
+const SM: u32 = 2u;               // subgroups along the rows
+const SN: u32 = 2u;
+const FM: u32 = 2u;               // fragments of a subgroup along the rows: 2 | 4
+const FN: u32 = 2u;
+const TILE_K: u32 = 32u;
+const WG: u32 = 32u;              // SM · SN subgroups
+const TILE_M: u32 = SM * FM * SIZE;
+const TILE_N: u32 = SN * FN * SIZE;
+const A_LINE: u32 = TILE_K + 8u;             // keeps 16-byte alignment, and neighbouring lines in other banks
+const B_LINE: u32 = TILE_K + 8u;
+const B_LINES: u32 = TILE_N;
+const FOURS: u32 = TILE_K / 4u;
+const A_LOADS: u32 = (TILE_M * FOURS + WG - 1u) / WG;            // fours that one invocation brings in a step
+const B_LOADS: u32 = (TILE_N * FOURS + WG - 1u) / WG;
+const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
+
+// to: dy; from: x. `rows` and `chans` are channels of a group of dy and of x.
+struct Sizes {
+    groups: u32, rows: u32, chans: u32, images: u32,
+    to_d: u32, to_h: u32, to_w: u32, from_d: u32, from_h: u32, from_w: u32,
+    slices: u32,
+}
+var<immediate> sizes: Sizes;
+
+@group(0) @binding(0) var<storage, read> dy: array<D>;
+@group(0) @binding(1) var<storage, read> x: array<EX>;
+@group(0) @binding(2) var<storage, read_write> out: array<F>;
+
+// slot: what becomes of one weight's sum, or of four in a row (q is then a multiple of 4)
+fn store(v: F, s: u32, c: u32, q: u32) {
+    out[((s * sizes.groups * sizes.rows + c) * sizes.chans * TAPS + q) / WIDTH] = v;
+}
+
+// slot: four weights; F = vec4<f32>: if q < sizes.chans * TAPS { store(v, s, c, q); }
+fn emit(v: vec4<f32>, s: u32, c: u32, q: u32) {
+    for (var j = 0u; j < 4u && q + j < sizes.chans * TAPS; j++) { store(v[j], s, c, q + j); }
+}
+
+struct Lane { subgroup: u32, number: u32, lanes: u32 }
+
+var<workgroup> ta: array<f16, A_LINE * TILE_M>;
+var<workgroup> tb: array<f16, B_LINE * B_LINES>;
+var<workgroup> corner: array<f32, SM * SN * SIZE * SIZE>;
+
+// A weight of the group: where its tap lies in a window at the origin, and the first element of its channel in image 0.
+struct Weight { at: vec3<i32>, start: u32 }
+
+fn weight(q: u32, group: u32) -> Weight {
+    let k = min(q, sizes.chans * TAPS - 1u);
+    let tap = k % TAPS;
+    let w = tap % KERNEL.z;
+    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
+    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
+    let start = (group * sizes.chans + k / TAPS) * sizes.from_d * sizes.from_h * sizes.from_w;
+    return Weight(vec3<i32>(vec3(d, h, w)) * DILATION - PADDING, start);
+}
+
+// A weight's line of x that meets a line (image, depth, height) of dy: its first element, and whether it is there.
+struct Line { start: u32, real: bool }
+
+fn line(weight: Weight, image: u32, depth: u32, height: u32) -> Line {
+    let h = u32(weight.at.y + i32(height) * STRIDE.y);
+    let d = select(u32(weight.at.x + i32(depth) * STRIDE.x), 0u, FLAT);
+    let plane = image * sizes.groups * sizes.chans * sizes.from_d + d;
+    return Line(weight.start + (plane * sizes.from_h + h) * sizes.from_w, h < sizes.from_h && d < sizes.from_d);
+}
+
+// What the weight meets at a place of the line; zero in the padding.
+fn see(weight: Weight, line: Line, place: u32) -> f16 {
+    let w = u32(weight.at.z + i32(place) * STRIDE.z);
+    let real = line.real && w < sizes.from_w;
+    return select(0.0h, f16(x[select(0u, line.start + w, real)]), real);
+}
+
+// Four places of dy from one line on: places of a line count up to the next multiple of four.
+struct Four { image: u32, depth: u32, height: u32, place: u32 }
+
+fn four(k: u32) -> Four {
+    let padded = (sizes.to_w + 3u) / 4u * 4u;
+    let l = quotient_(k, padded);
+    let slab = quotient_(l, sizes.to_h);
+    let image = select(quotient_(slab, sizes.to_d), slab, FLAT);
+    return Four(image, slab - image * sizes.to_d, l - slab * sizes.to_h, k - l * padded);
+}
+
+// Four places of one channel of dy. Past the last channel it brings what is never stored, past `end` zeros.
+fn dy_four(group: u32, row: u32, k: u32, end: u32) -> vec4<f16> {
+    let f = four(min(k, end - 4u));
+    let c = group * sizes.rows + min(row, sizes.rows - 1u);
+    let start = (((f.image * sizes.groups * sizes.rows + c) * sizes.to_d + f.depth) * sizes.to_h + f.height) * sizes.to_w;
+    let places = vec4(f.place) + vec4(0u, 1u, 2u, 3u);
+    let i = min(places, vec4(sizes.to_w - 1u)) + start;
+    var v: vec4<f16>;
+    if D_WIDTH == 4u { v = D4(dy[i.x / 4u]); }
+    else { v = vec4(D4(dy[i.x]).x, D4(dy[i.y]).x, D4(dy[i.z]).x, D4(dy[i.w]).x); }
+    return select(vec4<f16>(), v, (places < vec4(sizes.to_w)) & vec4(k < end));
+}
+
+// What one weight meets at four places.
+fn x_four(own: Weight, k: u32, end: u32) -> vec4<f16> {
+    let f = four(min(k, end - 4u));
+    let at = line(own, f.image, f.depth, f.height);
+    let places = vec4(f.place) + vec4(0u, 1u, 2u, 3u);
+    let v = vec4(see(own, at, places.x), see(own, at, places.y), see(own, at, places.z), see(own, at, places.w));
+    return select(vec4<f16>(), v, (places < vec4(sizes.to_w)) & vec4(k < end));
+}
+
+// An invocation's shares of the step at k: neighbours follow the places.
+fn fetch_a(next: ptr<function, array<vec4<f16>, A_LOADS>>, index: u32, group: u32, top: u32, k: u32, end: u32) {
+    for (var l = 0u; l < A_LOADS; l++) {
+        let i = index + l * WG;
+        (*next)[l] = dy_four(group, top + i / FOURS, k + i % FOURS * 4u, end);
+    }
+}
+fn fetch_b(next: ptr<function, array<vec4<f16>, B_LOADS>>, index: u32, group: u32, left: u32, k: u32, end: u32) {
+    for (var l = 0u; l < B_LOADS; l++) {
+        let i = index + l * WG;
+        (*next)[l] = x_four(weight(left + i / FOURS, group), k + i % FOURS * 4u, end);
+    }
+}
+
+fn frag_a(row: u32, k: u32) -> FragA {
+    let line = A_LINE;
+    let i = row * A_LINE + k;
+    return coopLoadT<FragA>(&ta[i], line);
+}
+fn frag_b(k: u32, col: u32) -> FragB {
+    let line = B_LINE;
+    let i = col * B_LINE + k;
+    return coopLoad<FragB>(&tb[i], line);
+}
+
+// A fragment goes through the subgroup's corner of workgroup memory: its elements cannot be reached otherwise. The whole workgroup comes here.
+fn finish(c: FragC, lane: Lane, slice: u32, group: u32, row: u32, col: u32) {
+    let at = lane.subgroup % (SM * SN) * SIZE * SIZE;
+    let line = SIZE;
+    workgroupBarrier();
+    coopStoreT(c, &corner[at], line);
+    workgroupBarrier();
+    if lane.subgroup >= SM * SN { return; }
+    for (var i = lane.number; i < SIZE * SIZE / 4u; i += lane.lanes) {
+        let r = i / (SIZE / 4u);
+        let j = i % (SIZE / 4u) * 4u;
+        let src = at + r * SIZE + j;
+        let v = vec4(corner[src], corner[src + 1u], corner[src + 2u], corner[src + 3u]);
+        if row + r < sizes.rows { emit(v, slice, group * sizes.rows + row + r, col + j); }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) number: u32,
+    @builtin(subgroup_size) lanes: u32,
+) {
+    let across = (sizes.chans * TAPS + TILE_N - 1u) / TILE_N;
+    let down = (sizes.rows + TILE_M - 1u) / TILE_M;
+    let id = wid.y * 65535u + wid.x;
+    let group = id / across / down % sizes.groups;
+    let slice = id / across / down / sizes.groups;
+    if slice >= sizes.slices { return; }        // the whole workgroup
+    let top = id / across % down * TILE_M;
+    let left = id % across * TILE_N;
+    let padded = (sizes.to_w + 3u) / 4u * 4u;
+    let lines = sizes.images * sizes.to_d * sizes.to_h;
+    let share = (lines + sizes.slices - 1u) / sizes.slices;
+    let begin = min(slice * share, lines) * padded;
+    let end = min(lines, (slice + 1u) * share) * padded;
+    let at = Lane(subgroup, number, lanes);
+    // This subgroup's part of the tile. Where subgroups are smaller than expected, those that are too many do what another one
+    // does, and do not store: cooperative operations must be reached by all.
+    let own_row = subgroup / SN % SM * FM * SIZE;
+    let own_col = subgroup % SN * FN * SIZE;
+    let row = top + own_row;
+    let col = left + own_col;
+
+    // Where fragments cannot be made from nothing, zeros are loaded.
+    for (var i = index; i < SIZE * SIZE; i += WG) { corner[i] = 0.0; }
+    workgroupBarrier();
+    let line = SIZE;
+    let zero = coopLoadT<FragC>(&corner[0], line);
+    var c00 = zero; var c01 = zero; var c02 = zero; var c03 = zero;
+    var c10 = zero; var c11 = zero; var c12 = zero; var c13 = zero;
+    var c20 = zero; var c21 = zero; var c22 = zero; var c23 = zero;
+    var c30 = zero; var c31 = zero; var c32 = zero; var c33 = zero;
+
+    var next_a: array<vec4<f16>, A_LOADS>;
+    var next_b: array<vec4<f16>, B_LOADS>;
+    if begin < end {
+        fetch_a(&next_a, index, group, top, begin, end);
+        fetch_b(&next_b, index, group, left, begin, end);
+    }
+    for (var k = begin; k < end; k += TILE_K) {
+        workgroupBarrier();
+        for (var l = 0u; l < A_LOADS; l++) {
+            let i = index + l * WG;
+            let to = i / FOURS * A_LINE + i % FOURS * 4u;
+            if i < TILE_M * FOURS { for (var j = 0u; j < 4u; j++) { ta[to + j] = next_a[l][j]; } }
+        }
+        for (var l = 0u; l < B_LOADS; l++) {
+            let i = index + l * WG;
+            let to = i / FOURS * B_LINE + i % FOURS * 4u;
+            if i < B_LINES * FOURS { for (var j = 0u; j < 4u; j++) { tb[to + j] = next_b[l][j]; } }
+        }
+        workgroupBarrier();
+        if k + TILE_K < end {
+            fetch_a(&next_a, index, group, top, k + TILE_K, end);
+            fetch_b(&next_b, index, group, left, k + TILE_K, end);
+        }
+        for (var kk = 0u; kk < TILE_K; kk += SIZE) {
+            let b0 = frag_b(kk, own_col);
+            let b1 = frag_b(kk, own_col + SIZE);
+            let b2 = frag_b(kk, own_col + min(2u, FN - 1u) * SIZE);
+            let b3 = frag_b(kk, own_col + (FN - 1u) * SIZE);
+            let a0 = frag_a(own_row, kk);
+            c00 = coopMultiplyAdd(a0, b0, c00); c01 = coopMultiplyAdd(a0, b1, c01);
+            if FN > 2u { c02 = coopMultiplyAdd(a0, b2, c02); c03 = coopMultiplyAdd(a0, b3, c03); }
+            let a1 = frag_a(own_row + SIZE, kk);
+            c10 = coopMultiplyAdd(a1, b0, c10); c11 = coopMultiplyAdd(a1, b1, c11);
+            if FN > 2u { c12 = coopMultiplyAdd(a1, b2, c12); c13 = coopMultiplyAdd(a1, b3, c13); }
+            if FM > 2u {
+                let a2 = frag_a(own_row + 2u * SIZE, kk);
+                c20 = coopMultiplyAdd(a2, b0, c20); c21 = coopMultiplyAdd(a2, b1, c21);
+                if FN > 2u { c22 = coopMultiplyAdd(a2, b2, c22); c23 = coopMultiplyAdd(a2, b3, c23); }
+                let a3 = frag_a(own_row + 3u * SIZE, kk);
+                c30 = coopMultiplyAdd(a3, b0, c30); c31 = coopMultiplyAdd(a3, b1, c31);
+                if FN > 2u { c32 = coopMultiplyAdd(a3, b2, c32); c33 = coopMultiplyAdd(a3, b3, c33); }
+            }
+        }
+    }
+
+    finish(c00, at, slice, group, row, col); finish(c01, at, slice, group, row, col + SIZE);
+    if FN > 2u { finish(c02, at, slice, group, row, col + 2u * SIZE); finish(c03, at, slice, group, row, col + 3u * SIZE); }
+    finish(c10, at, slice, group, row + SIZE, col); finish(c11, at, slice, group, row + SIZE, col + SIZE);
+    if FN > 2u { finish(c12, at, slice, group, row + SIZE, col + 2u * SIZE); finish(c13, at, slice, group, row + SIZE, col + 3u * SIZE); }
+    if FM > 2u {
+        finish(c20, at, slice, group, row + 2u * SIZE, col); finish(c21, at, slice, group, row + 2u * SIZE, col + SIZE);
+        if FN > 2u { finish(c22, at, slice, group, row + 2u * SIZE, col + 2u * SIZE); finish(c23, at, slice, group, row + 2u * SIZE, col + 3u * SIZE); }
+        finish(c30, at, slice, group, row + 3u * SIZE, col); finish(c31, at, slice, group, row + 3u * SIZE, col + SIZE);
+        if FN > 2u { finish(c32, at, slice, group, row + 3u * SIZE, col + 2u * SIZE); finish(c33, at, slice, group, row + 3u * SIZE, col + 3u * SIZE); }
+    }
+}
