@@ -99,6 +99,11 @@ fn gradients_of(loss: &Tensor, seed: &Tensor, wanted: &[Tensor], partial: bool) 
 }
 
 impl Gradients {
+    /// No gradients yet, of a loss that is a value already; [`Gradients::set`] adds some.
+    pub fn none(loss: &Tensor) -> Self {
+        Self { loss: loss.current(), guards: Vec::new(), skip: None, of_cells: Vec::new() }
+    }
+
     /// The loss they are the gradients of.
     pub fn loss(&self) -> &Tensor {
         &self.loss

@@ -89,13 +89,29 @@ impl Init {
         self.values(shape, |draws, values| draws.normal(values, mean, std))
     }
 
-    /// From a normal distribution, drawn again until inside of `range`.
+    /// From a normal distribution, cut to `range`; PyTorch's is −2..2, whatever mean and deviation are.
     pub fn trunc_normal(&mut self, shape: &[usize], mean: f64, std: f64, range: Range<f64>) -> Param {
+        let (low, high) = (range.start, range.end.max(range.start));
+        // how dense it is at its densest in the range, as a logarithm
+        let density = |x: f64| -0.5 * ((x - mean) / std).powi(2);
+        let peak = density(mean.max(low).min(high));
+        // numbers of the normal distribution where enough of it lies in the range, else even ones, let through as
+        // often as they are dense
+        let wide = low < mean + 0.5 * std && high > mean - 0.5 * std && high - low > std;
+        let proper = std > 0.0 && high > low && std.is_finite() && mean.is_finite();
+        // ten deviations further on there is nothing
+        let (low, high) = (low.max(mean.min(high) - 10.0 * std), high.min(mean.max(low) + 10.0 * std));
         self.values(shape, |draws, values| {
             for value in values {
-                // A range out of reach would take for ever: the nearest end is given then.
-                let drawn = (0..1000).map(|_| mean + std * draws.gauss()).find(|x| range.contains(x));
-                *value = drawn.unwrap_or_else(|| mean.clamp(range.start, range.end.max(range.start))) as f32;
+                *value = loop {
+                    if !proper {
+                        break mean.max(range.start).min(range.end.max(range.start));
+                    }
+                    let x = if wide { mean + std * draws.gauss() } else { low + (high - low) * draws.unit() };
+                    if (low..=high).contains(&x) && (wide || draws.unit().ln() <= density(x) - peak) {
+                        break x;
+                    }
+                } as f32;
             }
         })
     }
@@ -128,13 +144,87 @@ impl Init {
     ///
     /// Source: He et al. 2015, "Delving deep into rectifiers", eq. 15.
     pub fn kaiming_uniform(&mut self, shape: &[usize], slope: f64) -> Param {
-        let bound = (6.0 / ((1.0 + slope * slope) * fans(shape).0)).sqrt();
-        self.uniform(shape, -bound..bound)
+        self.kaiming_uniform_for(shape, Fan::In, Nonlinearity::LeakyRelu(slope))
     }
 
     /// N(0, 2 / ((1 + slope²) · fan_in)).
     pub fn kaiming_normal(&mut self, shape: &[usize], slope: f64) -> Param {
-        self.normal(shape, 0.0, (2.0 / ((1.0 + slope * slope) * fans(shape).0)).sqrt())
+        self.kaiming_normal_for(shape, Fan::In, Nonlinearity::LeakyRelu(slope))
+    }
+
+    /// U(-a, a) with a = gain · √(3 / fan), for what follows the layer.
+    pub fn kaiming_uniform_for(&mut self, shape: &[usize], fan: Fan, follows: Nonlinearity) -> Param {
+        let bound = follows.gain() * (3.0 / fan.of(shape)).sqrt();
+        self.uniform(shape, -bound..bound)
+    }
+
+    /// N(0, gain² / fan), for what follows the layer.
+    pub fn kaiming_normal_for(&mut self, shape: &[usize], fan: Fan, follows: Nonlinearity) -> Param {
+        self.normal(shape, 0.0, follows.gain() / fan.of(shape).sqrt())
+    }
+
+    /// The identity, of a matrix that need not be square: it hands on its inputs. Of another rank, an error.
+    #[track_caller]
+    pub fn eye(&self, shape: &[usize]) -> Param {
+        let &[rows, columns] = shape else { return self.refused("eye", shape, "a matrix") };
+        let values = (0..rows * columns).map(|i| if i / columns == i % columns { 1.0 } else { 0.0 }).collect();
+        self.param(&Tensor::from_vec(self.group.device(), values, shape))
+    }
+
+    /// A convolution `[outputs, inputs/groups, window..]` that hands on its channels, as many as there are on both
+    /// sides of each group: 1 in the middle of the window. Of another rank than 3 to 5, or of outputs that the groups
+    /// do not divide, an error.
+    ///
+    /// Source: Zagoruyko & Komodakis 2017, "DiracNets", eq. 4.
+    #[track_caller]
+    pub fn dirac(&self, shape: &[usize], groups: usize) -> Param {
+        if !(3..=5).contains(&shape.len()) {
+            return self.refused("dirac", shape, "[outputs, inputs/groups, window..] of 3 to 5 axes");
+        }
+        if groups == 0 || !shape[0].is_multiple_of(groups) {
+            return self.refused("dirac", shape, "outputs that the groups divide");
+        }
+        let window: usize = shape[2..].iter().product();
+        let middle = shape[2..].iter().fold(0, |at, &extent| at * extent + extent / 2);
+        let (inputs, each) = (shape[1], shape[0] / groups);
+        let mut values = vec![0f32; shape.iter().product()];
+        for group in 0..groups {
+            for channel in 0..each.min(inputs) {
+                if let Some(value) = values.get_mut(((group * each + channel) * inputs + channel) * window + middle) {
+                    *value = 1.0;
+                }
+            }
+        }
+        self.param(&Tensor::from_vec(self.group.device(), values, shape))
+    }
+
+    /// A matrix from N(0, std²) of which in each column the share `sparsity` of the rows, rounded up, is 0. Of another
+    /// rank, an error.
+    ///
+    /// Source: Martens 2010, "Deep learning via Hessian-free optimization", §5.
+    #[track_caller]
+    pub fn sparse(&mut self, shape: &[usize], sparsity: f64, std: f64) -> Param {
+        let &[rows, columns] = shape else { return self.refused("sparse", shape, "a matrix") };
+        let zeros = ((sparsity * rows as f64).ceil().max(0.0) as usize).min(rows);
+        self.values(shape, |draws, values| {
+            draws.normal(values, 0.0, std);
+            let mut order: Vec<usize> = (0..rows).collect();
+            for column in 0..columns {
+                // the first `zeros` of a shuffle (Fisher & Yates)
+                for at in 0..zeros {
+                    let with = at + ((draws.unit() * (rows - at) as f64) as usize).min(rows - at - 1);
+                    order.swap(at, with);
+                    values[order[at] * columns + column] = 0.0;
+                }
+            }
+        })
+    }
+
+    /// A parameter that carries an error about its shape.
+    #[track_caller]
+    fn refused(&self, op: &'static str, shape: &[usize], why: &'static str) -> Param {
+        let zero = Tensor::zeros(self.group.device(), [0usize]);
+        self.param(&zero.bad_argument(op, "shape", format!("{shape:?}"), why))
     }
 
     /// A matrix `[rows, all the rest]` whose rows (or columns, where there are fewer) are orthogonal
@@ -166,6 +256,53 @@ impl Init {
         let draws = Draws::new(self.seed, self.next);
         self.next += 1;
         draws
+    }
+}
+
+/// Which side of a weight its spread is measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fan {
+    /// Inputs of a unit: keeps the size of activations on the way forward.
+    #[default]
+    In,
+    /// Outputs: keeps the size of gradients on the way back.
+    Out,
+}
+
+impl Fan {
+    fn of(self, shape: &[usize]) -> f64 {
+        let (inputs, outputs) = fans(shape);
+        if self == Fan::In { inputs } else { outputs }
+    }
+}
+
+/// What follows a layer, for the gain of its first weights: PyTorch's `calculate_gain`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Nonlinearity {
+    /// Nothing, or a linear or convolution layer: 1.
+    Linear,
+    /// 1.
+    Sigmoid,
+    /// 5/3.
+    Tanh,
+    /// √2.
+    Relu,
+    /// √(2 / (1 + slope²)); PyTorch's slope is 0.01.
+    LeakyRelu(f64),
+    /// 3/4.
+    Selu,
+}
+
+impl Nonlinearity {
+    /// By how much weights are larger for it than for nothing.
+    pub fn gain(self) -> f64 {
+        match self {
+            Nonlinearity::Linear | Nonlinearity::Sigmoid => 1.0,
+            Nonlinearity::Tanh => 5.0 / 3.0,
+            Nonlinearity::Relu => 2f64.sqrt(),
+            Nonlinearity::LeakyRelu(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
+            Nonlinearity::Selu => 0.75,
+        }
     }
 }
 

@@ -89,7 +89,10 @@ pub mod prelude {
         RecurrentOptions, Relu, Relu6, RmsNorm, Rnn, Selu, Sequential, Sigmoid, Silu, Softmax, Softplus, Softsign,
         Tanh, Visitor,
     };
-    pub use crate::optim::{Adam, AdamW, MixedPrecision, Optimizer, Sgd, clip_grad_norm, clip_grad_value};
+    pub use crate::optim::{
+        Accumulator, Adam, AdamW, AveragedModel, Lbfgs, MixedPrecision, Muon, Optimizer, RmsProp, Sgd, clip_grad_norm,
+        clip_grad_value,
+    };
     pub use crate::train::{Ending, Epoch, Figures, History, Outcome, Trainer};
     pub use crate::{
         Attention, Conv, ConvTranspose, DType, Device, Error, Gradients, MatmulPrecision, PadMode, Param, Patches,

@@ -197,7 +197,7 @@ pub fn walk<M: Module + ?Sized>(module: &M, mut sink: impl FnMut(&str, Leaf<'_>)
 
 /// The train/eval flag of a layer. Training at first; [`Module::eval`] switches it off.
 #[derive(Debug)]
-pub struct Mode(Arc<AtomicBool>);
+pub struct Mode(Arc<AtomicBool>, AtomicBool);
 
 impl Mode {
     /// True in training mode.
@@ -205,6 +205,16 @@ impl Mode {
         let training = self.0.load(Ordering::Relaxed);
         crate::trace::note_mode(&self.0, training);
         training
+    }
+
+    /// Whether running statistics are at present means over all batches alike: see [`crate::optim::update_bn`].
+    pub fn averaging(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    /// Lets running statistics be means over all batches alike, whatever the layer's momentum is.
+    pub fn set_averaging(&self, on: bool) {
+        self.1.store(on, Ordering::Relaxed);
     }
 
     /// Sets the mode of this layer alone.
@@ -215,7 +225,7 @@ impl Mode {
 
 impl Default for Mode {
     fn default() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
+        Self(Arc::new(AtomicBool::new(true)), AtomicBool::new(false))
     }
 }
 

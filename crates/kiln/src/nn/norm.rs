@@ -82,7 +82,7 @@ impl BatchNorm {
         let unbiased = var.detach() * (count as f64 / (count as f64 - 1.0));
         for (running, batch) in [(&self.running_mean, mean.detach()), (&self.running_var, unbiased)] {
             let old = running.value();
-            let new = match self.momentum {
+            let new = match self.momentum.filter(|_| !self.mode.averaging()) {
                 Some(share) => &old * (1.0 - share) + batch * share,
                 None => &old + (batch - &old) / seen.cast(old.dtype()),
             };

@@ -161,6 +161,14 @@ impl<O: Optimizer> Optimizer for MixedPrecision<O> {
         updates
     }
 
+    fn present_momentum(&self) -> Option<f64> {
+        self.inner.present_momentum()
+    }
+
+    fn set_momentum(&mut self, momentum: f64) {
+        self.inner.set_momentum(momentum);
+    }
+
     fn states(&self) -> Vec<(String, State)> {
         let own = NAMES.iter().map(|name| format!("scaler.{name}")).zip(self.cells.iter().cloned());
         self.inner.states().into_iter().chain(own).collect()

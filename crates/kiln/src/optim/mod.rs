@@ -1,23 +1,42 @@
 //! Optimizers: formulas from gradients to new values. Everything they remember lives in cells that
 //! are replaced in the same step as the parameters, so a step that is refused changes nothing.
 
-mod adam;
+mod accumulate;
+mod average;
 mod capture;
 mod clip;
+mod joined;
+mod lbfgs;
+mod line_search;
+mod method;
 mod mixed;
-mod sgd;
+mod noise;
+mod rules;
+mod slots;
 
-pub use adam::{Adam, AdamW};
+pub use accumulate::Accumulator;
+pub use average::{AveragedModel, update_bn};
 pub use capture::{Batch, Captured, Traced};
 pub use clip::{clip_grad_norm, clip_grad_value};
+pub use joined::Joined;
+pub use lbfgs::Lbfgs;
+pub use method::{Method, Rule, Turn};
 pub use mixed::MixedPrecision;
-pub use sgd::Sgd;
+pub use noise::GradientNoise;
+pub use rules::adam::{Adam, AdamRule, AdamW, AdamWRule, Moments};
+pub use rules::asgd::{Asgd, AsgdRule};
+pub use rules::layerwise::{Adafactor, AdafactorRule, Lamb, LambRule};
+pub use rules::moments::{Adamax, AdamaxRule, NAdam, NAdamRule, RAdam, RAdamRule};
+pub use rules::muon::{AdjustLr, Muon, MuonRule};
+pub use rules::sgd::{Sgd, SgdRule};
+pub use rules::signs::{Lion, LionRule, Rprop, RpropRule};
+pub use rules::squares::{Adadelta, AdadeltaRule, Adagrad, AdagradRule, RmsProp, RmsPropRule};
+pub use slots::{Group, Slot, Slots};
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use crate::nn::{Module, StateDict};
-use crate::{Gradients, Param, Result, State, Tensor};
+use crate::{Gradients, Result, State, Tensor};
 
 /// What a step is taken from: a loss, or gradients already made (clipped, accumulated).
 pub enum StepInput<'a> {
@@ -41,8 +60,7 @@ impl<'a> From<&'a Gradients> for StepInput<'a> {
 
 /// Moves parameters against their gradients.
 ///
-/// One that is written anew needs its cells, [`update`](Optimizer::update) and the four small
-/// methods around it; see `Sgd`.
+/// One that is written anew is a [`Rule`] for one parameter, of which [`Method`] makes the rest; see `Sgd`.
 ///
 /// ```
 /// # use kiln::prelude::*;
@@ -137,15 +155,28 @@ pub trait Optimizer {
         Captured::new(self, make)
     }
 
-    /// The learning rate.
+    /// The learning rate; that of the first group where there are several.
     fn lr(&self) -> f64 {
-        self.slots().lr
+        self.slots().groups.first().map_or(0.0, |group| group.lr)
     }
 
-    /// Sets the learning rate. It is a number of the host: changing it at every step costs nothing.
+    /// Sets the learning rate. It is a number of the host: changing it at every step costs nothing. Other groups keep
+    /// the ratio of their learning rates at first to that of the first group.
     fn set_lr(&mut self, lr: f64) {
-        self.slots_mut().lr = lr;
+        let slots = self.slots_mut();
+        let first = slots.groups.first().map_or(lr, |group| group.initial_lr);
+        for (at, group) in slots.groups.iter_mut().enumerate() {
+            group.lr = if at == 0 || first == 0.0 { lr } else { lr * (group.initial_lr / first) };
+        }
     }
+
+    /// The momentum (β₁ of Adam and its relatives), where there is one.
+    fn present_momentum(&self) -> Option<f64> {
+        None
+    }
+
+    /// Sets the momentum, as one-cycle schedules do. It is a number of the host too.
+    fn set_momentum(&mut self, _momentum: f64) {}
 
     /// The values of [`states`](Optimizer::states).
     fn state_dict(&self) -> StateDict {
@@ -201,80 +232,3 @@ impl Module for Named {
 
 /// The new value of each cell: what a step puts where.
 pub type Updates = Vec<(State, Tensor)>;
-
-/// The parameters of an optimizer.
-pub struct Slots {
-    /// The learning rate of all of them.
-    pub lr: f64,
-    /// One for each parameter.
-    pub all: Vec<Slot>,
-}
-
-/// A parameter and what is particular to it.
-pub struct Slot {
-    /// Its path in the model.
-    pub name: String,
-    /// The parameter.
-    pub param: Param,
-    /// A factor of the learning rate; 1 at first.
-    pub lr_scale: f64,
-    /// The weight decay.
-    pub weight_decay: f64,
-}
-
-impl Slots {
-    fn new<M: Module + ?Sized>(model: &M, lr: f64) -> Self {
-        let slot = |(name, param): (String, Param)| {
-            param.name(&name);
-            Slot { name, param, lr_scale: 1.0, weight_decay: 0.0 }
-        };
-        Self { lr, all: model.named_parameters().into_iter().map(slot).collect() }
-    }
-
-    /// The parameters that have a gradient, with their place in the list.
-    fn with_gradients<'a>(&'a self, gradients: &'a Gradients) -> impl Iterator<Item = (usize, &'a Slot, Tensor)> {
-        let known: HashMap<u64, &Tensor> = gradients.iter().collect();
-        let found = self.all.iter().enumerate();
-        found.filter_map(move |(index, slot)| Some((index, slot, (*known.get(&slot.param.id())?).clone())))
-    }
-
-    /// Cells of zeros, shaped like the parameters.
-    fn zeros(&self) -> Vec<State> {
-        self.all.iter().map(|slot| slot.param.group().state(&slot.param.zeros_like())).collect()
-    }
-
-    /// Cells of the optimizer's own, one number each. An optimizer of nothing has no device, and needs none.
-    fn numbers(&self, values: &[f64]) -> Vec<State> {
-        let group = self.all.first().map(|slot| slot.param.group());
-        group
-            .iter()
-            .flat_map(|group| values.iter().map(|&v| group.state(&Tensor::new(group.device(), v as f32))))
-            .collect()
-    }
-
-    /// The names of cells that go with the parameters.
-    fn named<'a>(&'a self, kind: &'a str, states: &'a [State]) -> impl Iterator<Item = (String, State)> + 'a {
-        self.all.iter().zip(states).map(move |(slot, state)| (format!("{}.{kind}", slot.name), state.clone()))
-    }
-}
-
-/// The settings that every optimizer has, as builder methods.
-macro_rules! settings {
-    ($($slots:tt)+) => {
-        /// Decays the weights of every parameter towards zero by this rate.
-        #[must_use]
-        pub fn weight_decay(mut self, rate: f64) -> Self {
-            self.$($slots)+.all.iter_mut().for_each(|slot| slot.weight_decay = rate);
-            self
-        }
-
-        /// Changes the settings of single parameters, PyTorch's parameter groups:
-        /// `|slot| if slot.name.ends_with("bias") { slot.weight_decay = 0.0 }`.
-        #[must_use]
-        pub fn each(mut self, change: impl FnMut(&mut $crate::optim::Slot)) -> Self {
-            self.$($slots)+.all.iter_mut().for_each(change);
-            self
-        }
-    };
-}
-use settings;

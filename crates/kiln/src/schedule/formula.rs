@@ -1,15 +1,5 @@
-//! Learning rates as plain functions of the step (or epoch) `t`, from 0. They agree with PyTorch's
+//! The formulas by themselves: plain functions of the step (or epoch) `t`, from 0. They agree with PyTorch's
 //! schedulers of the same name in closed form.
-//!
-//! ```
-//! # use kiln::schedule;
-//! # let steps = 100;
-//! for t in 0..steps {
-//!     let lr = schedule::warmup(t, 10) * schedule::cosine(1e-3, t, steps, 0.0);
-//!     // optimizer.set_lr(lr); optimizer.step(&loss)?;
-//! #   assert!(lr <= 1e-3);
-//! }
-//! ```
 
 use std::f64::consts::PI;
 

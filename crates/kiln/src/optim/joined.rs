@@ -1,0 +1,71 @@
+//! Two optimizers that step together.
+
+use super::{Optimizer, Slots, Updates};
+use crate::{Gradients, State};
+
+/// Two optimizers of different parameters as one: both step in the same plan. `lr` and `set_lr` are those of the first,
+/// and the second's learning rate keeps its ratio to it.
+///
+/// For Muon on the matrices and AdamW on the rest, see [`Muon`](super::Muon).
+pub struct Joined<A, B> {
+    first: A,
+    second: B,
+}
+
+impl<A: Optimizer, B: Optimizer> Joined<A, B> {
+    /// Joins them.
+    pub fn new(first: A, second: B) -> Self {
+        Self { first, second }
+    }
+
+    /// The first.
+    pub fn first(&self) -> &A {
+        &self.first
+    }
+
+    /// The second.
+    pub fn second(&self) -> &B {
+        &self.second
+    }
+}
+
+impl<A: Optimizer, B: Optimizer> Optimizer for Joined<A, B> {
+    /// Those of the first.
+    fn slots(&self) -> &Slots {
+        self.first.slots()
+    }
+
+    fn slots_mut(&mut self) -> &mut Slots {
+        self.first.slots_mut()
+    }
+
+    fn update(&self, gradients: &Gradients) -> Updates {
+        let mut updates = self.first.update(gradients);
+        updates.extend(self.second.update(gradients));
+        updates
+    }
+
+    fn states(&self) -> Vec<(String, State)> {
+        let named = |states: Vec<(String, State)>, prefix: &'static str| {
+            states.into_iter().map(move |(name, state)| (format!("{prefix}.{name}"), state))
+        };
+        named(self.first.states(), "first").chain(named(self.second.states(), "second")).collect()
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        let ratio = self.second.lr() / self.first.lr();
+        self.first.set_lr(lr);
+        if ratio.is_finite() {
+            self.second.set_lr(lr * ratio);
+        }
+    }
+
+    fn present_momentum(&self) -> Option<f64> {
+        self.first.present_momentum().or(self.second.present_momentum())
+    }
+
+    fn set_momentum(&mut self, momentum: f64) {
+        self.first.set_momentum(momentum);
+        self.second.set_momentum(momentum);
+    }
+}

@@ -1,0 +1,268 @@
+//! What all optimizers share: from a rule for one parameter to an optimizer of a model, in groups, with its memory.
+
+use std::sync::OnceLock;
+
+use super::{Optimizer, Slot, Slots, Updates};
+use crate::nn::Module;
+use crate::{Gradients, State, Tensor};
+
+/// What an optimizer does to one parameter, and its settings. Write one, and [`Method`] makes an optimizer of it.
+pub trait Rule: Clone {
+    /// What is remembered for each parameter: names, PyTorch's where it has them, and the first values. `value` is the
+    /// parameter and `lr` its learning rate.
+    fn memory(&self, _value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
+        Vec::new()
+    }
+
+    /// Numbers that all parameters of a group share, such as the count of steps: names and first values.
+    fn counts(&self, _lr: f64) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// What those numbers are in the step after this one.
+    fn count(&self, _counts: &[Tensor], _lr: f64) -> Vec<Tensor> {
+        Vec::new()
+    }
+
+    /// One step: the parameter's new value and the new values of its memory, in order.
+    fn step(&self, turn: &Turn<'_>) -> (Tensor, Vec<Tensor>);
+
+    /// The momentum (β₁, where there is one), which schedules may cycle.
+    fn momentum(&self) -> Option<f64> {
+        None
+    }
+
+    /// Sets it.
+    fn set_momentum(&mut self, _momentum: f64) {}
+}
+
+/// A parameter when its turn has come.
+pub struct Turn<'a> {
+    /// Its value.
+    pub value: Tensor,
+    /// Its gradient, with the sign that is to be moved against.
+    pub gradient: Tensor,
+    /// Its learning rate.
+    pub lr: f64,
+    /// The learning rate of its group, of which the counts know.
+    pub group_lr: f64,
+    /// Its weight decay.
+    pub weight_decay: f64,
+    /// What is remembered of it.
+    pub memory: &'a [Tensor],
+    /// The numbers of its group.
+    pub counts: &'a [Tensor],
+}
+
+impl Turn<'_> {
+    /// The gradient plus `weight_decay · value`: the decay that is part of the loss.
+    pub fn decayed_gradient(&self) -> Tensor {
+        match self.weight_decay {
+            0.0 => self.gradient.clone(),
+            rate => &self.gradient + &self.value * rate,
+        }
+    }
+
+    /// The value times `1 − lr · weight_decay`: the decay apart from the gradient.
+    pub fn decayed_value(&self) -> Tensor {
+        match self.weight_decay {
+            0.0 => self.value.clone(),
+            rate => &self.value * (1.0 - self.lr * rate),
+        }
+    }
+}
+
+/// An optimizer: a rule applied to every parameter of a model.
+///
+/// Settings are those of the rule's own builder methods (see the aliases, such as [`Adam`](super::Adam)) and these,
+/// which every optimizer has. Numbers that do not shape the formula travel at run time: changing them makes no plan.
+///
+/// Counts are those of the group: a parameter that has no gradient in some step is left alone then, but the count of
+/// steps goes on.
+pub struct Method<R: Rule> {
+    slots: Slots,
+    /// The settings of each group.
+    rules: Vec<R>,
+    memory: OnceLock<Memory>,
+}
+
+/// The cells of an optimizer.
+struct Memory {
+    /// By parameter.
+    of: Vec<Vec<(&'static str, State)>>,
+    /// By group.
+    counts: Vec<Vec<(&'static str, State)>>,
+}
+
+impl<R: Rule> Method<R> {
+    /// An optimizer of the parameters of `model` by `rule`.
+    pub fn with_rule<M: Module + ?Sized>(model: &M, lr: f64, rule: R) -> Self {
+        Self { slots: Slots::new(model, lr), rules: vec![rule], memory: OnceLock::new() }
+    }
+
+    /// Decays the weights of every parameter towards zero by this rate.
+    #[must_use]
+    pub fn weight_decay(mut self, rate: f64) -> Self {
+        self.slots.all.iter_mut().for_each(|slot| slot.weight_decay = rate);
+        self
+    }
+
+    /// Climbs: moves parameters along their gradients.
+    #[must_use]
+    pub fn maximize(mut self) -> Self {
+        self.slots.all.iter_mut().for_each(|slot| slot.maximize = true);
+        self
+    }
+
+    /// Changes the settings of single parameters: `|slot| if slot.name.ends_with("bias") { slot.weight_decay = 0.0 }`.
+    #[must_use]
+    pub fn each(mut self, change: impl FnMut(&mut Slot)) -> Self {
+        self.slots.all.iter_mut().for_each(change);
+        self
+    }
+
+    /// Leaves out the parameters that do not fit: `|slot| slot.param.rank() == 2`.
+    #[must_use]
+    pub fn only(mut self, fits: impl FnMut(&Slot) -> bool) -> Self {
+        let mut fits = fits;
+        self.slots.all.retain(|slot| fits(slot));
+        self.memory.take();
+        self
+    }
+
+    /// Puts the parameters that fit into a group of their own, PyTorch's `param_groups`, with learning rate `lr` and
+    /// the rule's present settings as `change` alters them. A parameter is in the last group that it fits.
+    ///
+    /// ```
+    /// # use kiln::prelude::*; let device = Device::open()?;
+    /// # let model = Linear::new(3, 1, &mut Init::new(&device, 0));
+    /// let adam = Adam::new(&model, 1e-3).group("biases", 1e-2, |slot| slot.name.ends_with("bias"), |rule| rule.eps = 1e-6);
+    /// assert_eq!(adam.slots().groups[1].lr, 1e-2);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn group(
+        mut self,
+        name: &str,
+        lr: f64,
+        mut fits: impl FnMut(&Slot) -> bool,
+        change: impl FnOnce(&mut R),
+    ) -> Self {
+        let mut rule = self.rules[0].clone();
+        change(&mut rule);
+        let at = self.rules.len();
+        self.rules.push(rule);
+        self.slots.groups.push(super::Group { name: name.into(), lr, initial_lr: lr });
+        for slot in &mut self.slots.all {
+            if fits(slot) {
+                slot.group = at;
+            }
+        }
+        self.memory.take();
+        self
+    }
+
+    /// Changes the settings of all groups, before the first step.
+    #[must_use]
+    pub fn rule(mut self, mut change: impl FnMut(&mut R)) -> Self {
+        self.rules.iter_mut().for_each(&mut change);
+        self.memory.take();
+        self
+    }
+
+    /// The cells, made when they are first needed: builder methods may still change what there is to remember.
+    fn memory(&self) -> &Memory {
+        self.memory.get_or_init(|| {
+            let of = self.slots.all.iter().map(|slot| {
+                let first = self.rules[slot.group].memory(&slot.param, self.slots.lr_of(slot));
+                first.into_iter().map(|(name, value)| (name, slot.param.group().state(&value))).collect()
+            });
+            let counts = self.rules.iter().zip(&self.slots.groups).map(|(rule, group)| {
+                let (names, values): (Vec<_>, Vec<_>) = rule.counts(group.lr).into_iter().unzip();
+                names.into_iter().zip(self.slots.numbers(&values)).collect()
+            });
+            Memory { of: of.collect(), counts: counts.collect() }
+        })
+    }
+}
+
+impl<R: Rule> Optimizer for Method<R> {
+    fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    fn slots_mut(&mut self) -> &mut Slots {
+        &mut self.slots
+    }
+
+    fn update(&self, gradients: &Gradients) -> Updates {
+        let cells = self.memory();
+        let values = |states: &[(&str, State)]| states.iter().map(|(_, s)| s.value()).collect::<Vec<_>>();
+        let counts: Vec<Vec<Tensor>> = cells.counts.iter().map(|states| values(states)).collect();
+        let mut updates = Updates::new();
+        for (index, slot, gradient) in self.slots.with_gradients(gradients) {
+            let memory = values(&cells.of[index]);
+            let turn = Turn {
+                value: slot.param.value(),
+                gradient: if slot.maximize { -gradient } else { gradient },
+                lr: self.slots.lr_of(slot),
+                group_lr: self.slots.groups[slot.group].lr,
+                weight_decay: slot.weight_decay,
+                memory: &memory,
+                counts: &counts[slot.group],
+            };
+            let (value, memory) = self.rules[slot.group].step(&turn);
+            updates.push((State::clone(&slot.param), value));
+            updates.extend(cells.of[index].iter().map(|(_, state)| state.clone()).zip(memory));
+        }
+        for ((states, counts), (rule, group)) in
+            cells.counts.iter().zip(&counts).zip(self.rules.iter().zip(&self.slots.groups))
+        {
+            if !states.is_empty() {
+                let next = rule.count(counts, group.lr);
+                updates.extend(states.iter().map(|(_, state)| state.clone()).zip(next));
+            }
+        }
+        updates
+    }
+
+    fn states(&self) -> Vec<(String, State)> {
+        let cells = self.memory();
+        let mut all = Vec::new();
+        for (group, states) in self.slots.groups.iter().zip(&cells.counts) {
+            let dot = if group.name.is_empty() { "" } else { "." };
+            all.extend(states.iter().map(|(name, state)| (format!("{}{dot}{name}", group.name), state.clone())));
+        }
+        for (slot, states) in self.slots.all.iter().zip(&cells.of) {
+            all.extend(states.iter().map(|(name, state)| (format!("{}.{name}", slot.name), state.clone())));
+        }
+        all
+    }
+
+    fn present_momentum(&self) -> Option<f64> {
+        self.rules[0].momentum()
+    }
+
+    fn set_momentum(&mut self, momentum: f64) {
+        self.rules.iter_mut().for_each(|rule| rule.set_momentum(momentum));
+    }
+}
+
+/// Builder methods that set a field of the rule in all groups.
+macro_rules! setters {
+    ($alias:ident: $($(#[$doc:meta])* $field:ident: $type:ty,)*) => {
+        impl $alias {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $field(self, $field: $type) -> Self {
+                self.rule(|rule| rule.$field = $field)
+            })*
+        }
+    };
+}
+pub(super) use setters;
+
+/// `1 − βᵗ` = −expm1(t ln β), which has no cancellation; it is 1 from t ln β = −100 on, so β = 0 needs no care.
+pub(super) fn correction(beta: f64, t: &Tensor) -> Tensor {
+    -(t * beta.ln().max(-100.0)).expm1()
+}

@@ -1,0 +1,145 @@
+//! Learning rates over time: PyTorch's schedulers. A [`Schedule`] is a function of the step (or epoch) `t`, from 0, so
+//! a run that goes on from a checkpoint needs no more than `t`; [`ReduceLrOnPlateau`] alone remembers something, and
+//! [`Scheduler`] counts for a loop of one's own.
+//!
+//! ```
+//! # use kiln::prelude::*; use kiln::schedule::{CosineAnnealingLr, Schedule, Warmup};
+//! # let device = Device::open()?;
+//! # let model = Linear::new(3, 1, &mut Init::new(&device, 0));
+//! let mut adam = Adam::new(&model, 1e-3);
+//! let schedule = Warmup::new(10, CosineAnnealingLr::new(90));
+//! for t in 0..100 {
+//!     schedule.apply(&mut adam, t);
+//!     // adam.step(&loss)?;
+//! #   assert!(adam.lr() <= 1e-3);
+//! }
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! The functions [`cosine`], [`warmup`] and so on are the same formulas by themselves.
+
+mod basic;
+mod chain;
+mod cyclic;
+mod formula;
+mod plateau;
+
+pub use basic::{
+    ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, ExponentialLr, InverseSqrtLr, LambdaLr, LinearLr,
+    MultiStepLr, MultiplicativeLr, PolynomialLr, StepLr, SwaLr,
+};
+pub use chain::{ChainedScheduler, SequentialLr, Warmup};
+pub use cyclic::{Anneal, CyclicLr, CyclicMode, OneCycleLr};
+pub use formula::{cosine, exponential, linear, multi_step, one_cycle, polynomial, step, warmup};
+pub use plateau::{PlateauMode, ReduceLrOnPlateau, Seen, ThresholdMode};
+
+use std::collections::BTreeMap;
+
+use crate::optim::Optimizer;
+
+/// A learning rate for each step (or epoch).
+pub trait Schedule {
+    /// The learning rate at `t`, from 0, of parameters whose own one is `base`.
+    fn lr(&self, base: f64, t: usize) -> f64;
+
+    /// The momentum (or β₁) at `t`, if this schedule cycles it.
+    fn momentum(&self, _t: usize) -> Option<f64> {
+        None
+    }
+
+    /// Sets the learning rate of each of the optimizer's groups, and the momentum if that is cycled.
+    fn apply(&self, optimizer: &mut (impl Optimizer + ?Sized), t: usize)
+    where
+        Self: Sized,
+    {
+        apply(self, optimizer, t);
+    }
+}
+
+/// [`Schedule::apply`], for code that holds the schedule as `dyn Schedule`.
+pub fn apply(schedule: &(impl Schedule + ?Sized), optimizer: &mut (impl Optimizer + ?Sized), t: usize) {
+    // through `set_lr` first, so that optimizers made of others hear of it
+    let first = optimizer.slots().groups.first().map(|group| group.initial_lr);
+    if let Some(first) = first {
+        optimizer.set_lr(schedule.lr(first, t));
+    }
+    for group in &mut optimizer.slots_mut().groups {
+        group.lr = schedule.lr(group.initial_lr, t);
+    }
+    if let Some(momentum) = schedule.momentum(t) {
+        optimizer.set_momentum(momentum);
+    }
+}
+
+impl<S: Schedule + ?Sized> Schedule for Box<S> {
+    fn lr(&self, base: f64, t: usize) -> f64 {
+        (**self).lr(base, t)
+    }
+
+    fn momentum(&self, t: usize) -> Option<f64> {
+        (**self).momentum(t)
+    }
+}
+
+impl<S: Schedule + ?Sized> Schedule for &S {
+    fn lr(&self, base: f64, t: usize) -> f64 {
+        (**self).lr(base, t)
+    }
+
+    fn momentum(&self, t: usize) -> Option<f64> {
+        (**self).momentum(t)
+    }
+}
+
+/// A schedule that counts: PyTorch's `scheduler.step()`.
+///
+/// ```
+/// # use kiln::prelude::*; use kiln::schedule::{Scheduler, StepLr};
+/// # let device = Device::open()?;
+/// # let model = Linear::new(3, 1, &mut Init::new(&device, 0));
+/// let mut sgd = Sgd::new(&model, 0.1);
+/// let mut scheduler = Scheduler::new(StepLr::new(2, 0.5), &mut sgd);
+/// for _ in 0..4 {
+///     // sgd.step(&loss)?;
+///     scheduler.step(&mut sgd);
+/// }
+/// assert_eq!(sgd.lr(), 0.025);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Scheduler<S> {
+    schedule: S,
+    t: usize,
+}
+
+impl<S: Schedule> Scheduler<S> {
+    /// At `t` = 0; sets the learning rate.
+    pub fn new(schedule: S, optimizer: &mut (impl Optimizer + ?Sized)) -> Self {
+        apply(&schedule, optimizer, 0);
+        Self { schedule, t: 0 }
+    }
+
+    /// Goes on by one and sets the learning rate.
+    pub fn step(&mut self, optimizer: &mut (impl Optimizer + ?Sized)) {
+        self.t += 1;
+        apply(&self.schedule, optimizer, self.t);
+    }
+
+    /// How often [`step`](Scheduler::step) was called.
+    pub fn t(&self) -> usize {
+        self.t
+    }
+
+    /// What a checkpoint needs to know.
+    pub fn state(&self) -> BTreeMap<String, String> {
+        [("scheduler.t".to_string(), self.t.to_string())].into()
+    }
+
+    /// Goes on where `state` was taken, and sets the learning rate; false if it is of something else.
+    pub fn load_state(&mut self, state: &BTreeMap<String, String>, optimizer: &mut (impl Optimizer + ?Sized)) -> bool {
+        let Some(t) = state.get("scheduler.t").and_then(|t| t.parse().ok()) else { return false };
+        self.t = t;
+        apply(&self.schedule, optimizer, t);
+        true
+    }
+}
