@@ -73,7 +73,7 @@ fn layers(init: &mut Init) -> Vec<(&'static str, Box<dyn Forward>)> {
         ("log_sigmoid", Box::new(LogSigmoid)),
         ("silu", Box::new(Silu)),
         ("mish", Box::new(Mish)),
-        ("softplus", Box::new(Softplus)),
+        ("softplus", Box::new(Softplus::default())),
         ("softsign", Box::new(Softsign)),
         ("selu", Box::new(Selu)),
         ("hardswish", Box::new(Hardswish)),

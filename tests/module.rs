@@ -137,7 +137,7 @@ fn train_and_eval_reach_every_layer() {
         Block { norm: BatchNorm1d::new(2, &mut init), linear: linear(&mut init), drop: Dropout::new(0.5, &mut init) };
     let x = Tensor::new(&device, [[1.0f32, 2.0], [3.0, -4.0]]);
     let forward = || block.drop.forward(&block.linear.forward(&block.norm.forward(&x))).to_vec::<f32>().unwrap();
-    let statistics = || block.norm.running_mean.to_vec::<f32>().unwrap();
+    let statistics = || block.norm.running.as_ref().unwrap().running_mean.to_vec::<f32>().unwrap();
 
     block.eval();
     let quiet = forward();
@@ -145,7 +145,7 @@ fn train_and_eval_reach_every_layer() {
     block.train();
     assert_ne!(forward(), quiet);
     assert_eq!(statistics(), [0.2, -0.1]);
-    assert_eq!(block.norm.num_batches_tracked.to_vec::<i32>().unwrap(), [1]);
+    assert_eq!(block.norm.running.as_ref().unwrap().num_batches_tracked.to_vec::<i32>().unwrap(), [1]);
 }
 
 #[test]

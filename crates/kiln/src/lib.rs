@@ -83,11 +83,16 @@ pub mod prelude {
     };
     pub use crate::metrics::{ConfusionMatrix, accuracy};
     pub use crate::nn::{
-        self, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv1d, Conv2d,
-        Dropout, Elu, Embedding, Flatten, Forward, Gelu, GeluTanh, GroupNorm, Gru, Hardsigmoid, Hardswish, Identity,
-        LayerNorm, LeakyRelu, Linear, LogSigmoid, LogSoftmax, Lstm, MaxPool1d, MaxPool2d, Mish, Mode, Module,
-        RecurrentOptions, Relu, Relu6, RmsNorm, Rnn, Selu, Sequential, Sigmoid, Silu, Softmax, Softplus, Softsign,
-        Tanh, Visitor,
+        self, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d,
+        AdaptiveMaxPool3d, AlphaDropout, AvgPool1d, AvgPool2d, AvgPool3d, BagMode, BatchNorm1d, BatchNorm2d,
+        BatchNorm3d, Bilinear, Celu, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
+        Dropout, Dropout1d, Dropout2d, Dropout3d, Elu, Embedding, EmbeddingBag, Flatten, Forward, Gelu, GeluTanh, Glu,
+        GroupNorm, Gru, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, InstanceNorm1d, InstanceNorm2d,
+        InstanceNorm3d, Interpolation, LayerNorm, LeakyRelu, Linear, LocalResponseNorm, LogSigmoid, LogSoftmax, Lora,
+        Lstm, MaxPool1d, MaxPool2d, MaxPool3d, Mish, Mode, Module, PRelu, PaddingMode, PixelShuffle, PixelUnshuffle,
+        RRelu, RecurrentOptions, Relu, Relu6, RmsNorm, Rnn, Selu, Sequential, Sigmoid, Silu, Softmax, Softmin,
+        Softplus, Softshrink, Softsign, SpectralNorm, StochasticDepth, Tanh, Tanhshrink, Threshold, Unflatten,
+        Upsample, Visitor, WeightNorm,
     };
     pub use crate::optim::{
         Accumulator, Adam, AdamW, AveragedModel, Lbfgs, MixedPrecision, Muon, Optimizer, RmsProp, Sgd, clip_grad_norm,

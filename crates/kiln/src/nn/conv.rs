@@ -1,10 +1,12 @@
-//! Convolutions over one and two spatial axes.
+//! Convolutions over one to three spatial axes.
 
-use super::{Forward, Module, sizes};
+use super::pad::{PaddingMode, around};
+use super::reparam::Weighted;
+use super::{Forward, Module, Visitor, sizes};
 use crate::init::Init;
-use crate::{Conv, Extents, Param, Tensor};
+use crate::{Conv, Extents, Param, Tensor, composed};
 
-/// A convolution layer over `$n` spatial axes; the two differ in the shapes alone.
+/// A convolution layer over `$n` spatial axes; they differ in the shapes alone.
 macro_rules! conv {
     ($(#[$doc:meta])* $name:ident, $n:literal, $op:ident) => {
         $(#[$doc])*
@@ -16,6 +18,8 @@ macro_rules! conv {
             pub bias: Option<Param>,
             /// Stride, padding, dilation, groups.
             pub conv: Conv,
+            /// What stands outside of the image; zeros.
+            pub padding_mode: PaddingMode,
         }
 
         impl $name {
@@ -41,6 +45,7 @@ macro_rules! conv {
                     weight: init.fan_in_uniform(&shape, fan_in),
                     bias: Some(init.fan_in_uniform(&[outputs], fan_in)),
                     conv: Conv { groups, ..Conv::default() },
+                    padding_mode: PaddingMode::Zeros,
                 }
             }
 
@@ -51,10 +56,24 @@ macro_rules! conv {
                 self
             }
 
-            /// Sets the padding with zeros on both sides, for all axes or each.
+            /// Sets the padding on both sides, for all axes or each.
             #[must_use]
             pub fn padding(mut self, padding: impl Extents) -> Self {
                 self.conv.padding = sizes(&padding);
+                self
+            }
+
+            /// Pads so that the result has the image's size: PyTorch's `padding="same"`, for a stride of 1.
+            #[must_use]
+            pub fn same(mut self) -> Self {
+                self.conv.same = true;
+                self
+            }
+
+            /// Sets what stands outside of the image.
+            #[must_use]
+            pub fn padding_mode(mut self, mode: PaddingMode) -> Self {
+                self.padding_mode = mode;
                 self
             }
 
@@ -76,8 +95,29 @@ macro_rules! conv {
         impl Forward for $name {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
+                self.with_weight(&self.weight, x)
+            }
+        }
+
+        impl Weighted for $name {
+            fn weight(&self) -> &Param {
+                &self.weight
+            }
+
+            fn visit_rest(&self, visitor: &mut Visitor<'_>) {
+                visitor.field("bias", &self.bias);
+            }
+
+            #[track_caller]
+            fn with_weight(&self, weight: &Tensor, x: &Tensor) -> Tensor {
                 let bias = self.bias.as_deref().map(|bias| &**bias);
-                x.$op(&self.weight, bias, &self.conv)
+                if self.padding_mode == PaddingMode::Zeros {
+                    return x.$op(weight, bias, &self.conv);
+                }
+                composed(stringify!($op), || {
+                    let x = around(x, &sides(&self.conv, weight, $n), self.padding_mode);
+                    x.$op(weight, bias, &Conv { padding: vec![0], same: false, ..self.conv.clone() })
+                })
             }
         }
     };
@@ -107,4 +147,29 @@ conv! {
     /// # Ok::<(), Error>(())
     /// ```
     Conv2d, 2, conv2d
+}
+
+conv! {
+    /// Cross-correlation over three spatial axes.
+    ///
+    /// Shapes: `x [batch, inputs, d, h, w]` → `[batch, outputs, d', h', w']`; `weight`
+    /// `[outputs, inputs/groups, kd, kh, kw]`; sizes as for [`Conv2d`].
+    Conv3d, 3, conv3d
+}
+
+/// What is put before and behind each axis.
+fn sides(conv: &Conv, weight: &Tensor, axes: usize) -> Vec<(i64, i64)> {
+    let of = |list: &[usize], axis: usize| list.get(axis).or(list.first()).copied().unwrap_or(0);
+    let shape = weight.shape().ok();
+    let side = |axis: usize| {
+        if conv.same {
+            let kernel = shape.as_ref().and_then(|s| s.get(axis + 2).copied()).unwrap_or(1);
+            let total = (of(&conv.dilation, axis) * kernel.saturating_sub(1)) as i64;
+            (total / 2, total - total / 2)
+        } else {
+            let padding = of(&conv.padding, axis) as i64;
+            (padding, padding)
+        }
+    };
+    (0..axes).map(side).collect()
 }

@@ -1,8 +1,9 @@
-//! Linear maps and table look-up.
+//! Linear and bilinear maps.
 
-use super::{Forward, Module};
+use super::reparam::Weighted;
+use super::{Forward, Module, Visitor};
 use crate::init::Init;
-use crate::{Param, Tensor};
+use crate::{Param, Tensor, composed};
 
 /// A linear map of the last axis: `y = x · Wᵀ + b`.
 ///
@@ -33,7 +34,22 @@ impl Forward for Linear {
     /// the caller puts after it, go into the matmul's output slot.
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.matmul(&self.weight.t()); // a view: strides, not a copy
+        self.with_weight(&self.weight, x)
+    }
+}
+
+impl Weighted for Linear {
+    fn weight(&self) -> &Param {
+        &self.weight
+    }
+
+    fn visit_rest(&self, visitor: &mut Visitor<'_>) {
+        visitor.field("bias", &self.bias);
+    }
+
+    #[track_caller]
+    fn with_weight(&self, weight: &Tensor, x: &Tensor) -> Tensor {
+        let y = x.matmul(&weight.t()); // a view: strides, not a copy
         match &self.bias {
             Some(bias) => y + bias,
             None => y,
@@ -41,45 +57,52 @@ impl Forward for Linear {
     }
 }
 
-/// A table of vectors: `y[.., :] = weight[index[..], :]`.
+/// A bilinear map of the last axes of two tensors: `y[k] = aᵀ · W[k] · b + bias[k]`.
 ///
-/// Shapes: `index [..]` of `I32` → `[.., width]`; `weight [rows, width]`.
+/// Shapes: `a [.., first]`, `b [.., second]` → `[.., outputs]`; `weight [outputs, first, second]`.
 #[derive(Module)]
-pub struct Embedding {
-    /// The table, drawn from N(0, 1).
+pub struct Bilinear {
+    /// W, drawn from U(-1/√first, 1/√first).
     pub weight: Param,
-    /// A row that is zero at first and gets no gradient.
-    pub padding: Option<usize>,
+    /// One number for each output, drawn likewise; `None` leaves it out.
+    pub bias: Option<Param>,
 }
 
-impl Embedding {
-    /// A table of `rows` vectors of `width` numbers.
-    pub fn new(rows: usize, width: usize, init: &mut Init) -> Self {
-        Self { weight: init.normal(&[rows, width], 0.0, 1.0), padding: None }
+impl Bilinear {
+    /// From `first` and `second` features to `outputs`, with bias.
+    pub fn new(first: usize, second: usize, outputs: usize, init: &mut Init) -> Self {
+        let weight = init.fan_in_uniform(&[outputs, first, second], first);
+        Self { weight, bias: Some(init.fan_in_uniform(&[outputs], first)) }
     }
 
-    /// The same, whose row `padding` starts as zeros and is not trained (PyTorch's `padding_idx`).
-    pub fn padded(rows: usize, width: usize, padding: usize, init: &mut Init) -> Self {
-        let weight = init.values(&[rows, width], |stream, values| {
-            stream.normal(values, 0.0, 1.0);
-            values.chunks_mut(width.max(1)).skip(padding).take(1).for_each(|row| row.fill(0.0));
-        });
-        Self { weight, padding: Some(padding) }
+    /// Leaves the bias out.
+    #[must_use]
+    pub fn no_bias(mut self) -> Self {
+        self.bias = None;
+        self
     }
-}
 
-impl Forward for Embedding {
-    /// `index [..]` → `[.., width]`. An index outside the table is an
-    /// [`Error::Index`](crate::Error::Index).
+    /// The map of `a [.., first]` and `b [.., second]`, whose outer axes are the same.
     #[track_caller]
-    fn forward(&self, index: &Tensor) -> Tensor {
-        let rows = self.weight.embedding(index);
-        match self.padding {
-            None => rows,
-            Some(padding) => {
-                let frozen = index.eq(padding).unsqueeze(-1);
-                Tensor::where_(&frozen, rows.detach(), &rows)
+    pub fn forward(&self, a: &Tensor, b: &Tensor) -> Tensor {
+        composed("bilinear", || {
+            let (Ok(left), Ok(right), Ok([outputs, first, second])) = (a.shape(), b.shape(), self.weight.dims::<3>())
+            else {
+                return a + b;
+            };
+            let outer = |shape: &crate::Shape| shape[..shape.rank().saturating_sub(1)].to_vec();
+            if left.last() != Some(&first) || right.last() != Some(&second) || outer(&left) != outer(&right) {
+                return Tensor::bad_shape("bilinear", &[a, b, &self.weight], "[.., first] and [.., second]");
             }
-        }
+            let rows: usize = outer(&left).iter().product();
+            // [rows, first] · [first, outputs · second], then with b row by row
+            let weight = self.weight.permute([1i64, 0, 2]).reshape([first, outputs * second]);
+            let inner = a.reshape([rows, first]).matmul(&weight).reshape([rows, outputs, second]);
+            let y = inner.matmul(&b.reshape([rows, second, 1])).reshape([outer(&left), vec![outputs]].concat());
+            match &self.bias {
+                Some(bias) => y + bias,
+                None => y,
+            }
+        })
     }
 }

@@ -3,33 +3,50 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
 mod conv;
+mod conv_transpose;
 mod distance;
 mod dropout;
+mod embedding;
 mod generate;
 mod gpt2;
 mod graph;
 mod linear;
+mod mix;
 mod module;
 mod norm;
+mod pad;
 mod pool;
 mod recurrent;
+mod reparam;
+mod resize;
 mod sequential;
+mod shape;
 mod state_dict;
 mod transformer;
 
 pub use crate::init::Init;
 pub use activation::{
-    Elu, Flatten, Gelu, GeluTanh, Hardsigmoid, Hardswish, Identity, LeakyRelu, LogSigmoid, LogSoftmax, Mish, Relu,
-    Relu6, Selu, Sigmoid, Silu, Softmax, Softplus, Softsign, Tanh,
+    Celu, Elu, Gelu, GeluTanh, Glu, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, LeakyRelu, LogSigmoid,
+    LogSoftmax, Mish, PRelu, RRelu, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softmax2d, Softmin, Softplus,
+    Softshrink, Softsign, Tanh, Tanhshrink, Threshold,
 };
 pub use attention::{
     AttentionArgs, GroupedQueryAttention, KvCache, LearnedPositions, MultiheadAttention, MultiheadOptions, Rotary,
     SinusoidalPositions, alibi, causal_mask,
 };
-pub use conv::{Conv1d, Conv2d};
+pub use batch_norm::{
+    BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d,
+    Running,
+};
+pub use conv::{Conv1d, Conv2d, Conv3d};
+pub use conv_transpose::{ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 pub use distance::{CosineSimilarity, PairwiseDistance, cdist, cosine_similarity, pairwise_distance};
-pub use dropout::Dropout;
+pub use dropout::{
+    AlphaDropout, DropMode, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, StochasticDepth,
+};
+pub use embedding::{BagMode, Embedding, EmbeddingBag};
 pub use generate::{Sampler, Sampling, generate};
 pub use gpt2::{Gpt2, Gpt2Options, Projection};
 pub use graph::{
@@ -37,12 +54,25 @@ pub use graph::{
     global_max_pool, global_mean_pool,
 };
 pub use kiln_derive::Module;
-pub use linear::{Embedding, Linear};
+pub use linear::{Bilinear, Linear};
+pub use mix::{beta, cutmix, mixup};
 pub use module::{Forward, Leaf, Mode, Module, Visitor, walk};
-pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RmsNorm};
-pub use pool::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
+pub use norm::{GroupNorm, LayerNorm, LocalResponseNorm, RmsNorm};
+pub use pad::{
+    CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d, PaddingMode,
+    ReflectionPad1d, ReflectionPad2d, ReflectionPad3d, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, ZeroPad1d,
+    ZeroPad2d, ZeroPad3d,
+};
+pub use pool::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d,
+    AvgPool1d, AvgPool2d, AvgPool3d, FractionalMaxPool2d, FractionalMaxPool3d, LpPool1d, LpPool2d, LpPool3d, MaxPool1d,
+    MaxPool2d, MaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d,
+};
 pub use recurrent::{Gru, GruCell, Lstm, LstmCell, Nonlinearity, RecurrentOptions, RecurrentWeights, Rnn, RnnCell};
+pub use reparam::{Lora, SpectralNorm, WeightNorm, Weighted};
+pub use resize::{Interpolation, Size, Upsample, interpolate};
 pub use sequential::Sequential;
+pub use shape::{ChannelShuffle, Flatten, Fold, PixelShuffle, PixelUnshuffle, Unflatten, Unfold};
 pub use state_dict::StateDict;
 pub use transformer::{
     DecoderMasks, Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,

@@ -1,116 +1,8 @@
-//! Normalisation: over the batch, over features, over groups of channels.
+//! Normalisation over features, groups of channels and neighbouring channels.
 
-use super::{Forward, Mode, Module, sizes};
+use super::{Forward, Module, sizes};
 use crate::init::Init;
-use crate::{Extents, Param, Result, State, Tensor};
-
-/// Brings each channel to mean 0 and variance 1 over the batch and the positions, then scales and
-/// shifts it: `y = (x − mean) / √(var + eps) · weight + bias`.
-///
-/// In training mode the statistics are the batch's, and the running ones move towards them:
-/// `running = (1 − momentum) · running + momentum · batch`, with the unbiased variance. In
-/// evaluation mode the running ones are used. The update belongs to the step: if the step is
-/// refused (a loss that is not finite), the running statistics stay as they were.
-///
-/// Shapes: `x [batch, channels, ..]` → the same.
-///
-/// Source: Ioffe & Szegedy 2015, "Batch normalization", alg. 1 and 2.
-#[derive(Module)]
-pub struct BatchNorm {
-    /// Scale of each channel, 1 at first; `None` without affine map.
-    pub weight: Option<Param>,
-    /// Shift of each channel, 0 at first; `None` without affine map.
-    pub bias: Option<Param>,
-    /// Running mean of each channel.
-    pub running_mean: State,
-    /// Running unbiased variance of each channel.
-    pub running_var: State,
-    /// How many batches have been seen.
-    pub num_batches_tracked: State,
-    /// Added to the variance; 1e-5.
-    pub eps: f32,
-    /// The share of the new batch; 0.1. `None` averages all batches alike.
-    pub momentum: Option<f64>,
-    mode: Mode,
-}
-
-/// Batch norm of `[batch, channels]` or `[batch, channels, length]`.
-pub type BatchNorm1d = BatchNorm;
-/// Batch norm of `[batch, channels, h, w]`.
-pub type BatchNorm2d = BatchNorm;
-
-impl BatchNorm {
-    /// For `channels` channels, with eps 1e-5 and momentum 0.1.
-    pub fn new(channels: usize, init: &mut Init) -> Self {
-        Self {
-            weight: Some(init.ones(&[channels])),
-            bias: Some(init.zeros(&[channels])),
-            running_mean: init.state(&Tensor::zeros(init.device(), [channels])),
-            running_var: init.state(&Tensor::ones(init.device(), [channels])),
-            num_batches_tracked: init.state(&Tensor::new(init.device(), 0i32)),
-            eps: 1e-5,
-            momentum: Some(0.1),
-            mode: Mode::default(),
-        }
-    }
-
-    /// Leaves scale and shift out.
-    #[must_use]
-    pub fn no_affine(mut self) -> Self {
-        (self.weight, self.bias) = (None, None);
-        self
-    }
-
-    /// Sets the constant added to the variance.
-    #[must_use]
-    pub fn eps(mut self, eps: f32) -> Self {
-        self.eps = eps;
-        self
-    }
-
-    /// Sets the share of the new batch in the running statistics; `None` averages all batches alike.
-    #[must_use]
-    pub fn momentum(mut self, momentum: Option<f64>) -> Self {
-        self.momentum = momentum;
-        self
-    }
-
-    /// Moves the running statistics; `count` values of each channel were seen.
-    #[track_caller]
-    fn track(&self, mean: &Tensor, var: &Tensor, count: usize) -> Result<()> {
-        let seen = self.num_batches_tracked.value() + 1;
-        let unbiased = var.detach() * (count as f64 / (count as f64 - 1.0));
-        for (running, batch) in [(&self.running_mean, mean.detach()), (&self.running_var, unbiased)] {
-            let old = running.value();
-            let new = match self.momentum.filter(|_| !self.mode.averaging()) {
-                Some(share) => &old * (1.0 - share) + batch * share,
-                None => &old + (batch - &old) / seen.cast(old.dtype()),
-            };
-            running.set_with(&new, &[mean])?;
-        }
-        self.num_batches_tracked.set_with(&seen, &[mean])
-    }
-}
-
-impl Forward for BatchNorm {
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let (mean, var) = if self.mode.training() {
-            let (mean, var) = x.batch_statistics();
-            let count = x.numel() / mean.numel().max(1);
-            if count < 2 {
-                return Tensor::bad_shape("batch_norm", &[x], "training needs more than one value of each channel");
-            }
-            if let Err(error) = self.track(&mean, &var, count) {
-                return Tensor::invalid(x.device(), error);
-            }
-            (mean, var)
-        } else {
-            (self.running_mean.value(), self.running_var.value())
-        };
-        x.batch_norm(&mean, &var, tensor(&self.weight), tensor(&self.bias), self.eps)
-    }
-}
+use crate::{Extents, Param, Tensor, composed};
 
 /// Brings the last axes of each row to mean 0 and variance 1, then scales and shifts each element:
 /// `y = (x − mean) / √(var + eps) · weight + bias`.
@@ -150,11 +42,21 @@ impl LayerNorm {
         self.bias = None;
         self
     }
+
+    /// Leaves scale and shift out.
+    #[must_use]
+    pub fn no_affine(mut self) -> Self {
+        (self.weight, self.bias) = (None, None);
+        self
+    }
 }
 
 impl Forward for LayerNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
+        if let Some(error) = other_features("layer_norm", x, &self.features) {
+            return error;
+        }
         x.layer_norm(self.features.len(), tensor(&self.weight), tensor(&self.bias), self.eps)
     }
 }
@@ -166,8 +68,8 @@ impl Forward for LayerNorm {
 /// Source: Zhang & Sennrich 2019, "Root mean square layer normalization", eq. 4.
 #[derive(Module)]
 pub struct RmsNorm {
-    /// Scale of each feature, 1 at first.
-    pub weight: Param,
+    /// Scale of each feature, 1 at first; `None` leaves it out.
+    pub weight: Option<Param>,
     /// Added to the mean square; 2⁻²³ by default, as in PyTorch.
     pub eps: f32,
     features: Vec<usize>,
@@ -177,7 +79,7 @@ impl RmsNorm {
     /// Over the last axes, whose extents are `features`: `64` or `[8, 8]`.
     pub fn new(features: impl Extents, init: &mut Init) -> Self {
         let features = sizes(&features);
-        Self { weight: init.ones(&features), eps: f32::EPSILON, features }
+        Self { weight: Some(init.ones(&features)), eps: f32::EPSILON, features }
     }
 
     /// Sets the constant added to the mean square.
@@ -186,12 +88,22 @@ impl RmsNorm {
         self.eps = eps;
         self
     }
+
+    /// Leaves the scale out.
+    #[must_use]
+    pub fn no_affine(mut self) -> Self {
+        self.weight = None;
+        self
+    }
 }
 
 impl Forward for RmsNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.rms_norm(self.features.len(), Some(&self.weight), self.eps)
+        if let Some(error) = other_features("rms_norm", x, &self.features) {
+            return error;
+        }
+        x.rms_norm(self.features.len(), tensor(&self.weight), self.eps)
     }
 }
 
@@ -242,6 +154,59 @@ impl Forward for GroupNorm {
     }
 }
 
-fn tensor(param: &Option<Param>) -> Option<&Tensor> {
+/// Divides each element by (k + alpha · mean of squares over `size` neighbouring channels)^beta.
+///
+/// Shapes: `x [batch, channels, ..]` → the same.
+///
+/// Source: Krizhevsky, Sutskever & Hinton 2012, "ImageNet classification with deep convolutional neural
+/// networks", §3.3, with PyTorch's mean for the sum.
+#[derive(Module, Debug, Clone, Copy)]
+pub struct LocalResponseNorm {
+    /// How many channels count, the own one in the middle.
+    pub size: usize,
+    /// Weight of the squares; 1e-4.
+    pub alpha: f64,
+    /// The exponent; 0.75.
+    pub beta: f32,
+    /// Added to the squares; 1.
+    pub k: f64,
+}
+
+impl LocalResponseNorm {
+    /// Over `size` channels, with PyTorch's constants.
+    pub fn new(size: usize) -> Self {
+        Self { size, alpha: 1e-4, beta: 0.75, k: 1.0 }
+    }
+}
+
+impl Forward for LocalResponseNorm {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        composed("local_response_norm", || {
+            let Ok(shape) = x.shape() else { return x.clone() };
+            if shape.rank() < 3 {
+                return Tensor::bad_shape("local_response_norm", &[x], "[batch, channels, length, ..]");
+            }
+            if self.size == 0 {
+                return x.bad_argument("local_response_norm", "size", self.size, "at least 1");
+            }
+            let squares = x.square().transpose(1, -1);
+            let sides = (self.size as i64 / 2, (self.size as i64 - 1) / 2);
+            let near = squares.pad(&[sides], crate::PadMode::Constant(0.0)).unfold(-1, self.size, 1);
+            let mean = near.mean_axes(-1, false).transpose(1, -1);
+            x / (mean * self.alpha + self.k).powf(self.beta)
+        })
+    }
+}
+
+/// The error of an input whose last axes are not `features`.
+#[track_caller]
+fn other_features(op: &'static str, x: &Tensor, features: &[usize]) -> Option<Tensor> {
+    let shape = x.shape().ok()?;
+    let fits = shape.ends_with(features) && !features.is_empty();
+    (!fits).then(|| Tensor::bad_shape(op, &[x], "the last axes are those that the layer was made for"))
+}
+
+pub(super) fn tensor(param: &Option<Param>) -> Option<&Tensor> {
     param.as_deref().map(|param| &**param)
 }

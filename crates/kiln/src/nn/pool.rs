@@ -1,7 +1,9 @@
-//! Pooling: the largest or the mean element of each window.
+//! Pooling: the largest or the mean element of each window, and what undoes it.
 
+use super::dropout::Noise;
 use super::{Forward, Module, sizes};
-use crate::{Extents, Pool, Tensor};
+use crate::init::Init;
+use crate::{Extents, Pool, Shape, Tensor};
 
 /// A pooling layer: its name, the method, and the settings that only it has.
 macro_rules! pool {
@@ -54,8 +56,14 @@ macro_rules! pool {
 
 /// Maximum pooling: the distance between the elements of a window can be set.
 macro_rules! max_pool {
-    ($(#[$doc:meta])* $name:ident, $op:ident) => {
+    ($(#[$doc:meta])* $name:ident, $op:ident, $with_index:ident) => {
         pool! { $(#[$doc])* $name, $op, {
+            /// The maxima, and where in its plane each is, for unpooling.
+            #[track_caller]
+            pub fn with_index(&self, x: &Tensor) -> (Tensor, Tensor) {
+                x.$with_index(&self.pool)
+            }
+
             /// Sets the distance between the elements of a window.
             #[must_use]
             pub fn dilation(mut self, dilation: impl Extents) -> Self {
@@ -76,18 +84,30 @@ macro_rules! avg_pool {
                 self.pool.count_padding = false;
                 self
             }
+
+            /// Divides by this number instead: PyTorch's `divisor_override`.
+            #[must_use]
+            pub fn divisor(mut self, divisor: usize) -> Self {
+                self.pool.divisor = Some(divisor);
+                self
+            }
         } }
     };
 }
 
 max_pool! {
     /// The largest element of each window; NaN wins. Shapes: `[batch, channels, length]` → `[.., length']`.
-    MaxPool1d, max_pool1d
+    MaxPool1d, max_pool1d, max_pool1d_with_index
 }
 
 max_pool! {
     /// The largest element of each window; NaN wins. Shapes: `[batch, channels, h, w]` → `[.., h', w']`.
-    MaxPool2d, max_pool2d
+    MaxPool2d, max_pool2d, max_pool2d_with_index
+}
+
+max_pool! {
+    /// The largest element of each window; NaN wins. Shapes: `[batch, channels, d, h, w]` → `[.., d', h', w']`.
+    MaxPool3d, max_pool3d, max_pool3d_with_index
 }
 
 avg_pool! {
@@ -100,86 +120,207 @@ avg_pool! {
     AvgPool2d, avg_pool2d
 }
 
-/// The mean of each of `output` windows that cover the length as evenly as whole elements allow:
-/// window i is ⌊i·n/output⌋ .. ⌈(i + 1)·n/output⌉.
-#[derive(Module, Debug, Clone)]
-pub struct AdaptiveAvgPool1d {
-    /// Length of the result.
-    pub output: usize,
+avg_pool! {
+    /// The mean of each window. Shapes: `[batch, channels, d, h, w]` → `[.., d', h', w']`.
+    AvgPool3d, avg_pool3d
 }
 
-impl AdaptiveAvgPool1d {
-    /// Pools any length to `output`.
-    pub fn new(output: usize) -> Self {
-        Self { output }
-    }
-}
-
-impl Forward for AdaptiveAvgPool1d {
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        adaptive(x, &[self.output])
-    }
-}
-
-/// The same over two axes: `[batch, channels, h, w]` → `[batch, channels, output h, output w]`.
-#[derive(Module, Debug, Clone)]
-pub struct AdaptiveAvgPool2d {
-    /// Height and width of the result.
-    pub output: [usize; 2],
-}
-
-impl AdaptiveAvgPool2d {
-    /// Pools any image to `output`, one size for both axes or one for each.
-    pub fn new(output: impl Extents) -> Self {
-        let list = sizes(&output);
-        let at = |axis: usize| list.get(axis).or(list.first()).copied().unwrap_or(1);
-        Self { output: [at(0), at(1)] }
-    }
-}
-
-impl Forward for AdaptiveAvgPool2d {
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        adaptive(x, &self.output)
-    }
-}
-
-/// One axis at a time: the mean to size 1 is a reduction; where the sizes divide, the axis is cut
-/// into windows; else each output is a row of a matrix of weights.
-#[track_caller]
-fn adaptive(x: &Tensor, output: &[usize]) -> Tensor {
-    let mut x = x.clone();
-    for (back, &outputs) in output.iter().rev().enumerate() {
-        let axis = -1 - back as i64;
-        let Ok(shape) = x.shape() else { return x };
-        let Some(&inputs) = shape.len().checked_sub(back + 1).and_then(|at| shape.get(at)) else {
-            return Tensor::bad_shape("adaptive_avg_pool", &[&x], "fewer axes than the pooling needs");
-        };
-        if inputs == outputs {
-            continue;
+macro_rules! lp_pools {
+    ($($(#[$doc:meta])* $name:ident, $op:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module, Debug, Clone)]
+        pub struct $name {
+            /// The exponent.
+            pub p: f32,
+            /// Window and stride.
+            pub pool: Pool,
         }
-        x = if outputs == 1 {
-            x.mean_axes(axis, true)
-        } else if outputs > 0 && inputs.is_multiple_of(outputs) {
-            let at = shape.len() - 1 - back;
-            let mut cut = shape.to_vec();
-            cut.splice(at..=at, [outputs, inputs / outputs]);
-            x.reshape(cut).mean_axes(at + 1, false)
-        } else {
-            let weights = Tensor::from_vec(x.device(), windows(inputs, outputs), &[outputs, inputs]);
-            x.transpose(axis, -1).matmul(&weights.t()).transpose(axis, -1)
-        };
-    }
-    x
+
+        impl $name {
+            /// Norm `p` of windows of size `kernel` which do not overlap.
+            pub fn new(p: f32, kernel: impl Extents) -> Self {
+                Self { p, pool: Pool { kernel: sizes(&kernel), ..Pool::new(1) } }
+            }
+
+            /// Sets the steps between windows; their size by default.
+            #[must_use]
+            pub fn stride(mut self, stride: impl Extents) -> Self {
+                self.pool.stride = sizes(&stride);
+                self
+            }
+
+            /// Lets the last window reach past the end.
+            #[must_use]
+            pub fn ceil_mode(mut self) -> Self {
+                self.pool.ceil = true;
+                self
+            }
+        }
+
+        impl Forward for $name {
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                x.$op(self.p, &self.pool)
+            }
+        }
+    )*};
 }
 
-/// `[outputs, inputs]`: 1/size within each window, 0 elsewhere.
-fn windows(inputs: usize, outputs: usize) -> Vec<f32> {
-    let mut weights = vec![0.0; inputs * outputs];
-    for (o, row) in weights.chunks_mut(inputs.max(1)).enumerate() {
-        let (start, end) = (o * inputs / outputs, ((o + 1) * inputs).div_ceil(outputs));
-        row[start..end].fill(1.0 / (end - start) as f32);
-    }
-    weights
+lp_pools! {
+    /// (Σ xᵖ)^(1/p) over each window of `[batch, channels, length]`.
+    LpPool1d, lp_pool1d;
+    /// (Σ xᵖ)^(1/p) over each window of `[batch, channels, h, w]`.
+    LpPool2d, lp_pool2d;
+    /// (Σ xᵖ)^(1/p) over each window of `[batch, channels, d, h, w]`.
+    LpPool3d, lp_pool3d;
+}
+
+macro_rules! adaptive_pools {
+    ($($(#[$doc:meta])* $name:ident, $op:ident $(, $with_index:ident)?;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module, Debug, Clone)]
+        pub struct $name {
+            /// Extents of the result: one for all axes or one for each; −1 keeps that of the input.
+            #[module(skip)]
+            pub output: Vec<i64>,
+        }
+
+        impl $name {
+            /// Pools any size to `output`.
+            pub fn new(output: impl Extents) -> Self {
+                Self { output: output.list() }
+            }
+
+            $(
+                /// The maxima, and where in its plane each is, for unpooling.
+                #[track_caller]
+                pub fn with_index(&self, x: &Tensor) -> (Tensor, Tensor) {
+                    x.$with_index(&self.output)
+                }
+            )?
+        }
+
+        impl Forward for $name {
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                x.$op(&self.output)
+            }
+        }
+    )*};
+}
+
+adaptive_pools! {
+    /// The mean of each of `output` windows that cover the length as evenly as whole elements allow:
+    /// window i is ⌊i·n/output⌋ .. ⌈(i + 1)·n/output⌉.
+    AdaptiveAvgPool1d, adaptive_avg_pool1d;
+    /// The mean of each of `output` windows of images.
+    AdaptiveAvgPool2d, adaptive_avg_pool2d;
+    /// The mean of each of `output` windows of volumes.
+    AdaptiveAvgPool3d, adaptive_avg_pool3d;
+    /// The largest element of each of `output` windows.
+    AdaptiveMaxPool1d, adaptive_max_pool1d, adaptive_max_pool1d_with_index;
+    /// The largest element of each of `output` windows of images.
+    AdaptiveMaxPool2d, adaptive_max_pool2d, adaptive_max_pool2d_with_index;
+    /// The largest element of each of `output` windows of volumes.
+    AdaptiveMaxPool3d, adaptive_max_pool3d, adaptive_max_pool3d_with_index;
+}
+
+macro_rules! unpools {
+    ($($(#[$doc:meta])* $name:ident, $op:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module, Debug, Clone)]
+        pub struct $name {
+            /// Window, stride and padding of the pooling that is undone.
+            pub pool: Pool,
+        }
+
+        impl $name {
+            /// Undoes maximum pooling with windows of size `kernel`.
+            pub fn new(kernel: impl Extents) -> Self {
+                Self { pool: Pool { kernel: sizes(&kernel), ..Pool::new(1) } }
+            }
+
+            /// Sets the steps between windows; their size by default.
+            #[must_use]
+            pub fn stride(mut self, stride: impl Extents) -> Self {
+                self.pool.stride = sizes(&stride);
+                self
+            }
+
+            /// Sets the padding.
+            #[must_use]
+            pub fn padding(mut self, padding: impl Extents) -> Self {
+                self.pool.padding = sizes(&padding);
+                self
+            }
+
+            /// Puts the maxima `x` back to where `index` says, among zeros; `output` chooses the extents of the
+            /// result where several are possible.
+            #[track_caller]
+            pub fn forward(&self, x: &Tensor, index: &Tensor, output: Option<&[usize]>) -> Tensor {
+                x.$op(index, &self.pool, output)
+            }
+        }
+    )*};
+}
+
+unpools! {
+    /// The inverse of [`MaxPool1d`], with zeros for what was lost.
+    MaxUnpool1d, max_unpool1d;
+    /// The inverse of [`MaxPool2d`], with zeros for what was lost.
+    MaxUnpool2d, max_unpool2d;
+    /// The inverse of [`MaxPool3d`], with zeros for what was lost.
+    MaxUnpool3d, max_unpool3d;
+}
+
+macro_rules! fractional {
+    ($($(#[$doc:meta])* $name:ident, $n:literal, $op:ident;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// Source: Graham 2014, "Fractional Max-Pooling".
+        #[derive(Module)]
+        pub struct $name {
+            #[module(skip)]
+            kernel: Vec<usize>,
+            #[module(skip)]
+            output: Vec<usize>,
+            #[module(flatten)]
+            noise: Noise,
+        }
+
+        impl $name {
+            /// Windows of size `kernel` at random places, to the extents `output`.
+            pub fn new(kernel: impl Extents, output: impl Extents, init: &mut Init) -> Self {
+                let full = |list: Vec<usize>| if list.len() == 1 { vec![list[0]; $n] } else { list };
+                Self { kernel: full(sizes(&kernel)), output: full(sizes(&output)), noise: Noise::new(init) }
+            }
+
+            /// The maxima, and where in its plane each is.
+            #[track_caller]
+            pub fn with_index(&self, x: &Tensor) -> (Tensor, Tensor) {
+                let Ok(shape) = x.shape() else { return (x.clone(), x.clone()) };
+                let dims = match shape.rank().checked_sub($n) {
+                    Some(2) => vec![shape[0], shape[1], $n],
+                    Some(1) => vec![1, shape[0], $n],
+                    _ => vec![0, 0, $n], // the operation says what is wrong
+                };
+                let samples = Shape::new(&dims).unwrap_or(shape);
+                x.$op(&self.kernel, &self.output, &self.noise.uniform(x.device(), samples))
+            }
+        }
+
+        impl Forward for $name {
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                self.with_index(x).0
+            }
+        }
+    )*};
+}
+
+fractional! {
+    /// Maxima of windows whose places are drawn anew each time, also in evaluation mode, as in PyTorch.
+    FractionalMaxPool2d, 2, fractional_max_pool2d;
+    /// The same over volumes.
+    FractionalMaxPool3d, 3, fractional_max_pool3d;
 }

@@ -109,3 +109,9 @@ pub fn dropout_mask(device: &Device, seed: u64, counter: &Tensor, p: f32, shape:
     let scale = scale.beside(&Tensor::zero_of(device, DType::F32));
     Tensor::where_(&kept, scale, Lit(0.0))
 }
+
+/// Uniform numbers in [0, 1) for call `counter` of the stream of `seed`.
+#[track_caller]
+pub(crate) fn uniform_call(device: &Device, seed: u64, counter: &Tensor, shape: Shape) -> Tensor {
+    stream(Random::Uniform, device, seed, counter, shape)
+}

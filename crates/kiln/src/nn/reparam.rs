@@ -1,0 +1,215 @@
+//! Layers whose weight is computed from other parameters: weight norm, spectral norm, low-rank adapters.
+
+use super::{Forward, Mode, Module, Visitor};
+use crate::init::Init;
+use crate::{Param, Result, State, Tensor, composed};
+
+/// A layer with one weight that can be replaced by an expression.
+pub trait Weighted: Forward {
+    /// The axis of the outputs in the weight.
+    const AXIS: usize = 0;
+
+    /// Its weight.
+    fn weight(&self) -> &Param;
+
+    /// Visits everything but the weight.
+    fn visit_rest(&self, visitor: &mut Visitor<'_>);
+
+    /// The layer's output for `x` with another weight of the same shape.
+    fn with_weight(&self, weight: &Tensor, x: &Tensor) -> Tensor;
+}
+
+/// A layer with weight g·v/‖v‖, so that length and direction are trained apart; the norm is that of each
+/// slice of the first axis. State-dict paths are those of `torch.nn.utils.parametrizations.weight_norm`.
+///
+/// Source: Salimans & Kingma 2016, "Weight normalization", eq. 2.
+pub struct WeightNorm<L> {
+    layer: L,
+    g: Param,
+    v: Param,
+}
+
+impl<L: Weighted> WeightNorm<L> {
+    /// Wraps `layer`; its output does not change at first.
+    pub fn new(layer: L, init: &Init) -> Self {
+        let v = layer.weight().value();
+        Self { g: init.param(&length(&v)), v: init.param(&v), layer }
+    }
+}
+
+/// The length of each slice of the first axis, with the other axes kept.
+#[track_caller]
+fn length(v: &Tensor) -> Tensor {
+    let axes: Vec<i64> = (1..v.rank() as i64).collect();
+    if axes.is_empty() { v.abs() } else { v.norm(2.0, axes, true) }
+}
+
+impl<L: Weighted> Module for WeightNorm<L> {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        self.layer.visit_rest(visitor);
+        visitor.field("parametrizations.weight.original0", &self.g);
+        visitor.field("parametrizations.weight.original1", &self.v);
+    }
+}
+
+impl<L: Weighted> Forward for WeightNorm<L> {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        composed("weight_norm", || {
+            let weight = &self.v * (self.g.value() / length(&self.v));
+            self.layer.with_weight(&weight, x)
+        })
+    }
+}
+
+/// A layer whose weight is divided by its largest singular value, which one step of power iteration in each
+/// training pass follows. State-dict paths are those of `torch.nn.utils.parametrizations.spectral_norm`.
+///
+/// Source: Miyato, Kataoka, Koyama & Yoshida 2018, "Spectral normalization for generative adversarial
+/// networks", alg. 1.
+pub struct SpectralNorm<L> {
+    layer: L,
+    original: Param,
+    u: State,
+    v: State,
+    /// Steps of power iteration in a training pass; 1.
+    pub iterations: usize,
+    /// The smallest length a vector is divided by; 1e-12.
+    pub eps: f32,
+    mode: Mode,
+}
+
+impl<L: Weighted> SpectralNorm<L> {
+    /// Wraps `layer`; fifteen steps of power iteration are done first.
+    ///
+    /// # Errors
+    /// What the device says, or a weight of fewer than two axes.
+    pub fn new(layer: L, init: &mut Init) -> Result<Self> {
+        let original = layer.weight().clone();
+        let matrix = matrix::<L>(&original.value());
+        let [rows, cols] = matrix.dims::<2>()?;
+        let (u, v) = (init.normal(&[rows], 0.0, 1.0).value(), init.normal(&[cols], 0.0, 1.0).value());
+        let (u, v) = iterate(&matrix, u, v, 15, 1e-12);
+        let (u, v) = (init.state(&u), init.state(&v));
+        Ok(Self { layer, original, u, v, iterations: 1, eps: 1e-12, mode: Mode::default() })
+    }
+}
+
+/// The weight as a matrix of outputs.
+#[track_caller]
+fn matrix<L: Weighted>(weight: &Tensor) -> Tensor {
+    let first = if L::AXIS == 0 { weight.clone() } else { weight.transpose(0, L::AXIS as i64) };
+    if first.rank() < 2 {
+        return Tensor::bad_shape("spectral_norm", &[weight], "a weight of at least two axes");
+    }
+    first.flatten(1, -1)
+}
+
+/// Steps towards the first singular vectors of `matrix`.
+#[track_caller]
+fn iterate(matrix: &Tensor, mut u: Tensor, mut v: Tensor, steps: usize, eps: f32) -> (Tensor, Tensor) {
+    let unit = |x: Tensor| &x / x.norm(2.0, [0i64], true).maximum(eps);
+    for _ in 0..steps {
+        u = unit(matrix.matmul(&v));
+        v = unit(matrix.t().matmul(&u));
+    }
+    (u, v)
+}
+
+impl<L: Weighted> Module for SpectralNorm<L> {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        self.layer.visit_rest(visitor);
+        visitor.field("parametrizations.weight.original", &self.original);
+        visitor.field("parametrizations.weight.0._u", &self.u);
+        visitor.field("parametrizations.weight.0._v", &self.v);
+        self.mode.visit(visitor);
+    }
+}
+
+impl<L: Weighted> Forward for SpectralNorm<L> {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        composed("spectral_norm", || {
+            let matrix = matrix::<L>(&self.original.value());
+            let (mut u, mut v) = (self.u.value(), self.v.value());
+            if self.mode.training() {
+                (u, v) = iterate(&matrix.detach(), u, v, self.iterations, self.eps);
+                if let Err(error) = self.u.set_with(&u, &[x]).and_then(|()| self.v.set_with(&v, &[x])) {
+                    return Tensor::invalid(x.device(), error);
+                }
+            }
+            let sigma = (&u * matrix.matmul(&v)).sum();
+            self.layer.with_weight(&(self.original.value() / sigma), x)
+        })
+    }
+}
+
+/// A layer whose weight is frozen, with a trained product of two thin matrices beside it:
+/// W + B·A · alpha/rank. B is zero at first, so that the output does not change.
+///
+/// Paths are PEFT's: `base_layer.weight`, `lora_A.weight`, `lora_B.weight`.
+///
+/// Source: Hu et al. 2021, "LoRA: low-rank adaptation of large language models", §4.1.
+///
+/// ```
+/// # use kiln::prelude::*; let device = Device::open()?;
+/// let mut init = Init::new(&device, 0);
+/// let layer = Lora::new(Linear::new(16, 8, &mut init), 2, 4.0, &mut init)?;
+/// let trained: usize = layer.parameters().iter().filter(|p| p.trainable()).map(|p| p.numel()).sum();
+/// assert_eq!(trained, 2 * 16 + 8 * 2);
+/// let plain: Linear = layer.merge()?;
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Lora {
+    layer: super::Linear,
+    a: Param,
+    b: Param,
+    /// What B·A is multiplied by: alpha/rank.
+    pub scale: f64,
+}
+
+impl Lora {
+    /// Freezes `layer` and puts an adapter of `rank` beside it. A is drawn as PEFT draws it
+    /// (`kaiming_uniform(a=√5)`), B is zero.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) if the rank is 0.
+    #[track_caller]
+    pub fn new(layer: super::Linear, rank: usize, alpha: f64, init: &mut Init) -> Result<Self> {
+        let [outputs, inputs] = layer.weight.dims::<2>()?;
+        if rank == 0 {
+            layer.weight.bad_argument("lora", "rank", rank, "at least 1").shape()?;
+        }
+        layer.freeze();
+        let a = init.fan_in_uniform(&[rank, inputs], inputs);
+        Ok(Self { layer, a, b: init.zeros(&[outputs, rank]), scale: alpha / rank as f64 })
+    }
+
+    /// The layer with the adapter added to its weight, trainable again.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn merge(self) -> Result<super::Linear> {
+        let merged = self.layer.weight.value() + self.b.value().matmul(&self.a.value()) * self.scale;
+        self.layer.unfreeze();
+        self.layer.weight.set(&merged)?; // at once, for it is trained again
+        Ok(self.layer)
+    }
+}
+
+impl Module for Lora {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        visitor.field("base_layer", &self.layer);
+        visitor.field("lora_A.weight", &self.a);
+        visitor.field("lora_B.weight", &self.b);
+    }
+}
+
+impl Forward for Lora {
+    /// Two thin products instead of a full one: x·Wᵀ + b + ((x·Aᵀ)·Bᵀ)·alpha/rank.
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let adapted = x.matmul(&self.a.t()).matmul(&self.b.t());
+        self.layer.forward(x) + adapted * self.scale
+    }
+}

@@ -1,0 +1,510 @@
+//! Layers against PyTorch in float64: outputs, gradients of inputs and parameters, buffers after a training pass,
+//! evaluation mode. The numbers are made by scripts/reference_layers.py.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use kiln::nn::{self, Interpolation::*, *};
+use kiln::prelude::*;
+use kiln::{Patches, loss};
+
+fn reference(device: &Device) -> StateDict {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/nn_layers.safetensors");
+    store::load_tensors(device, path).unwrap().0
+}
+
+/// The entries below `prefix`, without it.
+fn below(all: &StateDict, prefix: &str) -> StateDict {
+    all.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
+}
+
+/// The largest |got − want| / (1 + |want|); a NaN is infinitely wrong.
+fn worst(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let errors = got.iter().zip(want).map(|(g, w)| f64::from((g - w).abs()) / (1.0 + f64::from(w.abs())));
+    errors.fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, e) })
+}
+
+/// The elements of several tensors, computed in one plan.
+fn values(tensors: &[&Tensor]) -> Vec<Vec<f32>> {
+    let tensors: Vec<Tensor> = tensors.iter().map(|t| t.cast(DType::F32)).collect();
+    let bytes = Tensor::read_all(&tensors.iter().collect::<Vec<_>>()).unwrap();
+    bytes.iter().map(|b| b.chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect()).collect()
+}
+
+type Run = Box<dyn Fn(&[Tensor]) -> Tensor>;
+
+/// A layer, and how it is called.
+struct Case {
+    name: String,
+    module: Box<dyn Module>,
+    run: Run,
+}
+
+#[derive(Default)]
+struct Cases(Vec<Case>);
+
+impl Cases {
+    fn layer(&mut self, name: &str, layer: impl Forward + 'static) {
+        let layer = std::sync::Arc::new(layer);
+        let module = Box::new(layer.clone());
+        self.0.push(Case { name: name.into(), module, run: Box::new(move |x| layer.forward(&x[0])) });
+    }
+
+    fn with<M: Module + 'static>(&mut self, name: &str, module: M, run: impl Fn(&M, &[Tensor]) -> Tensor + 'static) {
+        let module = std::sync::Arc::new(module);
+        let same = module.clone();
+        self.0.push(Case { name: name.into(), module: Box::new(module), run: Box::new(move |x| run(&same, x)) });
+    }
+
+    fn function(&mut self, name: &str, run: impl Fn(&[Tensor]) -> Tensor + 'static) {
+        self.with(name, Identity, move |_, x| run(x));
+    }
+}
+
+fn convolutions(t: &mut Cases, init: &mut Init) {
+    for (name, mode) in
+        [("reflect", PaddingMode::Reflect), ("replicate", PaddingMode::Replicate), ("circular", PaddingMode::Circular)]
+    {
+        t.layer(&format!("conv2d.{name}"), Conv2d::new(2, 3, 3, init).padding([1, 2]).padding_mode(mode));
+    }
+    t.layer("conv1d.same", Conv1d::new(2, 4, 4, init).same().dilation(2));
+    t.layer("conv1d.same.circular", Conv1d::new(2, 4, 4, init).same().padding_mode(PaddingMode::Circular));
+    t.layer("conv3d", Conv3d::grouped(2, 4, [3, 2, 2], 2, init).stride([1, 2, 1]).padding(1));
+    t.layer("conv3d.reflect", Conv3d::new(1, 2, 3, init).padding(1).padding_mode(PaddingMode::Reflect).no_bias());
+    t.layer("conv_t1d", ConvTranspose1d::grouped(4, 6, 3, 2, init).stride(2).padding(1).output_padding(1));
+    t.layer("conv_t2d", ConvTranspose2d::new(2, 3, [3, 2], init).stride([2, 1]).padding([1, 0]).dilation([1, 2]));
+    t.with("conv_t2d.to", ConvTranspose2d::new(2, 3, 3, init).stride(3).padding(1), |m, x| {
+        m.forward_to(&x[0], [9, 11])
+    });
+    t.layer("conv_t3d", ConvTranspose3d::new(2, 2, 2, init).stride(2).no_bias());
+}
+
+fn pooling(t: &mut Cases, _: &mut Init) {
+    t.layer("max_pool3d", MaxPool3d::new(2).stride(1));
+    t.layer("avg_pool3d", AvgPool3d::new(2).padding(1).divisor(3));
+    t.layer("lp_pool1d", LpPool1d::new(2.0, 3).stride(2));
+    t.layer("lp_pool2d", LpPool2d::new(3.0, 2).ceil_mode());
+    t.layer("adaptive_max1d", AdaptiveMaxPool1d::new(3));
+    t.layer("adaptive_max2d", AdaptiveMaxPool2d::new([3, -1]));
+    t.layer("adaptive_avg3d", AdaptiveAvgPool3d::new([2, 3, 1]));
+    t.function("max_unpool2d", |x| {
+        let (y, index) = MaxPool2d::new(2).with_index(&x[0]);
+        MaxUnpool2d::new(2).forward(&y, &index, Some(&[5, 6]))
+    });
+}
+
+fn resizing(t: &mut Cases, _: &mut Init) {
+    for (name, mode) in [
+        ("nearest", Nearest),
+        ("nearest-exact", NearestExact),
+        ("bilinear", Linear),
+        ("bicubic", Bicubic),
+        ("area", Area),
+    ] {
+        t.layer(&format!("resize.{name}"), Upsample::to([7, 9]).mode(mode));
+        t.layer(&format!("resize.down.{name}"), Upsample::to([3, 2]).mode(mode));
+        t.function(&format!("resize.by.{name}"), move |x| interpolate(&x[0], &Size::By(vec![1.7, 2.5]), mode, false));
+        if matches!(mode, Linear | Bicubic) {
+            t.layer(&format!("resize.corners.{name}"), Upsample::to([7, 1]).mode(mode).align_corners());
+        }
+    }
+    t.layer("resize.linear", Upsample::by(2.0).mode(Linear));
+    t.layer("resize.trilinear", Upsample::to([3, 5, 4]).mode(Linear).align_corners());
+    t.layer("resize.twice", Upsample::by(2.0));
+}
+
+fn moving(t: &mut Cases, _: &mut Init) {
+    t.layer("zero_pad2d", ZeroPad2d::new([1, 2, 0, -1]));
+    t.layer("constant_pad3d", ConstantPad3d::new([1, 0, 2, 1, 0, 1], 3.5));
+    t.layer("reflection_pad1d", ReflectionPad1d::new([3, 1]));
+    t.layer("reflection_pad2d", ReflectionPad2d::new([1, 2, 3, 0]));
+    t.layer("replication_pad3d", ReplicationPad3d::new([1, 2, 3, 0, 1, 1]));
+    t.layer("circular_pad2d", CircularPad2d::new([1, 4, 3, 0]));
+    t.layer("pixel_shuffle", PixelShuffle(2));
+    t.layer("pixel_unshuffle", PixelUnshuffle(2));
+    t.layer("channel_shuffle", ChannelShuffle(3));
+    t.layer("unflatten", Unflatten::new(1, [2, -1]));
+    let patches = || Patches { kernel: vec![2, 3], padding: vec![1], stride: vec![2], ..Patches::new(1) };
+    t.layer("unfold", Unfold { patches: patches() });
+    t.layer("fold", Fold::new([5, 4], patches()));
+}
+
+fn norms(t: &mut Cases, init: &mut Init) {
+    t.layer("batch_norm3d", BatchNorm3d::new(2, init));
+    t.layer("batch_norm1d.rows", BatchNorm1d::new(3, init).eps(1e-2).momentum(Some(0.3)));
+    t.layer("batch_norm2d.untracked", BatchNorm2d::new(2, init).no_tracking());
+    t.layer("instance_norm1d", InstanceNorm1d::new(3));
+    t.layer("instance_norm2d", InstanceNorm2d::new(2).affine(init).tracking(init));
+    t.layer("instance_norm3d", InstanceNorm3d::new(2).affine(init).eps(1e-3));
+    t.layer("instance_norm.alone", InstanceNorm2d::new(2));
+    t.layer("layer_norm.plain", LayerNorm::new(5, init).no_affine());
+    t.layer("layer_norm.no_bias", LayerNorm::new([2, 5], init).no_bias().eps(1e-2));
+    t.layer("rms_norm.plain", RmsNorm::new(5, init).no_affine().eps(1e-3));
+    t.layer("group_norm.plain", GroupNorm::new(3, 6, init).no_affine());
+    t.layer("response_norm", LocalResponseNorm { alpha: 0.5, k: 2.0, ..LocalResponseNorm::new(3) });
+    t.layer("response_norm.even", LocalResponseNorm { alpha: 0.3, beta: 0.6, ..LocalResponseNorm::new(4) });
+    t.layer("weight_norm", WeightNorm::new(nn::Linear::new(4, 3, init), init));
+    t.layer("weight_norm.conv", WeightNorm::new(Conv2d::new(2, 3, 2, init), init));
+    t.layer("spectral_norm", SpectralNorm::new(nn::Linear::new(4, 3, init), init).unwrap());
+    t.layer("spectral_norm.conv_t", SpectralNorm::new(ConvTranspose1d::new(2, 3, 2, init), init).unwrap());
+}
+
+fn tables_and_distances(t: &mut Cases, init: &mut Init) {
+    t.with("bilinear", Bilinear::new(3, 4, 2, init), |m, x| m.forward(&x[0], &x[1]));
+    t.with("bilinear.no_bias", Bilinear::new(3, 4, 2, init).no_bias(), |m, x| m.forward(&x[0], &x[1]));
+    for (name, mode) in [("sum", BagMode::Sum), ("mean", BagMode::Mean), ("max", BagMode::Max)] {
+        t.layer(&format!("bag.{name}"), EmbeddingBag::new(10, 3, mode, init));
+        t.with(&format!("bag.offsets.{name}"), EmbeddingBag::new(10, 3, mode, init).padding(3), |m, x| {
+            m.offsets(&x[0], &x[1], None)
+        });
+    }
+    t.with("bag.weighted", EmbeddingBag::new(10, 3, BagMode::Sum, init), |m, x| m.weighted(&x[0], Some(&x[1])));
+    t.function("cosine_similarity", |x| CosineSimilarity::default().forward(&x[0], &x[1]));
+    t.function("cosine_similarity.broadcast", |x| cosine_similarity(&x[0], &x[1], -1, 1e-8));
+    t.function("cosine_similarity.zero", |x| cosine_similarity(&x[0], &x[1], 0, 1e-2));
+    t.function("pairwise_distance", |x| {
+        PairwiseDistance { p: 3.0, keep: true, ..Default::default() }.forward(&x[0], &x[1])
+    });
+    for (name, p) in [("1.0", 1.0), ("2.0", 2.0), ("3.0", 3.0), ("inf", f32::INFINITY)] {
+        t.function(&format!("cdist.{name}"), move |x| cdist(&x[0], &x[1], p));
+    }
+    t.function("cdist.same", |x| cdist(&x[0], &x[0].detach(), 2.0));
+}
+
+fn activations(t: &mut Cases, init: &mut Init) {
+    t.layer("act.celu", Celu(0.7));
+    t.layer("act.elu", Elu(0.7));
+    t.layer("act.glu", Glu(0));
+    t.layer("act.hardshrink", Hardshrink(0.75));
+    t.layer("act.hardtanh", Hardtanh { low: -0.6, high: 2.1 });
+    t.layer("act.leaky_relu", LeakyRelu(0.3));
+    t.layer("act.prelu", PRelu::new(1, init));
+    t.layer("act.prelu.channels", PRelu::new(3, init));
+    t.layer("act.softmax2d", Softmax2d);
+    t.layer("act.softmin", Softmin(1));
+    t.layer("act.softplus", Softplus { beta: 2.0, threshold: 3.1 });
+    t.layer("act.softshrink", Softshrink(0.75));
+    t.layer("act.tanhshrink", Tanhshrink);
+    t.layer("act.threshold", Threshold { threshold: 0.3, value: -2.0 });
+    t.layer("act.softsign", Softsign);
+}
+
+#[test]
+fn layers_agree_with_pytorch() {
+    let device = Device::open().unwrap();
+    let mut init = Init::new(&device, 0);
+    let mut cases = Cases::default();
+    for part in [convolutions, pooling, resizing, moving, norms, tables_and_distances, activations] {
+        part(&mut cases, &mut init);
+    }
+    let all = reference(&device);
+    let mut wrong = Vec::new();
+    let mut used = BTreeSet::new();
+    for Case { name, module, run } in &cases.0 {
+        let find = |part: &str| all.get(&format!("{name}.{part}"));
+        let need = |part: &str| find(part).unwrap_or_else(|| panic!("no {name}.{part} in the reference")).clone();
+        used.insert(format!("{name}.y"));
+        module.load_state_dict(&below(&all, &format!("{name}.before."))).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let x: Vec<Tensor> = (0..2).map_while(|i| find(&i.to_string()).cloned()).collect();
+        let y = run(&x);
+        assert_eq!(y.shape().unwrap_or_else(|e| panic!("{name}: {e}")), need("y").shape().unwrap(), "{name}");
+
+        let mut parts = vec![("y".to_string(), y.clone(), need("y"), 1e-5)];
+        let along = (&y * need("dy")).sum();
+        for (i, x) in x.iter().enumerate().filter(|(_, x)| x.dtype().is_float()) {
+            parts.push((format!("d{i}"), along.grad(&[x]).unwrap().remove(0), need(&format!("d{i}")), 1e-4));
+        }
+        let gradients = along.backward().unwrap();
+        for (path, param) in module.named_parameters() {
+            let got = gradients.get(&param).unwrap_or_else(|| panic!("{name}.{path} has no gradient"));
+            parts.push((path.clone(), got, need(&format!("d.{path}")), 1e-4));
+        }
+        let (got, want): (Vec<&Tensor>, Vec<&Tensor>) = parts.iter().map(|(_, got, want, _)| (got, want)).unzip();
+        for ((part, .., limit), (got, want)) in parts.iter().zip(values(&got).iter().zip(values(&want))) {
+            let error = worst(got, &want);
+            if error > *limit {
+                wrong.push(format!("{name} {part}: off by {error:e}"));
+            }
+        }
+        for (path, state) in module.named_states() {
+            let want = need(&format!("after.{path}"));
+            let error = worst(&state.value().to_vec::<f32>().unwrap(), &want.to_vec::<f32>().unwrap());
+            if error > 1e-5 {
+                wrong.push(format!("{name} after {path}: off by {error:e}"));
+            }
+        }
+        module.eval();
+        let error = worst(&run(&x).to_vec::<f32>().unwrap(), &need("eval").to_vec::<f32>().unwrap());
+        if error > 1e-5 {
+            wrong.push(format!("{name} eval: off by {error:e}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let left: Vec<&String> =
+        all.keys().filter(|k| k.ends_with(".y") && !used.contains(*k) && *k != "resnet.y").collect();
+    assert!(left.is_empty(), "not compared: {left:?}");
+}
+
+/// torchvision's `BasicBlock`.
+#[derive(Module)]
+struct Block {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    conv2: Conv2d,
+    bn2: BatchNorm2d,
+    downsample: Option<Sequential>,
+}
+
+impl Block {
+    fn new(inputs: usize, outputs: usize, stride: usize, init: &mut Init) -> Self {
+        let downsample = (stride != 1 || inputs != outputs).then(|| {
+            let conv = Conv2d::new(inputs, outputs, 1, init).stride(stride).no_bias();
+            Sequential::new().push(conv).push(BatchNorm2d::new(outputs, init))
+        });
+        Self {
+            conv1: Conv2d::new(inputs, outputs, 3, init).stride(stride).padding(1).no_bias(),
+            bn1: BatchNorm2d::new(outputs, init),
+            conv2: Conv2d::new(outputs, outputs, 3, init).padding(1).no_bias(),
+            bn2: BatchNorm2d::new(outputs, init),
+            downsample,
+        }
+    }
+}
+
+impl Forward for Block {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let y = self.bn1.forward(&self.conv1.forward(x)).relu();
+        let y = self.bn2.forward(&self.conv2.forward(&y));
+        (y + self.downsample.as_ref().map_or_else(|| x.clone(), |d| d.forward(x))).relu()
+    }
+}
+
+/// torchvision's `resnet18`, with `width` in the place of 64.
+#[derive(Module)]
+struct ResNet18 {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    layer1: Sequential,
+    layer2: Sequential,
+    layer3: Sequential,
+    layer4: Sequential,
+    fc: nn::Linear,
+}
+
+impl ResNet18 {
+    fn new(width: usize, classes: usize, init: &mut Init) -> Self {
+        let mut stage = |inputs: usize, outputs: usize, stride: usize| {
+            Sequential::new()
+                .push(Block::new(inputs, outputs, stride, init))
+                .push(Block::new(outputs, outputs, 1, init))
+        };
+        let (layer1, layer2) = (stage(width, width, 1), stage(width, 2 * width, 2));
+        let (layer3, layer4) = (stage(2 * width, 4 * width, 2), stage(4 * width, 8 * width, 2));
+        Self {
+            conv1: Conv2d::new(3, width, 7, init).stride(2).padding(3).no_bias(),
+            bn1: BatchNorm2d::new(width, init),
+            layer1,
+            layer2,
+            layer3,
+            layer4,
+            fc: nn::Linear::new(8 * width, classes, init),
+        }
+    }
+
+    /// `x [batch, 3, h, w]` → `[batch, classes]`.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = self.bn1.forward(&self.conv1.forward(x)).relu();
+        let x = MaxPool2d::new(3).stride(2).padding(1).forward(&x);
+        let x = self.layer4.forward(&self.layer3.forward(&self.layer2.forward(&self.layer1.forward(&x))));
+        self.fc.forward(&x.global_avg_pool().flatten(1, -1))
+    }
+}
+
+#[test]
+fn a_resnet_of_torchvision_loads_by_name_and_gives_its_logits() {
+    let device = Device::open().unwrap();
+    let all = reference(&device);
+    let model = ResNet18::new(4, 5, &mut Init::new(&device, 1));
+    model.load_state_dict(&below(&all, "resnet.state.")).unwrap();
+    model.eval();
+    let names: Vec<String> = model.state_dict().into_keys().collect();
+    for name in [
+        "layer1.0.conv1.weight",
+        "layer2.0.downsample.0.weight",
+        "bn1.running_mean",
+        "layer4.1.bn2.num_batches_tracked",
+    ] {
+        assert!(names.iter().any(|n| n == name), "no {name} in {names:?}");
+    }
+    let y = model.forward(&all["resnet.x"]);
+    // as PyTorch's own float32 differs from float64 over 18 layers
+    let error = worst(&y.to_vec::<f32>().unwrap(), &all["resnet.y"].to_vec::<f32>().unwrap());
+    assert!(error <= 1e-4, "logits off by {error:e}");
+}
+
+#[test]
+fn adapters_train_alone_and_merge_into_the_weight() {
+    let device = Device::open().unwrap();
+    let mut init = Init::new(&device, 3);
+    let x = Rng::new(&device, 1).normal([16, 6]);
+    let y = Rng::new(&device, 2).normal([16, 4]);
+    let plain = nn::Linear::new(6, 4, &mut init);
+    let (before, frozen) = (plain.forward(&x).to_vec::<f32>().unwrap(), plain.weight.to_vec::<f32>().unwrap());
+    let layer = Lora::new(plain, 2, 8.0, &mut init).unwrap();
+    assert_eq!(layer.forward(&x).to_vec::<f32>().unwrap(), before);
+
+    let mut adam = Adam::new(&layer, 0.02);
+    let first = mse_loss(&layer.forward(&x), &y).item().unwrap();
+    for _ in 0..60 {
+        adam.step(&mse_loss(&layer.forward(&x), &y)).unwrap();
+    }
+    let last = mse_loss(&layer.forward(&x), &y).item().unwrap();
+    assert!(last < 0.9 * first, "{first} -> {last}");
+    assert_eq!(layer.state_dict()["base_layer.weight"].to_vec::<f32>().unwrap(), frozen);
+
+    let adapted = layer.forward(&x).to_vec::<f32>().unwrap();
+    let merged = layer.merge().unwrap();
+    assert!(worst(&merged.forward(&x).to_vec::<f32>().unwrap(), &adapted) < 1e-5);
+    assert!(merged.parameters().iter().all(|p| p.trainable()));
+    assert!(Lora::new(merged, 0, 1.0, &mut init).is_err());
+}
+
+#[test]
+fn tied_weights_are_one_parameter_under_two_names() {
+    #[derive(Module)]
+    struct Tied {
+        embed: Embedding,
+        head: nn::Linear,
+    }
+    let device = Device::open().unwrap();
+    let mut init = Init::new(&device, 0);
+    let embed = Embedding::new(5, 3, &mut init);
+    let head = nn::Linear { weight: embed.weight.clone(), bias: None };
+    let model = Tied { embed, head };
+    assert_eq!(model.parameters().len(), 1);
+    assert_eq!(model.state_dict().into_keys().collect::<Vec<_>>(), ["embed.weight", "head.weight"]);
+
+    let index = Tensor::new(&device, [1i32, 4]);
+    let mut sgd = Sgd::new(&model, 0.1);
+    let before = model.embed.weight.to_vec::<f32>().unwrap();
+    sgd.step(&cross_entropy(&model.head.forward(&model.embed.forward(&index)), &index)).unwrap();
+    let after = model.embed.weight.to_vec::<f32>().unwrap();
+    assert!(before != after && model.head.weight.to_vec::<f32>().unwrap() == after);
+}
+
+#[test]
+fn what_is_dropped_and_what_is_kept() {
+    let device = Device::open().unwrap();
+    let mut init = Init::new(&device, 5);
+    let planes = |layer: &dyn Forward, shape: &[usize], kept: usize| {
+        let y = layer.forward(&Tensor::ones(&device, shape)).to_vec::<f32>().unwrap();
+        let rows: Vec<&[f32]> = y.chunks(kept).collect();
+        assert!(rows.iter().all(|row| row.iter().all(|v| *v == row[0])), "planes are whole");
+        let zeros = rows.iter().filter(|row| row[0] == 0.0).count() as f64 / rows.len() as f64;
+        assert!((zeros - 0.5).abs() < 0.12 && y.iter().all(|&v| v == 0.0 || v == 2.0), "{zeros} dropped");
+    };
+    planes(&Dropout1d::new(0.5, &mut init), &[30, 20, 4], 4);
+    planes(&Dropout1d::new(0.5, &mut init), &[600, 4], 4);
+    planes(&Dropout2d::new(0.5, &mut init), &[30, 20, 2, 3], 6);
+    planes(&Dropout3d::new(0.5, &mut init), &[30, 20, 2, 3, 2], 12);
+    planes(&StochasticDepth::new(0.5, DropMode::Row, &mut init), &[600, 5], 5);
+
+    let x = Rng::new(&device, 3).normal([200, 100]);
+    for p in [0.2f32, 0.5] {
+        // mean 0 and variance 1 stay: within 5 standard errors of 20,000 numbers
+        let y = AlphaDropout::new(p, &mut init).forward(&x).to_vec::<f64>().unwrap();
+        let mean = y.iter().sum::<f64>() / y.len() as f64;
+        let var = y.iter().map(|v| v * v).sum::<f64>() / y.len() as f64 - mean * mean;
+        assert!(mean.abs() < 0.04 && (var - 1.0).abs() < 0.06, "mean {mean}, variance {var}");
+    }
+    let y = FeatureAlphaDropout::new(0.5, &mut init).forward(&Tensor::ones(&device, [30, 20, 4]));
+    let kinds: BTreeSet<u32> = y.to_vec::<f32>().unwrap().iter().map(|v| v.to_bits()).collect();
+    assert_eq!(kinds.len(), 2);
+
+    let batch = StochasticDepth::new(0.5, DropMode::Batch, &mut init);
+    let draws: Vec<f32> =
+        (0..40).map(|_| batch.forward(&Tensor::ones(&device, [3])).to_vec::<f32>().unwrap()[0]).collect();
+    assert!(draws.contains(&0.0) && draws.contains(&2.0), "{draws:?}");
+
+    let slopes = RRelu::new(&mut init);
+    let y = slopes.forward(&Tensor::full(&device, [500], -1.0)).to_vec::<f32>().unwrap();
+    assert!(y.iter().all(|v| (-1.0 / 3.0 - 1e-6..=-0.125).contains(v)) && y[0] != y[1], "{:?}", &y[..4]);
+    slopes.eval();
+    let y = slopes.forward(&Tensor::new(&device, [-1.0, 2.0])).to_vec::<f32>().unwrap();
+    assert!((y[0] + 0.229_166_67).abs() < 1e-6 && y[1] == 2.0);
+}
+
+#[test]
+fn mixtures_take_their_share() {
+    let device = Device::open().unwrap();
+    let x = Tensor::from_vec(&device, vec![0.0f32; 16].into_iter().chain(vec![1.0; 16]).collect(), &[2, 1, 4, 4]);
+    let order = Tensor::new(&device, [1i32, 0]);
+    let mixed = mixup(&x, &order, 0.75).to_vec::<f32>().unwrap();
+    assert!(mixed[..16].iter().all(|v| *v == 0.25) && mixed[16..].iter().all(|v| *v == 0.75));
+    let (cut, lambda) = cutmix(&x, &order, 0.75, [0.5, 0.5]);
+    let cut = cut.to_vec::<f32>().unwrap();
+    assert_eq!((cut[..16].iter().sum::<f32>(), lambda), (4.0, 0.75));
+    assert!([5, 6, 9, 10].iter().all(|&i| cut[i] == 1.0));
+    assert!(cutmix(&x, &order, 1.5, [0.5, 0.5]).0.eval().is_err());
+}
+
+#[test]
+fn operands_that_do_not_fit_are_refused() {
+    let device = Device::open().unwrap();
+    let mut init = Init::new(&device, 0);
+    let zeros = |shape: &[usize]| Tensor::zeros(&device, shape);
+    let (row, image) = (zeros(&[2, 3]), zeros(&[1, 3, 4, 5]));
+    let wrong: Vec<Tensor> = vec![
+        BatchNorm2d::new(3, &mut init).forward(&row),
+        BatchNorm1d::new(3, &mut init).forward(&image),
+        BatchNorm2d::new(4, &mut init).forward(&image),
+        BatchNorm3d::new(3, &mut init).forward(&image),
+        BatchNorm2d::new(3, &mut init).forward(&zeros(&[1, 3, 1, 1])),
+        InstanceNorm2d::new(4).forward(&image),
+        InstanceNorm2d::new(3).forward(&zeros(&[2, 3, 1, 1])),
+        LayerNorm::new(4, &mut init).no_affine().forward(&row),
+        LocalResponseNorm::new(3).forward(&row),
+        Softmax2d.forward(&row),
+        Glu(-1).forward(&row),
+        Glu(5).forward(&row),
+        PRelu::new(2, &mut init).forward(&row),
+        Dropout2d::new(0.5, &mut init).forward(&row),
+        Dropout::new(1.5, &mut init).forward(&row),
+        PixelShuffle(2).forward(&image),
+        PixelShuffle(0).forward(&image),
+        PixelUnshuffle(2).forward(&image),
+        ChannelShuffle(2).forward(&image),
+        Unflatten::new(1, [2, 2]).forward(&row),
+        Unflatten::new(7, [2, 2]).forward(&row),
+        ReflectionPad2d::new([1, 2, 3]).forward(&image),
+        CircularPad2d::new(6).forward(&image),
+        ReflectionPad2d::new(5).forward(&image),
+        Conv2d::new(3, 2, 3, &mut init).padding(9).padding_mode(PaddingMode::Reflect).forward(&image),
+        ConvTranspose2d::new(3, 2, 3, &mut init).stride(2).forward_to(&image, [4, 5]),
+        ConvTranspose2d::new(3, 2, 3, &mut init).forward_to(&image, [4]),
+        Upsample::to([0, 2]).forward(&image),
+        Upsample::by(0.01).forward(&image),
+        Upsample::to(3).forward(&row),
+        Upsample::to(3).mode(Bicubic).forward(&zeros(&[1, 2, 3])),
+        Upsample::to(3).align_corners().forward(&image),
+        Bilinear::new(3, 4, 2, &mut init).forward(&row, &row),
+        EmbeddingBag::new(4, 2, BagMode::Mean, &mut init).forward(&Tensor::new(&device, [1i32])),
+        EmbeddingBag::new(4, 2, BagMode::Mean, &mut init)
+            .weighted(&Tensor::new(&device, [[1i32]]), Some(&zeros(&[1, 1]))),
+        cdist(&row, &zeros(&[2, 4]), 2.0),
+        cdist(&row, &row, -1.0),
+        loss::mse_loss(&row, &image),
+    ];
+    for (index, tensor) in wrong.iter().enumerate() {
+        let error = match tensor.eval() {
+            Err(error) => error,
+            Ok(()) => panic!("number {index} was taken"),
+        };
+        let typed = matches!(error, Error::Shape { .. } | Error::Argument { .. } | Error::Axis { .. });
+        assert!(typed && error.to_string().contains("tests/nn_layers.rs"), "number {index}: {error}");
+    }
+    assert!(SpectralNorm::new(Conv1d::new(1, 1, 1, &mut init), &mut init).is_ok());
+}
