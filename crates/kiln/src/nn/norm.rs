@@ -204,7 +204,10 @@ impl Forward for LocalResponseNorm {
 fn other_features(op: &'static str, x: &Tensor, features: &[usize]) -> Option<Tensor> {
     let shape = x.shape().ok()?;
     let fits = shape.ends_with(features) && !features.is_empty();
-    (!fits).then(|| Tensor::bad_shape(op, &[x], "the last axes are those that the layer was made for"))
+    if fits {
+        return None;
+    }
+    Some(Tensor::bad_shape(op, &[x], "the last axes are those that the layer was made for"))
 }
 
 pub(super) fn tensor(param: &Option<Param>) -> Option<&Tensor> {
