@@ -157,9 +157,9 @@ fn statistics_follow_the_rewritten_graph() {
     let mean = conv.forward(&x.reshape([-1, 1, 8, 8])).batch_statistics().0.to_vec::<f32>().unwrap();
     for steps in 1..4 {
         sgd.step(&cross_entropy(&forward(&x), &y)).unwrap();
-        assert_eq!(norm.num_batches_tracked.item_as::<i32>().unwrap(), steps);
+        assert_eq!(norm.running.as_ref().unwrap().num_batches_tracked.item_as::<i32>().unwrap(), steps);
         if steps == 1 {
-            let running = norm.running_mean.to_vec::<f32>().unwrap();
+            let running = norm.running.as_ref().unwrap().running_mean.to_vec::<f32>().unwrap();
             let far = running.iter().zip(&mean).map(|(r, m)| (r - 0.1 * m).abs()).fold(0.0, f32::max);
             assert!(far < 1e-3, "{running:?} is not a tenth of {mean:?}");
         }
@@ -321,7 +321,7 @@ fn captured_steps_are_the_same() {
     let run = |captured: bool| {
         let mut init = Init::new(&device, 4);
         let norm = BatchNorm1d::new(32, &mut init);
-        let mean = norm.running_mean.clone();
+        let mean = norm.running.as_ref().unwrap().running_mean.clone();
         let model = Sequential::new().push(Linear::new(64, 32, &mut init)).push(norm).push(Relu);
         let model = model.push(Linear::new(32, 10, &mut init));
         let mut adam = Adam::new(&model, 1e-2).mixed_precision().init_scale(2f64.powi(40)).backoff_factor(1e-9);
