@@ -112,7 +112,7 @@ fn modes_and_frozen_parameters_are_noticed() {
     for _ in 0..3 {
         train.step(&data).unwrap();
     }
-    let mean = || model.norm.running_mean.to_vec::<f32>().unwrap();
+    let mean = || model.norm.running.as_ref().unwrap().running_mean.to_vec::<f32>().unwrap();
     let seen = mean();
     train.step(&data).unwrap();
     assert_ne!(mean(), seen, "training moves the statistics");
@@ -154,11 +154,14 @@ fn what_is_held_keeps_its_value_and_what_is_set_counts() {
     assert_eq!(sum.to_vec::<f32>().unwrap(), was.iter().map(|w| 2.0 * w).collect::<Vec<_>>());
     // a parameter and a buffer set from outside
     model.last.weight.set(&held).unwrap();
-    model.norm.running_mean.set(&Tensor::ones(&device, [16])).unwrap();
+    model.norm.running.as_ref().unwrap().running_mean.set(&Tensor::ones(&device, [16])).unwrap();
     assert_eq!(model.last.weight.to_vec::<f32>().unwrap(), was);
     train.step(&data).unwrap();
     assert_ne!(model.last.weight.to_vec::<f32>().unwrap(), was);
-    assert!(model.norm.running_mean.to_vec::<f32>().unwrap().iter().all(|&m| m > 0.5), "0.9 of the ones that were set");
+    assert!(
+        model.norm.running.as_ref().unwrap().running_mean.to_vec::<f32>().unwrap().iter().all(|&m| m > 0.5),
+        "0.9 of the ones that were set"
+    );
 }
 
 #[test]
