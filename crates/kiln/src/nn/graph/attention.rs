@@ -66,7 +66,7 @@ impl GatOptions {
             None => scores,
         };
         let weights = dropout.forward(&graph.softmax(&scores));
-        let sent = graph.from_sources(x) * weights.unsqueeze(-1);
+        let sent = graph.at_sources(x) * weights.unsqueeze(-1);
         let y = graph.to_targets(&sent, Aggregation::Sum);
         add(if self.concat { y.flatten(-2, -1) } else { y.mean_axes(-2, false) }, bias)
     }
@@ -136,7 +136,7 @@ impl GatConv {
         let features = self.att_src.numel() / self.options.heads.max(1);
         let x = self.lin.forward(x).reshape([count, self.options.heads, features]);
         let along = |att: &Param| (&x * att).sum_axes(-1, false);
-        let scores = graph.from_sources(&along(&self.att_src)) + graph.from_targets(&along(&self.att_dst));
+        let scores = graph.at_sources(&along(&self.att_src)) + graph.at_targets(&along(&self.att_dst));
         let scores = scores.leaky_relu(self.options.negative_slope);
         self.options.finish(&graph, scores, gone.as_ref(), &x, &self.dropout, &self.bias)
     }
@@ -195,7 +195,7 @@ impl Gatv2Conv {
         let split = |y: Tensor| y.reshape([count, self.options.heads, features]);
         let left = split(self.lin_l.forward(x));
         let right = self.lin_r.as_ref().map_or_else(|| left.clone(), |lin| split(lin.forward(x)));
-        let sum = graph.from_sources(&left) + graph.from_targets(&right);
+        let sum = graph.at_sources(&left) + graph.at_targets(&right);
         let scores = (sum.leaky_relu(self.options.negative_slope) * &self.att).sum_axes(-1, false);
         self.options.finish(&graph, scores, gone.as_ref(), &left, &self.dropout, &self.bias)
     }

@@ -96,7 +96,7 @@ impl GcnConv {
         };
         // D^(−1/2) on both sides of the sum: one factor for each node instead of two for each edge
         let sent = scaled(x);
-        let mut y = graph.to_targets(&(graph.from_sources(&sent) * weights), Aggregation::Sum);
+        let mut y = graph.to_targets(&(graph.at_sources(&sent) * weights), Aggregation::Sum);
         if let Some(loops) = loops {
             y = y + sent * loops;
         }
@@ -144,7 +144,7 @@ impl SageConv {
             Ok(graph) => graph,
             Err(bad) => return bad,
         };
-        let neighbours = graph.to_targets(&graph.from_sources(x), self.aggregation);
+        let neighbours = graph.to_targets(&graph.at_sources(x), self.aggregation);
         let mut y = self.lin_l.forward(&neighbours);
         if let Some(lin) = &self.lin_r {
             y = y + lin.forward(x);
@@ -194,7 +194,7 @@ impl GraphConv {
             Ok(graph) => graph,
             Err(bad) => return bad,
         };
-        let mut sent = graph.from_sources(x);
+        let mut sent = graph.at_sources(x);
         if let Some(weights) = weights {
             sent = sent * column(weights, graph.edges());
         }
@@ -256,7 +256,7 @@ impl<M: Forward> GinConv<M> {
             Ok(graph) => graph,
             Err(bad) => return bad,
         };
-        let neighbours = graph.to_targets(&graph.from_sources(x), Aggregation::Sum);
+        let neighbours = graph.to_targets(&graph.at_sources(x), Aggregation::Sum);
         let eps = match &self.eps {
             Epsilon::Fixed(state) => state.value(),
             Epsilon::Trained(param) => param.value(),

@@ -63,13 +63,13 @@ impl Messages {
 
     /// What each edge's source holds: `x [nodes, ..]` → `[edges, ..]`.
     #[track_caller]
-    pub fn from_sources(&self, x: &Tensor) -> Tensor {
+    pub fn at_sources(&self, x: &Tensor) -> Tensor {
         x.index_select(0, &self.sources)
     }
 
     /// What each edge's target holds: `x [nodes, ..]` → `[edges, ..]`.
     #[track_caller]
-    pub fn from_targets(&self, x: &Tensor) -> Tensor {
+    pub fn at_targets(&self, x: &Tensor) -> Tensor {
         x.index_select(0, &self.targets)
     }
 
@@ -96,9 +96,9 @@ impl Messages {
         }
         // what is subtracted changes no weight, so it takes no gradient
         let top = largest(scores, &self.targets, self.nodes);
-        let weights = (scores - self.from_targets(&top)).exp();
+        let weights = (scores - self.at_targets(&top)).exp();
         let sum = self.to_targets(&weights, Aggregation::Sum);
-        weights / self.from_targets(&sum)
+        weights / self.at_targets(&sum)
     }
 }
 

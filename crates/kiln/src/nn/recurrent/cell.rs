@@ -57,7 +57,7 @@ macro_rules! cell {
                     None => lift(&Tensor::zeros(x.device(), own.clone())),
                 };
                 let c = (self.kind == Kind::Lstm).then(|| state(1));
-                let gx = self.weights.from_input(self.kind, &lift(x));
+                let gx = self.weights.input_gates(self.kind, &lift(x));
                 let next = self.weights.step(self.kind, &gx, &Carry { h: state(0), c });
                 let lower = |t: Tensor| if shape.len() == 1 { t.squeeze(0) } else { t };
                 [Some(next.h), next.c].into_iter().flatten().map(lower).collect()

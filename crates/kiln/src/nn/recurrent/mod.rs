@@ -204,7 +204,7 @@ impl Stack {
 
     /// One layer in one direction: the outputs of all steps, and the state at each row's end.
     fn scan(&self, weights: &RecurrentWeights, input: &Input, start: Carry, reverse: bool) -> (Tensor, Carry) {
-        let gates = weights.from_input(self.kind, &input.x);
+        let gates = weights.input_gates(self.kind, &input.x);
         let mut carry = start;
         let mut outputs = Vec::with_capacity(input.steps);
         for at in 0..input.steps {

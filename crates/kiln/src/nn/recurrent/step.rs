@@ -93,7 +93,7 @@ impl RecurrentWeights {
 
     /// What the gates get from the input, for any number of time steps in one product: `x [.., inputs]` →
     /// `[.., g·hidden]`. Both biases are in it, but the GRU's second one, which the reset gate scales.
-    pub(super) fn from_input(&self, kind: Kind, x: &Tensor) -> Tensor {
+    pub(super) fn input_gates(&self, kind: Kind, x: &Tensor) -> Tensor {
         let y = x.matmul(&self.weight_ih.t());
         match (&self.bias_ih, &self.bias_hh) {
             (Some(ih), Some(_)) if kind == Kind::Gru => y + ih,
