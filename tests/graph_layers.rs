@@ -245,7 +245,7 @@ fn edge_lists_on_the_host() {
 
     // a batch is what its graphs are alone
     let layer = GcnConv::new(2, 3, &mut Init::new(&device, 0));
-    let alone = GraphBatch::new(&[graph.clone()], &device).unwrap();
+    let alone = GraphBatch::new(std::slice::from_ref(&graph), &device).unwrap();
     let both = GraphBatch::new(&[lonely.clone(), graph.clone()], &device).unwrap();
     let run = |b: &GraphBatch| layer.run(&b.x, &b.edges, b.weights.as_ref());
     close("batch", &run(&both).narrow(0, 1, 3), &run(&alone), 1e-6);

@@ -35,8 +35,7 @@ impl Graph {
         if let Some(edge) = self.edges.iter().find(|edge| !edge.iter().all(inside)) {
             return refuse("edges", format!("{edge:?} of {} nodes", self.nodes), "between nodes that are there", at);
         }
-        let ragged = if self.nodes == 0 { !self.features.is_empty() } else { self.features.len() % self.nodes != 0 };
-        if ragged {
+        if !self.features.len().is_multiple_of(self.nodes) {
             return refuse("features", self.features.len(), "as many for each node", at);
         }
         match &self.weights {
