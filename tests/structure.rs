@@ -20,7 +20,8 @@ const KILN: Rules = &[
     (&["lower", "memory"], &["plan", "grad", "tensor"]),
     (&["emit"], &["lower", "memory", "plan", "grad", "tensor"]),
     (&["fuse"], &["emit", "lower", "memory", "plan", "grad", "tensor"]),
-    (&["graph"], &["fuse", "emit", "lower", "memory", "plan", "grad", "tensor"]),
+    (&["split"], &["fuse", "emit", "lower", "memory", "plan", "grad", "tensor"]),
+    (&["graph"], &["split", "fuse", "emit", "lower", "memory", "plan", "grad", "tensor"]),
     (&["node", "op"], &["graph", "fuse", "emit", "lower", "memory", "grad"]),
     (
         &["error", "shape", "dtype", "layout"],

@@ -9,6 +9,9 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+/// The number of the next cell.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// What stays the same about a cell.
 pub(crate) struct CellInfo {
     pub(crate) id: u64,
@@ -85,6 +88,21 @@ impl Cell {
         Node::leaf(&self.device, Op::Content(self.info.clone()), self.shape, self.dtype, at, value)
     }
 
+    /// A cell in a part of this one's buffer, for plans that replace it part by part.
+    pub(crate) fn part(&self, shape: Shape) -> Arc<Cell> {
+        let CellInfo { name, trainable, record, memory, .. } = &*self.info;
+        let info = Arc::new(CellInfo {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            name: name.clone(),
+            trainable: AtomicBool::new(trainable.load(Ordering::Relaxed)),
+            record: record.clone(),
+            memory: *memory,
+        });
+        let content = Content { leaf: self.content().leaf.clone(), pending: None };
+        let (device, dtype, buffer) = (self.device.clone(), self.dtype, self.buffer.clone());
+        Arc::new(Cell { info, device, shape, dtype, buffer, state: Mutex::new(content) })
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         (self.shape.numel() * self.dtype.bytes()) as u64
     }
@@ -111,7 +129,6 @@ impl CellGroup {
     /// A cell that starts with `numbers`.
     #[track_caller]
     fn cell(&self, numbers: &Tensor, trainable: bool) -> Tensor {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         let at = Tensor::origin_at(At::here());
         if numbers.error().is_some() {
             return numbers.clone();

@@ -166,10 +166,12 @@ pub enum Error {
     },
 
     /// More than the device, or a 32-bit index, can hold.
-    #[error("{at}: {op} needs {needs} {what}, the limit is {has}")]
+    #[error("{at}: {op}{}{shapes} needs {needs} {what}, the limit is {has}", if shapes.0.is_empty() { "" } else { ": " })]
     Limit {
         /// The operation.
         op: &'static str,
+        /// The shapes of its operands and of its result, as far as there are.
+        shapes: List<Shape>,
         /// What there is too much of.
         what: &'static str,
         /// How much is needed.

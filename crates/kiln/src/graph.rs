@@ -7,6 +7,7 @@ use crate::layout::ViewOp;
 use crate::node::{Op, Stored, Value};
 use crate::{DType, Shape, Tensor};
 use smallvec::SmallVec;
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,6 +52,8 @@ pub(crate) struct Graph {
     pub(crate) writes: Vec<Write>,
     /// What must be finite before anything is replaced: the loss first.
     pub(crate) guards: Vec<u32>,
+    /// Expressions that must be in memory whatever it costs.
+    pub(crate) kept: HashSet<u32>,
 }
 
 impl Graph {
@@ -62,6 +65,7 @@ impl Graph {
             roots: Vec::new(),
             writes: Vec::new(),
             guards: Vec::new(),
+            kept: HashSet::new(),
         }
     }
 

@@ -40,6 +40,7 @@ pub mod optim;
 mod plan;
 pub mod schedule;
 mod shape;
+mod split;
 pub mod store;
 mod tensor;
 mod trace;

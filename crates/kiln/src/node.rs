@@ -155,9 +155,9 @@ impl Node {
 }
 
 impl Tensor {
-    /// The same operation, said of the same line, on another device handle: without inputs, and with another value.
-    pub(crate) fn twin(&self, device: &Device, op: Op, value: Value) -> Tensor {
-        let Node { shape, dtype, at, ref scope, name, grad, .. } = *self.0;
+    /// A node that is said of the same line and module as this one, for a graph that keeps its own list of inputs.
+    pub(crate) fn twin(&self, device: &Device, op: Op, shape: Shape, dtype: DType, value: Value) -> Tensor {
+        let Node { at, ref scope, name, grad, .. } = *self.0;
         let links = Mutex::new(Links { inputs: Inputs::new(), value });
         let (device, scope) = (device.clone(), scope.clone());
         let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
@@ -222,7 +222,9 @@ impl Tensor {
         }
         if shape.numel() > i32::MAX as usize {
             let needs = shape.numel() as u64;
-            let error = Error::Limit { op: called(op.name()), what: "elements", needs, has: i32::MAX as u64, at };
+            let shapes = List(inputs.iter().map(|t| t.0.shape).chain([shape]).collect());
+            let error =
+                Error::Limit { op: called(op.name()), shapes, what: "elements", needs, has: i32::MAX as u64, at };
             return Self::invalid(&device, error);
         }
         let grad = dtype.is_float() && !matches!(op, Op::Detach) && inputs.iter().any(|t| t.0.grad);

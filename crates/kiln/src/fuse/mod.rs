@@ -197,7 +197,9 @@ impl Fuser<'_> {
     fn must_store(&mut self) {
         let graph = self.graph;
         for node in self.nodes() {
-            let forced = self.lessons.store.contains(&node) || (!self.fusion && elementwise(graph, node));
+            // random words are cheap to repeat, and those of a tensor in parts are never stored whole
+            let apart = !self.fusion && elementwise(graph, node) && !matches!(graph.op(node), Op::Random(_));
+            let forced = self.lessons.store.contains(&node) || graph.kept.contains(&node) || apart;
             if heavy(graph, node) || forced {
                 self.stored[node as usize] = true;
             }

@@ -1,7 +1,7 @@
 //! Elements put around a tensor.
 
 use super::Lit;
-use crate::error::{At, Error};
+use crate::error::{At, Error, List};
 use crate::layout::ViewOp;
 use crate::{DType, Shape, Tensor};
 
@@ -78,7 +78,17 @@ impl Tensor {
             Some(shape) => self.view_op(ViewOp::Pad(sides), shape),
             None => {
                 let (at, has) = (Self::origin_at(At::here()), i32::MAX as u64);
-                Self::invalid(&self.0.device, Error::Limit { op: "pad", what: "elements", needs: u64::MAX, has, at })
+                Self::invalid(
+                    &self.0.device,
+                    Error::Limit {
+                        op: "pad",
+                        shapes: List(vec![self.0.shape]),
+                        what: "elements",
+                        needs: u64::MAX,
+                        has,
+                        at,
+                    },
+                )
             }
         }
     }

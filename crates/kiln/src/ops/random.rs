@@ -2,7 +2,7 @@
 //! so the same seed gives the same numbers on every adapter, in whatever order things run.
 
 use super::{Lit, Number};
-use crate::error::{At, Error};
+use crate::error::{At, Error, List};
 use crate::node::{Node, Op, Random, Value};
 use crate::ops::view::Extents;
 use crate::{DType, Device, Shape, Tensor};
@@ -79,7 +79,10 @@ pub(crate) fn checked(device: &Device, op: &'static str, list: &[i64]) -> Result
         Some(shape) if shape.numel() <= i32::MAX as usize => Ok(shape),
         Some(shape) => {
             let (needs, has) = (shape.numel() as u64, i32::MAX as u64);
-            Err(Tensor::invalid(device, Error::Limit { op, what: "elements", needs, has, at }))
+            Err(Tensor::invalid(
+                device,
+                Error::Limit { op, shapes: List(Vec::new()), what: "elements", needs, has, at },
+            ))
         }
         None => {
             Err(Tensor::invalid(device, Error::Argument { op, name: "shape", value: format!("{list:?}"), why, at }))

@@ -31,9 +31,9 @@ macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident { wgsl: $float:literal, $(int: $int:literal,)? $(truth: $truth:literal,)?
         weight: $weight:literal, vjp: $vjp:expr })*) => {
         #[allow(non_upper_case_globals)]
-        mod rows {
+        pub(crate) mod rows {
             use super::*;
-            $(pub(super) static $name: Unary = Unary {
+            $(pub(crate) static $name: Unary = Unary {
                 name: stringify!($name),
                 float: $float,
                 int: { let int: Option<&'static str> = None; $(let int = if int.is_none() { Some($int) } else { int };)? int },

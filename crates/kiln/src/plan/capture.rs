@@ -157,7 +157,7 @@ impl Executor {
             .map(|tensor| {
                 let node = node_of(tensor)?;
                 let output = graph.roots.iter().position(|&r| r == node)?;
-                plan.outputs[output].as_ref()?;
+                plan.outputs[output].first()?;
                 Some(Wanted { output, shape: tensor.0.shape, dtype: tensor.0.dtype, at: tensor.0.at })
             })
             .collect();
@@ -259,11 +259,8 @@ impl Executor {
         let fault = plan.fault(&recipe.device, &mut self.pages, &self.sites, record, &mut after)?;
         let mut results = Vec::new();
         for wanted in &recipe.results {
-            let Some((output, _)) = &plan.outputs[wanted.output] else {
-                unreachable!("recipes are of computed results")
-            };
-            let bytes = (wanted.shape.numel() * wanted.dtype.bytes()) as u64;
-            let slice = self.pages.hand_out(&self.gpu, output, bytes, &mut after)?;
+            let output = plan.outputs[wanted.output].iter().map(|o| &o.first);
+            let slice = self.pages.hand_out(&self.gpu, output, &mut after)?;
             let value = Value::Ready(Stored { slice: Some(slice), second: None, fault: fault.clone() });
             results.push(Node::leaf(&recipe.device, Op::Value, wanted.shape, wanted.dtype, wanted.at, value));
         }

@@ -1,6 +1,7 @@
 //! Plans: what one evaluation runs, found by structure, with its pipelines, bind groups and buffers. A plan that is
 //! found again costs a walk over the graph, a look-up and the encoding.
 
+mod build;
 mod capture;
 mod fault;
 mod hold;
@@ -12,17 +13,15 @@ pub(crate) use capture::{Recipe, capture_step};
 pub(crate) use fault::{Fault, Record};
 
 use crate::cell::{Cell, Pending, State};
-use crate::emit::{Operand, Word};
+use crate::emit::Word;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Role, Write, content};
-use crate::lower::{Lowered, lower};
-use crate::memory::{Tenancy, Workspace};
+use crate::graph::{Graph, Write};
+use crate::memory::Workspace;
 use crate::node::{Op, Stored, Value};
 use crate::{Device, Tensor};
 use fault::Sites;
 use hold::{count_edges, held, replace, save_old};
-use kiln_device::{Buffer, Copy, Program, Slice, Step};
-use place::{Placement, output_of, second_bytes};
+use kiln_device::{Buffer, Copy, Program, Slice};
 use results::Pages;
 use search::{Blueprint, Run, Runs};
 use std::collections::{HashMap, HashSet};
@@ -51,8 +50,8 @@ struct Plan {
     leaves: Vec<Leaf>,
     /// Step, byte offset, and what goes there.
     words: Vec<(usize, usize, Word)>,
-    /// For each root: where the program leaves it, if it is computed.
-    outputs: Vec<Option<(Buffer, Option<Buffer>)>>,
+    /// For each root: where the program leaves its parts, if it is computed.
+    outputs: Vec<Vec<Output>>,
     /// Where the program expects the fault record; its own one if it replaces no cells.
     record: Option<Buffer>,
     own_record: bool,
@@ -72,6 +71,12 @@ struct Leaf {
     own: bool,
     /// The content of a cell.
     cell: bool,
+}
+
+/// A root, or a part of one, and the second result of its kernel.
+struct Output {
+    first: Slice,
+    second: Option<Slice>,
 }
 
 /// A cached plan, for people.
@@ -332,79 +337,6 @@ impl Executor {
         }
     }
 
-    /// Lowers a graph, compiles its kernels, places its buffers.
-    fn build(&mut self, graph: &Graph) -> Result<Plan> {
-        let _span = self.gpu.span("plan");
-        let lowering = lower(graph, &self.gpu, self.fusion)?;
-        let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
-        let kernels = self.gpu.kernels(&sources)?;
-        let mut layout = Placement {
-            gpu: &self.gpu,
-            workspace: &mut self.workspace,
-            tenancy: Tenancy::default(),
-            of: HashMap::new(),
-        };
-        let mut leaves = Vec::new();
-        for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.role == Role::Leaf) {
-            let Some(Stored { slice: Some(slice), .. }) = node.tensor.stored() else { continue };
-            let i = i as u32;
-            // small values share pages and cannot be bound where they are; others are copied once they change
-            let own = slice.offset != 0 || slice.buffer.bytes() > slice.bytes.next_multiple_of(16);
-            let bound = if own { self.gpu.alloc(slice.bytes, "input")? } else { slice.buffer };
-            layout.of.insert(Operand::Node(i), bound.clone());
-            leaves.push(Leaf { node: i, bound, own, cell: content(&node.tensor).is_some() });
-        }
-        for (w, write) in graph.writes.iter().enumerate() {
-            if let Some(buffer) = &write.cell.buffer {
-                layout.of.insert(Operand::Cell(w), buffer.clone());
-            }
-        }
-        let faults = lowering.steps.iter().any(|s| s.bindings.iter().any(|(_, o)| *o == Operand::Fault));
-        let record = match graph.writes.first() {
-            _ if !faults => None,
-            Some(write) => Some(write.cell.info.record.buffer(&self.gpu)?),
-            None => Some(self.gpu.zeroed(16, "fault record")?),
-        };
-        if let Some(record) = &record {
-            layout.of.insert(Operand::Fault, record.clone());
-        }
-        layout.place(graph, &lowering.steps, &lowering.scratch)?;
-        let Placement { of, tenancy, .. } = layout;
-        let label: Vec<&str> = lowering.steps.iter().map(|s| s.label.as_str()).take(8).collect();
-        let label = label.join(", ");
-        let mut words = Vec::new();
-        let mut steps = Vec::new();
-        for (at, (lowered, kernel)) in lowering.steps.into_iter().zip(kernels).enumerate() {
-            words.extend(lowered.words.iter().map(|&(offset, word)| (at, offset, word)));
-            steps.push(record_step(lowered, kernel, &of));
-        }
-        let outputs = graph
-            .roots
-            .iter()
-            .map(|&r| {
-                if graph.role(r) == Role::Compute {
-                    of.get(&output_of(graph, r)).cloned().map(|b| (b, of.get(&Operand::Second(r)).cloned()))
-                } else {
-                    None
-                }
-            })
-            .collect();
-        Ok(Plan {
-            program: Program::new(&self.gpu, steps)?,
-            label,
-            leaves,
-            words,
-            outputs,
-            own_record: graph.writes.is_empty(),
-            record,
-            blueprint: (!graph.guards.is_empty()).then(|| Blueprint::new(&self.gpu, graph)),
-            bytes: tenancy.bytes,
-            runs: 0,
-            used: 0,
-            words_of: 0,
-        })
-    }
-
     /// A word of a plan's parameters, as the graph has it.
     fn bits(&self, word: Word, graph: &Graph) -> u32 {
         match word {
@@ -450,11 +382,12 @@ impl Executor {
         let fault = plan.fault(device, &mut self.pages, &self.sites, record, &mut after)?.or(inputs_fault);
         let mut results = Vec::new();
         for (&root, output) in graph.roots.iter().zip(&plan.outputs) {
-            let Some((output, second)) = output else { continue };
-            let bytes = (graph.shape(root).numel() * graph.dtype(root).bytes()) as u64;
-            let slice = self.pages.hand_out(&self.gpu, output, bytes, &mut after)?;
-            let second = match second {
-                Some(second) => Some(self.pages.hand_out(&self.gpu, second, second_bytes(graph, root), &mut after)?),
+            if output.is_empty() {
+                continue;
+            }
+            let slice = self.pages.hand_out(&self.gpu, output.iter().map(|o| &o.first), &mut after)?;
+            let second = match output.iter().map(|o| o.second.as_ref()).collect::<Option<Vec<_>>>() {
+                Some(parts) => Some(self.pages.hand_out(&self.gpu, parts.into_iter(), &mut after)?),
                 None => None,
             };
             results.push((root, slice, second));
@@ -517,14 +450,4 @@ impl Plan {
         after.push(Copy { from: buffer.clone(), from_offset: 0, to, to_offset, bytes: 16 });
         Ok(Some(Arc::new(Fault { slot, record, sites: sites.clone(), device: device.downgrade() })))
     }
-}
-
-/// A launch as a step, with the buffers of its operands.
-fn record_step(lowered: Lowered, kernel: Arc<kiln_device::Kernel>, of: &HashMap<Operand, Buffer>) -> Step {
-    let bindings = lowered
-        .bindings
-        .into_iter()
-        .filter_map(|(name, operand)| of.get(&operand).map(|b| (name.into(), Slice::from(b))))
-        .collect();
-    Step { label: lowered.label.into(), kernel, bindings, params: lowered.params, groups: lowered.groups }
 }

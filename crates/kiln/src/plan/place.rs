@@ -1,12 +1,12 @@
 //! Buffers for what a plan computes on the way.
 
 use crate::emit::Operand;
-use crate::error::Result;
+use crate::error::{Error, List, Result};
 use crate::graph::{Graph, Role};
 use crate::lower::Lowered;
 use crate::memory::{Tenancy, Workspace};
 use crate::node::Op;
-use kiln_device::Buffer;
+use kiln_device::Slice;
 use std::collections::HashMap;
 
 /// The buffers of a plan while they are being chosen.
@@ -14,7 +14,7 @@ pub(super) struct Placement<'a> {
     pub(super) gpu: &'a kiln_device::Device,
     pub(super) workspace: &'a mut Workspace,
     pub(super) tenancy: Tenancy,
-    pub(super) of: HashMap<Operand, Buffer>,
+    pub(super) of: HashMap<Operand, Slice>,
 }
 
 impl Placement<'_> {
@@ -39,8 +39,11 @@ impl Placement<'_> {
         for (at, step) in steps.iter().enumerate() {
             for (_, operand) in &step.bindings {
                 if !self.of.contains_key(operand) {
+                    self.fits(graph, operand, bytes_of(operand))?;
                     let buffer = self.workspace.take(self.gpu, &mut self.tenancy, bytes_of(operand))?;
-                    self.of.insert(*operand, buffer);
+                    // its class may be larger than what a binding holds, though the tensor is not
+                    let bytes = buffer.bytes().min(self.gpu.caps().max_binding & !15);
+                    self.of.insert(*operand, Slice { buffer, offset: 0, bytes });
                 }
             }
             let done: Vec<Operand> =
@@ -52,12 +55,26 @@ impl Placement<'_> {
                     Operand::Cell(_) | Operand::Fault => false,
                 };
                 if temporary && last.remove(&operand).is_some() {
-                    let buffer = self.of[&operand].clone();
+                    let buffer = self.of[&operand].buffer.clone();
                     Workspace::give_back(&mut self.tenancy, bytes_of(&operand), buffer);
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Placement<'_> {
+    /// An error unless a binding holds so many bytes.
+    fn fits(&self, graph: &Graph, operand: &Operand, needs: u64) -> Result<()> {
+        let (Operand::Node(node) | Operand::Second(node) | Operand::Scratch(node, _)) = operand else { return Ok(()) };
+        let has = self.gpu.caps().max_binding;
+        if needs <= has {
+            return Ok(());
+        }
+        let shapes = graph.inputs(*node).iter().map(|&i| graph.shape(i)).chain([graph.shape(*node)]).collect();
+        let node = &graph.nodes[*node as usize].tensor.0;
+        Err(Error::Limit { op: node.name, shapes: List(shapes), what: "bytes in one binding", needs, has, at: node.at })
     }
 }
 

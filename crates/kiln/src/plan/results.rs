@@ -27,27 +27,26 @@ impl Pages {
         }
     }
 
-    /// Memory for a result of `bytes` that lies in `from` when the run ends, and the copy that brings it there.
-    pub(super) fn hand_out(
+    /// Memory for a result whose parts lie so when the run ends, and the copies that bring them there.
+    pub(super) fn hand_out<'s>(
         &mut self,
         gpu: &kiln_device::Device,
-        from: &Buffer,
-        bytes: u64,
+        parts: impl Iterator<Item = &'s Slice> + Clone,
         after: &mut Vec<Copy>,
     ) -> Result<Slice> {
+        let bytes = parts.clone().map(|p| p.bytes).sum();
         let slice = if bytes <= 64 {
             Slice { bytes, ..self.slot(gpu, bytes)? }
         } else {
             Slice { buffer: gpu.alloc(bytes, "result")?, offset: 0, bytes }
         };
-        let copied = bytes.next_multiple_of(4);
-        after.push(Copy {
-            from: from.clone(),
-            from_offset: 0,
-            to: slice.buffer.clone(),
-            to_offset: slice.offset,
-            bytes: copied,
-        });
+        let mut to_offset = slice.offset;
+        for part in parts {
+            let bytes = part.bytes.next_multiple_of(4);
+            let (from, to) = (part.buffer.clone(), slice.buffer.clone());
+            after.push(Copy { from, from_offset: part.offset, to, to_offset, bytes });
+            to_offset += part.bytes;
+        }
         Ok(slice)
     }
 }

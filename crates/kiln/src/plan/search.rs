@@ -4,19 +4,22 @@
 //! For this, a plan with guards keeps its graph without tensors of the program (a [`Blueprint`]), and the last few
 //! runs keep their inputs and numbers. A healthy step pays for a short list.
 
+use super::build::{record_step, window};
 use super::fault::{Record, guarded, module_of_node};
 use super::place::Placement;
-use super::{Executor, copy_of, record_step};
+use super::{Executor, copy_of};
 use crate::emit::{Operand, Word};
 use crate::error::{Error, Module, Result};
 use crate::graph::{Graph, GraphNode, Role, content};
 use crate::lower::lower;
 use crate::memory::Tenancy;
 use crate::node::{Op, Stored, Value};
+use crate::split::split;
 use crate::{DType, Device};
 use kiln_device::kernels::guard;
 use kiln_device::{Program, Slice, Step};
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Runs that can be run again.
@@ -94,7 +97,13 @@ impl Blueprint {
                 _ => Value::Pending,
             };
             new.graph.nodes.push(GraphNode {
-                tensor: node.tensor.twin(&device, node.tensor.0.op.clone(), value),
+                tensor: node.tensor.twin(
+                    &device,
+                    node.tensor.0.op.clone(),
+                    node.tensor.0.shape,
+                    node.tensor.0.dtype,
+                    value,
+                ),
                 inputs: node.inputs.iter().map(|&j| place[j as usize]).collect(),
                 role: node.role,
                 hash: node.hash,
@@ -124,9 +133,15 @@ impl Blueprint {
                 (Some(&slice), _) => {
                     let slice = Some(slice.clone());
                     let value = Value::Ready(Stored { slice, second: None, fault: None });
-                    node.tensor.twin(&device, node.tensor.0.op.clone(), value)
+                    node.tensor.twin(&device, node.tensor.0.op.clone(), node.tensor.0.shape, node.tensor.0.dtype, value)
                 }
-                (_, Some(&bits)) => node.tensor.twin(&device, Op::Scalar(bits), Value::Pending),
+                (_, Some(&bits)) => node.tensor.twin(
+                    &device,
+                    Op::Scalar(bits),
+                    node.tensor.0.shape,
+                    node.tensor.0.dtype,
+                    Value::Pending,
+                ),
                 _ => node.tensor.clone(),
             };
             graph.nodes.push(GraphNode { tensor, inputs: node.inputs.clone(), role: node.role, hash: node.hash });
@@ -173,16 +188,21 @@ impl Executor {
     /// Runs `run` again with a look at every value.
     fn look(&mut self, blueprint: &Blueprint, run: &Run) -> Result<Option<Error>> {
         let graph = blueprint.filled(&self.gpu, run);
-        let marks = self.marks(&graph)?;
-        let guards = blueprint.graph.guards.iter().enumerate();
-        Ok(guards
-            .filter_map(|(number, &guard)| Some((number, culprit(&graph, &marks, guard)?)))
-            .next()
-            .map(|(number, node)| blueprint.error(number, node)))
+        let split = split(&graph, self.gpu.caps().max_binding, self.gpu.caps().max_buffer)?;
+        let small = split.as_ref().map_or(&graph, |s| &s.graph);
+        let marks = self.marks(small, |i| split.as_ref().and_then(|s| s.windows.get(&i)))?;
+        for (number, &guard) in graph.roots.iter().enumerate() {
+            let guard = split.as_ref().map_or(guard, |s| s.roots[number][0]);
+            if let Some(node) = culprit(small, &marks, guard) {
+                let node = split.as_ref().map_or(node, |s| s.from[node as usize]);
+                return Ok(Some(blueprint.error(number, node)));
+            }
+        }
+        Ok(None)
     }
 
     /// Computes a graph unfused; which kinds of numbers that are not finite each node has.
-    fn marks(&mut self, graph: &Graph) -> Result<Vec<u32>> {
+    fn marks<'s>(&mut self, graph: &Graph, windows: impl Fn(u32) -> Option<&'s Range<u64>>) -> Result<Vec<u32>> {
         let lowering = lower(graph, &self.gpu, false)?;
         let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
         let kernels = self.gpu.kernels(&sources)?;
@@ -195,7 +215,7 @@ impl Executor {
         let count = graph.nodes.len();
         let flags = self.gpu.zeroed(8 * count as u64, "flags")?;
         let (mut before, mut steps) = (Vec::new(), Vec::new());
-        let look = |operand: Operand, buffer: &kiln_device::Buffer| -> Result<Option<Step>> {
+        let look = |operand: Operand, part: &Slice| -> Result<Option<Step>> {
             let (node, place) = match operand {
                 Operand::Node(node) => (node, node as usize),
                 Operand::Second(node) => (node, count + node as usize),
@@ -210,7 +230,9 @@ impl Executor {
                 return Ok(None);
             }
             let launch = guard::mark(self.gpu.caps(), elements as u32, dtype == DType::F16, place as u32)?;
-            Ok(Some(Step::new(&self.gpu, &launch, &[("x", buffer), ("flags", &flags)])?))
+            let mut step = Step::new(&self.gpu, &launch, &[("flags", &flags)])?;
+            step.bindings.push(("x".into(), part.clone()));
+            Ok(Some(step))
         };
         for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.role == Role::Leaf) {
             let Some(Stored { slice: Some(slice), .. }) = node.tensor.stored() else { continue };
@@ -219,10 +241,11 @@ impl Executor {
             if own {
                 before.push(copy_of(&slice, &bound));
             }
-            steps.extend(look(Operand::Node(i as u32), &bound)?);
-            layout.of.insert(Operand::Node(i as u32), bound);
+            let part = window(bound, windows(i as u32));
+            steps.extend(look(Operand::Node(i as u32), &part)?);
+            layout.of.insert(Operand::Node(i as u32), part);
         }
-        layout.of.insert(Operand::Fault, self.gpu.zeroed(16, "fault record")?);
+        layout.of.insert(Operand::Fault, self.gpu.zeroed(16, "fault record")?.into());
         layout.place(graph, &lowering.steps, &lowering.scratch)?;
         let mut last: HashMap<Operand, usize> = HashMap::new();
         for (at, step) in lowering.steps.iter().enumerate() {

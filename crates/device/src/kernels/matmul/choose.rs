@@ -51,7 +51,9 @@ pub(super) fn split(caps: &Caps, p: &Problem, algorithm: Algorithm) -> u32 {
         let most = u64::from((p.k / 512).max(1));
         return ((8 / groups(p, algorithm).max(1)).clamp(1, most.min(64)) as u32).max(least);
     }
-    let fits = |split: &u32| *split == 1 || p.k / split >= 128;
+    // the parts of all slices are one binding of the kernel that adds them up
+    let parts = 4 * u64::from(p.m) * u64::from(p.n) * p.batches();
+    let fits = |split: &u32| *split == 1 || (p.k / split >= 128 && u64::from(*split) * parts <= caps.max_binding);
     let costs = [1, 2, 4, 8, 16, 32].into_iter().filter(fits).map(|split| (cost(caps, p, algorithm, split), split));
     costs.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(1, |(_, split)| split).max(least)
 }
