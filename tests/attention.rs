@@ -123,8 +123,9 @@ fn gradients_of_gradients() {
     let [q, k, v] = [(4, 5, 1), (2, 6, 2), (2, 6, 3)].map(|(h, l, seed)| ten(&device, &[2, h, l, 8], seed, 1.0));
     let (dy, w) = (ten(&device, &[2, 4, 5, 8], 4, 1.0), ten(&device, &[2, 4, 6, 8], 5, 1.0));
     let mask = mask_of(&device, 5, [2, 4, 5, 6]);
-    let twice = |dropout: Option<Tensor>| {
-        let options = Attention { mask: mask.clone(), causal: true, gqa: true, scale: None, dropout };
+    let twice = |causal: bool, dropout: Option<Tensor>| {
+        let mask = mask.clone().filter(|_| !causal);
+        let options = Attention { mask, causal, gqa: true, scale: None, dropout };
         let y = q.scaled_dot_product_attention(&k, &v, &options);
         let first = (&y * &dy).sum().grad(&[&q, &k, &v]).unwrap();
         let weight = |g: &Tensor| {
@@ -134,10 +135,12 @@ fn gradients_of_gradients() {
         let loss = first.iter().map(weight).fold(y.sum(), |a, b| a + &b * b.sin());
         loss.grad(&[&q, &k, &v, &dy]).unwrap()
     };
-    let by_kernel = twice(None);
-    let by_formula = twice(Some(Tensor::ones(&device, [1])));
-    for (name, (got, want)) in ["q", "k", "v", "dy"].iter().zip(by_kernel.iter().zip(&by_formula)) {
-        close(&format!("second gradient of {name}"), got, want, 1e-4);
+    for causal in [false, true] {
+        let by_kernel = twice(causal, None);
+        let by_formula = twice(causal, Some(Tensor::ones(&device, [1])));
+        for (name, (got, want)) in ["q", "k", "v", "dy"].iter().zip(by_kernel.iter().zip(&by_formula)) {
+            close(&format!("second gradient of {name}, causal {causal}"), got, want, 1e-4);
+        }
     }
 }
 
@@ -275,6 +278,8 @@ fn wrong_operands_are_errors() {
     for (i, result) in types.into_iter().enumerate() {
         assert!(matches!(result, Err(Error::DType { .. })), "{i}: {result:?}");
     }
+    let both = attend(&q, &q, &q, &Attention { causal: true, ..mask(t(&[3, 3])) });
+    assert!(matches!(both, Err(Error::Argument { name: "causal", .. })), "{both:?}");
     let broken = q.matmul(&t(&[3, 3]));
     assert!(attend(&q, &broken, &q, &none).is_err());
     assert!(attend(&q, &q, &q, &mask(broken)).is_err());

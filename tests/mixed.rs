@@ -70,6 +70,42 @@ fn what_is_not_safe_stays_single() {
     assert_eq!(whole.matmul(&whole).cast(DType::F32).sum().mixed_precision().unwrap().item().unwrap(), 4_198_401.0);
 }
 
+/// Queries, keys and values go in as f16, and what comes out is f16; scores, their sums and masks are f32. The same
+/// numbers as when the program itself asks for it, gradients and gradients of gradients too.
+#[test]
+fn attention_is_in_half() {
+    let Some(device) = device() else { return };
+    let rng = Rng::new(&device, 3);
+    let [q, k, v] = [0; 3].map(|_| rng.normal([2, 2, 9, 8]));
+    [&q, &k, &v].into_iter().for_each(|t| t.eval().unwrap());
+    let mask = rng.normal([9, 9]) * 1e5; // more than f16 holds
+    let visible = rng.normal([9, 9]).gt(-0.5);
+    for (mask, causal) in [(None, false), (None, true), (Some(mask), false), (Some(visible), false)] {
+        let options = Attention { mask, causal, ..Attention::default() };
+        let exact = q.scaled_dot_product_attention(&k, &v, &options).square().sum();
+        let mixed = q.scaled_dot_product_attention(&k, &v, &options).square().sum().mixed_precision().unwrap();
+        let [q16, k16, v16] = [&q, &k, &v].map(|t| t.cast(DType::F16));
+        let half = q16.scaled_dot_product_attention(&k16, &v16, &options).cast(DType::F32).square().sum();
+        assert_eq!(mixed.dtype(), DType::F32);
+        let got = mixed.item().unwrap();
+        assert_eq!(got, half.item().unwrap(), "causal {causal}");
+        let far = (got / exact.item().unwrap() - 1.0).abs();
+        assert!(far > 0.0 && far < 5e-3, "off by {far:e}");
+        let grads = mixed.grad(&[&q, &k, &v]).unwrap();
+        for (got, want) in grads.iter().zip(half.grad(&[&q, &k, &v]).unwrap()) {
+            assert_eq!(got.to_vec::<f32>().unwrap(), want.to_vec::<f32>().unwrap(), "causal {causal}");
+        }
+    }
+    // a loss that holds gradients of attention: its second results are those of the kernel
+    let penalty = |q: &Tensor| {
+        let y = q.scaled_dot_product_attention(&k, &v, &Attention::default());
+        y.square().sum().grad(&[q]).unwrap()[0].square().sum()
+    };
+    let (exact, mixed) = (penalty(&q), penalty(&q).mixed_precision().unwrap());
+    let far = (mixed.item().unwrap() / exact.item().unwrap() - 1.0).abs();
+    assert!(far > 0.0 && far < 1e-2, "off by {far:e}");
+}
+
 /// A scale that is too large costs one step: nothing moves, the scale is halved, the next step is fine.
 #[test]
 fn an_overflow_skips_one_step() {
@@ -265,10 +301,9 @@ impl Gpt {
         let heads =
             self.qkv.forward(&self.before.forward(&x)).reshape([batch, length, 3, 2, 16]).permute([2usize, 0, 3, 1, 4]);
         let part = |i: i64| heads.narrow(0, i, 1).squeeze(0);
-        let scores = part(0).matmul(&part(1).transpose(-1, -2)) * 0.25;
-        let future = Tensor::ones(text.device(), [length, length]).triu(1).cast(DType::Bool);
-        let weights = scores.masked_fill(&future, f32::NEG_INFINITY).softmax(-1);
-        let mixed = weights.matmul(&part(2)).permute([0usize, 2, 1, 3]).reshape([batch, length, 32]);
+        let causal = Attention { causal: true, ..Attention::default() };
+        let mixed = part(0).scaled_dot_product_attention(&part(1), &part(2), &causal);
+        let mixed = mixed.permute([0usize, 2, 1, 3]).reshape([batch, length, 32]);
         let x = x + self.merge.forward(&mixed);
         let x = &x + self.down.forward(&self.up.forward(&self.between.forward(&x)).gelu());
         self.head.forward(&self.after.forward(&x))

@@ -6,7 +6,7 @@ mod support;
 
 use kiln_device::kernels::attention::{self, Mask, MaskKind, Place, Problem, Variant};
 use kiln_device::kernels::matmul::Elem;
-use kiln_device::{Buffer, Caps, Device, Launch, Step};
+use kiln_device::{AdapterKind, Buffer, Caps, Device, Error, Launch, Step};
 use support::{close, device, empty, floats, normal, upload};
 
 /// How the operands lie in memory.
@@ -174,30 +174,33 @@ fn check(device: &Device, caps: &Caps, variants: &[Variant], c: &Case) {
     }
 }
 
-/// A pipeline is fixed by head sizes, causality, mask and alignment; many sizes share one.
-fn cases() -> Vec<Case> {
+/// A pipeline is fixed by head sizes, causality, mask and alignment, and takes seconds to compile on a CPU adapter: one
+/// without anything for many sizes, and few others. Every variant is tried with the first.
+fn cases() -> Vec<(&'static [Variant], Case)> {
+    const ALL: &[Variant] = &[Variant::Plain, Variant::Broadcast, Variant::Tile(32), Variant::Tile(64)];
+    // the larger of two blocks differs in a constant
+    const ONE_TILE: &[Variant] = &[Variant::Plain, Variant::Broadcast, Variant::Tile(32)];
+    const NO_TILE: &[Variant] = &[Variant::Plain, Variant::Broadcast];
     let mut all = Vec::new();
     // lengths around the blocks of 8, 32 and 64
-    for [l, s] in [[1, 1], [1, 9], [7, 8], [8, 7], [9, 17], [31, 33], [33, 31], [64, 65], [65, 63], [129, 3], [3, 129]]
-    {
-        all.push(case([1, 2, 2, l, s, 8, 8]));
-        all.push(Case { causal: true, order: Order::Rows, ..case([1, 2, 1, l, s, 16, 16]) });
+    let lengths = [[1, 1], [1, 9], [7, 8], [8, 7], [9, 17], [31, 33], [33, 31], [64, 65], [65, 63], [129, 3], [3, 129]];
+    for [l, s] in lengths {
+        let (one, grouped) = (case([1, 2, 2, l, s, 8, 8]), case([2, 6, 2, l, s, 8, 8]));
+        all.extend([one, grouped].map(|c| (ALL, c)));
+        all.push((ALL, Case { order: Order::Rows, ..grouped }));
+        all.push((ALL, Case { wide: 30.0, order: Order::Rows, ..one }));
     }
-    for sizes in [[3, 1, 1, 5, 6, 8, 8], [2, 6, 2, 11, 13, 8, 8], [1, 4, 1, 67, 40, 8, 8]] {
-        all.push(Case { order: Order::Rows, ..case(sizes) });
-        all.push(Case { wide: 30.0, ..case(sizes) });
+    // more fours than a row of threads has, loops over heads that are not unrolled, rows that stop at the diagonal
+    for [l, s] in [[1, 9], [9, 17], [35, 35], [65, 63], [3, 129]] {
+        all.push((ONE_TILE, Case { causal: true, order: Order::Rows, ..case([1, 2, 1, l, s, 36, 68]) }));
     }
+    // single elements, and masks
     for [l, s] in [[10, 12], [12, 10], [67, 70]] {
         let (bools, adds) = (Some(MaskKind::Bool), Some(MaskKind::Add(Elem::F32)));
-        all.push(Case { mask: bools, order: Order::Rows, ..case([1, 3, 3, l, s, 5, 7]) });
-        all.push(Case { mask: adds, causal: true, ..case([2, 2, 1, l, s, 8, 8]) });
+        all.push((ONE_TILE, Case { mask: bools, order: Order::Rows, ..case([1, 3, 3, l, s, 5, 7]) }));
+        all.push((ONE_TILE, Case { mask: adds, causal: true, ..case([2, 2, 1, l, s, 8, 8]) }));
     }
-    // other head sizes
-    for [b, h, g, l, s] in [[1, 1, 1, 5, 40], [2, 4, 2, 35, 35]] {
-        all.push(case([b, h, g, l, s, 1, 1]));
-        all.push(case([b, h, g, l, s, 64, 36]));
-        all.push(Case { causal: true, order: Order::Rows, ..case([b, h, g, l, s, 12, 68]) });
-    }
+    all.push((NO_TILE, case([2, 4, 2, 35, 35, 1, 1])));
     all
 }
 
@@ -205,16 +208,51 @@ fn cases() -> Vec<Case> {
 fn every_variant_matches_f64() {
     let device = device();
     let caps = device.caps().clone();
-    assert!(cases().len() >= 40);
-    for c in cases() {
+    assert!(cases().iter().filter(|(wanted, _)| wanted.len() == 4).count() >= 40);
+    for (wanted, c) in cases() {
         let mut variants = attention::variants(&caps, &problem(&c));
         assert_eq!(variants[0], Variant::Plain);
-        if c.mask.is_some() || c.sizes[5] != 8 && c.sizes[5] != 16 {
-            // 44 shapes are enough for the larger of two blocks that differ in a constant
-            variants.retain(|&v| v != Variant::Tile(64));
-        }
+        variants.retain(|v| wanted.contains(v));
         check(&device, &caps, &variants, &c);
     }
+}
+
+/// lavapipe 22.3 stops after 65,535 iterations and says nothing: more is an error, and what is allowed is right.
+#[test]
+fn more_keys_than_an_invocation_can_walk_are_an_error() {
+    let device = device();
+    let cpu = Caps { kind: AdapterKind::Cpu, ..device.caps().clone() };
+    let gpu = Caps { kind: AdapterKind::Discrete, ..cpu.clone() };
+    // head size, and the most keys there are
+    for (e, most) in [(64, 8 * 59_999), (128, 8 * 920), (256, 8 * 462)] {
+        let p = |keys| problem(&case([1, 1, 1, 1, keys, e, e]));
+        let plain = |caps, keys| attention::launches_with(caps, &p(keys), Variant::Plain);
+        assert!(attention::forward(&cpu, &p(most)).is_ok(), "{e}");
+        for refused in [attention::forward(&cpu, &p(most + 1)), plain(&cpu, most + 1).map(|[first, ..]| first)] {
+            assert!(matches!(refused, Err(Error::Limit { kernel, .. }) if kernel == "attention"), "{e}");
+        }
+        assert!(plain(&gpu, most + 1).is_ok(), "nothing stops a GPU");
+    }
+    // heads that share a key are walked by one invocation of its gradient
+    let shared = problem(&case([1, 64, 1, 65_536, 8, 8, 8]));
+    assert!(attention::query_grad(&cpu, &shared).is_ok());
+    assert!(matches!(attention::key_grad(&cpu, &shared), Err(Error::Limit { .. })));
+}
+
+/// As many keys as are allowed, at a head size whose loops are not unrolled: the last one counts.
+#[test]
+fn the_longest_walk_is_whole() {
+    let device = device();
+    let (e, keys) = (128, 8 * 920);
+    let p = problem(&case([1, 1, 1, 1, keys, e, e]));
+    let mut v = vec![0.0f32; (keys * e) as usize];
+    v[((keys - 1) * e) as usize..].fill(keys as f32);
+    let ones = vec![1.0f32; (keys * e) as usize];
+    let [q, k, v] = [&ones[..e as usize], &ones, &v].map(|x| upload(&device, x));
+    let (out, lse) = (empty(&device, e as usize), empty(&device, 1));
+    let launch = attention::forward(device.caps(), &p).unwrap();
+    run(&device, &launch, &[("q", &q), ("k", &k), ("v", &v), ("out", &out), ("lse", &lse)]);
+    close("out", &floats(&device, &out), &vec![1.0; e as usize], 1e-4);
 }
 
 #[test]

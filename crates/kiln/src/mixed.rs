@@ -5,7 +5,7 @@
 //!
 //! | class | operations | what they take and give |
 //! | --- | --- | --- |
-//! | half | matrix products, convolutions | f16 in, sums in f32, f16 out |
+//! | half | matrix products, convolutions, attention | f16 in, sums in f32, f16 out |
 //! | same | views, joins, `where`, gather; `neg abs sign relu gelu tanh sigmoid sin cos atan` and roundings; sums, differences, extremes; a tensor times a number or a parameter | f16 if everything of full size that they read is f16 |
 //! | single | everything else: exponentials, logarithms, roots, powers, quotients, products of two tensors; softmax, norms and their statistics, reductions, scans, losses, pooling; `Custom` operations | f32 |
 //!
@@ -26,7 +26,7 @@ const SAME: [&str; 13] =
     ["neg", "abs", "sign", "relu", "gelu", "tanh", "sigmoid", "sin", "cos", "atan", "floor", "ceil", "round"];
 
 impl Tensor {
-    /// This expression with its matrix products and convolutions in half precision, accumulated in f32, and the f32
+    /// This expression with its matrix products, convolutions and attention in half precision, accumulated in f32, and the f32
     /// around them that losses, norms and exponentials need; the value is of the same type as before. What the program
     /// holds of the old expression (logits, a figure made of them) stands for its part of the new one from now on, and
     /// so do replacements of states that wait for it (running statistics).
@@ -166,6 +166,13 @@ impl Rewrite {
         let mut inputs: Vec<Tensor> = old.iter().map(|t| self.of(t)).collect();
         let mut dtype = node.dtype();
         match class(node, &inputs) {
+            Class::Half if matches!(node.0.op, Op::Attention { .. }) => {
+                for (at, (input, old)) in inputs.iter_mut().zip(&old).enumerate() {
+                    // queries, keys and values; scale and mask meet the scores, which are f32
+                    *input = if at < 3 { self.half(input) } else { input.cast(old.dtype()) };
+                }
+                dtype = DType::F16;
+            }
             Class::Half => {
                 inputs = inputs.iter().map(|t| self.half(t)).collect();
                 if !matches!(node.0.op, Op::Matmul) {
@@ -177,6 +184,8 @@ impl Rewrite {
             }
             Class::Same if dtype.is_float() => dtype = DType::F16,
             Class::Same => {}
+            // the second result of the kernel itself, not of a cast of the first
+            Class::Single if matches!(node.0.op, Op::Second) => {}
             Class::Single => {
                 for (input, old) in inputs.iter_mut().zip(&old) {
                     *input = input.cast(old.dtype());
@@ -248,7 +257,7 @@ fn class(node: &Tensor, inputs: &[Tensor]) -> Class {
     let same = |list: &[&Tensor]| if all_half(list) { Class::Same } else { Class::Single };
     match &node.0.op {
         Op::Matmul if !inputs.iter().any(of_integers) => Class::Half,
-        Op::Conv(_) | Op::ConvInput(_) | Op::ConvWeight(_) => Class::Half,
+        Op::Conv(_) | Op::ConvInput(_) | Op::ConvWeight(_) | Op::Attention { .. } => Class::Half,
         Op::View(_) | Op::Detach | Op::Where | Op::Concat(_) => same(&deciding),
         Op::Gather(_) => same(&[&inputs[0]]),
         Op::Unary(row) if SAME.contains(&row.name) || row.truth => same(&deciding),

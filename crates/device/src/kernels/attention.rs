@@ -7,6 +7,7 @@
 //! S has [`Launch::width`] elements. Head sizes, types and whether four elements can be loaded at once are structure;
 //! lengths, heads and strides are run-time parameters.
 
+use super::common::MAX_ITERATIONS;
 use super::matmul::Elem;
 use crate::{Caps, Error, Launch, Params, Result, Source, fold_groups};
 
@@ -133,7 +134,8 @@ pub fn choose(caps: &Caps, p: &Problem) -> Variant {
 ///
 /// # Errors
 /// [`Error::Validation`] for an axis of no elements, heads that are no multiple, or a head size past [`MAX_HEAD`];
-/// [`Error::Limit`] for a grid that no device takes, or more keys than one invocation can walk on a CPU adapter.
+/// [`Error::Limit`] for a grid that no device takes, or, on a CPU adapter, more queries or keys than one invocation can
+/// walk: lavapipe 22.3 silently stops after 65,535 iterations.
 pub fn forward(caps: &Caps, p: &Problem) -> Result<Launch> {
     launch_with(caps, p, choose(caps, p), Part::Forward)
 }
@@ -173,6 +175,11 @@ fn launch_with(caps: &Caps, p: &Problem, variant: Variant, part: Part) -> Result
     if groups > has {
         return Err(Error::Limit { kernel: "attention".into(), what: "workgroups", needs: groups, has });
     }
+    let needs = iterations(p, variant, part);
+    if caps.is_cpu() && needs > u64::from(MAX_ITERATIONS) {
+        let has = u64::from(MAX_ITERATIONS);
+        return Err(Error::Limit { kernel: "attention".into(), what: "iterations of one invocation", needs, has });
+    }
     let fours = aligned(p);
     let mut source = elements(file, p, fours).constant("E", format!("{}u", p.e)).constant("EV", format!("{}u", p.ev));
     source = source.constant("CAUSAL", p.causal);
@@ -197,6 +204,23 @@ fn check(p: &Problem) -> Result<()> {
         return Ok(());
     }
     Err(Error::Validation(format!("attention has no kernel for {p:?}")))
+}
+
+/// Iterations of an invocation that has the most: rounds of eight partners, in each of them the loops over a head that
+/// are not unrolled. Those of tiles are not counted: they are for GPUs, where nothing stops them.
+fn iterations(p: &Problem, variant: Variant, part: Part) -> u64 {
+    if let Variant::Tile(_) = variant {
+        return 0;
+    }
+    let [e4, v4] = [p.e, p.ev].map(|n| u64::from(n.div_ceil(4)));
+    let (partners, heads) = if part == Part::Keys { (p.length, p.heads / p.kv_heads) } else { (p.keys, 1) };
+    let loops = match part {
+        _ if known(variant, p) => 0,
+        Part::Forward => e4 + v4,
+        Part::Query | Part::Keys => 2 * e4 + v4,
+    };
+    let around = if known(variant, p) { 0 } else { 2 * (e4 + v4) + e4.max(v4) };
+    u64::from(heads) * (u64::from(partners.div_ceil(8)) * (1 + loops) + 1) + around
 }
 
 /// The shader, and the rows of a workgroup.

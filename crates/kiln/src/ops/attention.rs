@@ -15,7 +15,7 @@ pub struct Attention {
     /// What the weights `[.., heads, length, keys]` are multiplied by, as [`crate::dropout_mask`] makes it: PyTorch's
     /// `dropout_p`. The scores are then in memory.
     pub dropout: Option<Tensor>,
-    /// Query i sees keys 0..=i, whatever the number of keys. Unlike PyTorch's it goes together with a mask.
+    /// Query i sees keys 0..=i, whatever the number of keys. As in PyTorch not together with a mask.
     pub causal: bool,
     /// What the scores are multiplied by; 1/√(size of a query) by default.
     pub scale: Option<f32>,
@@ -46,7 +46,9 @@ impl Tensor {
     ///
     /// # Errors
     /// On evaluation, [`crate::Error::Shape`] if the shapes do not fit, [`crate::Error::DType`] if the operands are not
-    /// floats of one type or the mask is of integers.
+    /// floats of one type or the mask is of integers, [`crate::Error::Argument`] for a mask together with `causal`; and
+    /// [`kiln_device::Error::Limit`] on a software adapter for more keys than one invocation of the kernel can walk
+    /// (heads of 64: half a million; larger heads: from some thousands on, fewer the larger they are).
     ///
     /// Source: Vaswani et al. 2017, "Attention is all you need", eq. 1; Dao et al. 2022, "FlashAttention".
     ///
@@ -79,6 +81,9 @@ impl Tensor {
         }
         if let Some(mask) = options.mask.iter().find(|m| m.dtype().is_int()) {
             return Err(Tensor::bad_dtype(op, &[mask], "a mask of bools or floats"));
+        }
+        if options.causal && options.mask.is_some() {
+            return Err(self.bad_argument(op, "causal", "true", "a mask says itself which keys are seen"));
         }
         let [sq, sk, sv] = [self, k, v].map(Tensor::shape_or_scalar);
         let (length, keys) = (sq.extent_from_end(2), sk.extent_from_end(2));
