@@ -30,6 +30,17 @@ impl Splitter<'_> {
                 let (first, last) = (at(region[*axis].start), at(region[*axis].end - 1));
                 let mut below = region.to_vec();
                 below[*axis] = first.min(last)..first.max(last) + 1;
+                if count(&below) > self.most && region[*axis].len() > 1 {
+                    // what lies between the steps does not fit: half of them at a time
+                    let Range { start, end } = region[*axis];
+                    let mut halves = Vec::new();
+                    for half in [start..start.midpoint(end), start.midpoint(end)..end] {
+                        let mut part = region.to_vec();
+                        part[*axis] = half;
+                        halves.push(self.through(i, view, &part)?);
+                    }
+                    return Ok(self.concat(*axis, halves));
+                }
                 let node = self.take(input, &below)?;
                 let (start, len) = (first - first.min(last), own[*axis]);
                 let straight = *step == 1 || len == 1;
