@@ -99,7 +99,7 @@ pub mod prelude {
         Accumulator, Adam, AdamW, AveragedModel, Lbfgs, MixedPrecision, Muon, Optimizer, RmsProp, Sgd, clip_grad_norm,
         clip_grad_value,
     };
-    pub use crate::train::{Ending, Epoch, Figures, History, Outcome, Trainer};
+    pub use crate::train::{Checkpoints, Ending, Epoch, Every, Figures, History, Outcome, Trainer};
     pub use crate::{
         Attention, Conv, ConvTranspose, DType, Device, Error, Gradients, MatmulPrecision, PadMode, Param, Patches,
         Pool, Result, Rng, Shape, State, Tensor,

@@ -74,6 +74,12 @@ impl<D: Dataset + ?Sized> Iterator for Batches<'_, D> {
         (!rows.is_empty()).then(|| self.set.batch(rows))
     }
 
+    /// Goes past `n` batches without making them, so that a resumed epoch starts at once.
+    fn nth(&mut self, n: usize) -> Option<D::Batch> {
+        self.at = self.at.saturating_add(n.saturating_mul(self.size)).min(self.order.len());
+        self.next()
+    }
+
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = (self.order.len() - self.at).div_ceil(self.size);
         (left, Some(left))

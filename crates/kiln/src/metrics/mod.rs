@@ -62,6 +62,16 @@ impl Mean {
     pub fn get(&self) -> f64 {
         self.sum / self.weight
     }
+
+    /// Weighted sum and sum of weights: what a checkpoint needs to know.
+    pub fn parts(&self) -> (f64, f64) {
+        (self.sum, self.weight)
+    }
+
+    /// The mean of these [`parts`](Mean::parts).
+    pub fn from_parts(sum: f64, weight: f64) -> Self {
+        Self { sum, weight }
+    }
 }
 
 /// Perplexity: e to the mean negative log-likelihood of a token.

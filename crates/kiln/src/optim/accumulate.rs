@@ -50,6 +50,14 @@ impl Accumulator {
     /// # Errors
     /// As for [`Optimizer::step`].
     pub fn add(&mut self, gradients: &Gradients) -> Result<()> {
+        self.add_with(gradients, &[])
+    }
+
+    /// The same; `also` are other results of the forward pass that are computed in the same plan.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::step`].
+    pub fn add_with(&mut self, gradients: &Gradients, also: &[&Tensor]) -> Result<()> {
         let first = self.count == 0;
         let mut updates = Vec::with_capacity(self.cells.len() + 1);
         for (param, sum) in &self.cells {
@@ -68,7 +76,7 @@ impl Accumulator {
         }
         self.skips = gradients.skip().is_some() || (self.skips && !first);
         let guards: Vec<&Tensor> = gradients.guards().iter().collect();
-        crate::step(&guards, updates, &[])?;
+        crate::step(&guards, updates, also)?;
         self.loss = Some(gradients.loss().clone());
         self.count += 1;
         Ok(())

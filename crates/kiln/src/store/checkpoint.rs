@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::{Metadata, load_tensors, save_tensors};
 use crate::nn::{Module, StateDict, Visitor};
-use crate::optim::Optimizer;
-use crate::{Device, Result, State};
+use crate::optim::{AveragedModel, Optimizer};
+use crate::{Device, Result, State, Tensor};
 
 /// Writes model, optimizer and random counters, with `metadata` of the caller (epoch, seed).
 ///
@@ -18,12 +18,31 @@ pub fn save_training<M: Module + ?Sized>(
     metadata: &Metadata,
     path: impl AsRef<Path>,
 ) -> Result<()> {
-    let mut all = StateDict::new();
-    all.extend(model.state_dict().into_iter().map(|(name, tensor)| (format!("model.{name}"), tensor)));
-    let counters = model.named_counters().into_iter().map(|(name, state)| (format!("counter.{name}"), state.value()));
-    all.extend(counters);
-    all.extend(optimizer.state_dict().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)));
+    save_run(model, optimizer, None, metadata, path.as_ref())
+}
+
+/// The same, with averages of the weights.
+pub(crate) fn save_run<M: Module + ?Sized>(
+    model: &M,
+    optimizer: &(impl Optimizer + ?Sized),
+    average: Option<&AveragedModel>,
+    metadata: &Metadata,
+    path: &Path,
+) -> Result<()> {
+    let all = run_state(model, optimizer, average)?;
     save_tensors(&all, metadata, path)
+}
+
+/// Everything in cells that a training goes on from, as values.
+fn run_state<M: Module + ?Sized>(
+    model: &M,
+    optimizer: &(impl Optimizer + ?Sized),
+    average: Option<&AveragedModel>,
+) -> Result<StateDict> {
+    let parts = Parts { model, counters: model.named_counters(), optimizer: optimizer.states(), average };
+    let all = parts.state_dict();
+    Tensor::eval_all(&all.values().collect::<Vec<_>>())?;
+    Ok(all)
 }
 
 /// Puts everything that [`save_training`] wrote back and gives the metadata.
@@ -38,16 +57,27 @@ pub fn load_training<M: Module + ?Sized>(
     path: impl AsRef<Path>,
 ) -> Result<Metadata> {
     let (tensors, metadata) = load_tensors(device, path)?;
-    let parts = Parts { model, counters: model.named_counters(), optimizer: optimizer.states() };
-    parts.load_state_dict(&tensors)?;
+    load_run(model, optimizer, None, &tensors)?;
     Ok(metadata)
 }
 
-/// All three as one module, so that they are checked together before anything is replaced.
+/// Puts back what [`run_state`] gave.
+pub(crate) fn load_run<M: Module + ?Sized>(
+    model: &M,
+    optimizer: &(impl Optimizer + ?Sized),
+    average: Option<&AveragedModel>,
+    tensors: &StateDict,
+) -> Result<()> {
+    let parts = Parts { model, counters: model.named_counters(), optimizer: optimizer.states(), average };
+    parts.load_state_dict(tensors)
+}
+
+/// All of them as one module, so that they are checked together before anything is replaced.
 struct Parts<'a, M: Module + ?Sized> {
     model: &'a M,
     counters: Vec<(String, State)>,
     optimizer: Vec<(String, State)>,
+    average: Option<&'a AveragedModel>,
 }
 
 impl<M: Module + ?Sized> Module for Parts<'_, M> {
@@ -57,6 +87,9 @@ impl<M: Module + ?Sized> Module for Parts<'_, M> {
             for (name, state) in states {
                 visitor.field(format_args!("{kind}.{name}"), state);
             }
+        }
+        if let Some(average) = self.average {
+            visitor.field("average", average);
         }
     }
 }

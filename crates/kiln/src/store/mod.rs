@@ -22,6 +22,7 @@ use std::fs;
 use std::path::Path;
 
 pub use atomic::write_atomically;
+pub(crate) use checkpoint::{load_run, save_run};
 pub use checkpoint::{load_training, save_training};
 pub use format::Metadata;
 
@@ -87,7 +88,7 @@ pub fn load_tensors(device: &Device, path: impl AsRef<Path>) -> Result<(StateDic
 }
 
 /// Where the first parameter or buffer lives; `None` for a module without any.
-fn device_of<M: Module + ?Sized>(module: &M) -> Option<Device> {
+pub(crate) fn device_of<M: Module + ?Sized>(module: &M) -> Option<Device> {
     let param = module.parameters().first().map(|param| param.device().clone());
     param.or_else(|| module.named_states().first().map(|(_, state)| state.device().clone()))
 }

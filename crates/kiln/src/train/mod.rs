@@ -1,27 +1,37 @@
-//! The training loop with what belongs around it: progress, figures of each epoch, early stopping,
-//! the best checkpoint, a clean end on Ctrl-C. It is built from public parts alone; a loop written
-//! out by hand does the same in ten lines.
+//! The training loop with what belongs around it: progress, figures of each epoch, early stopping, checkpoints that a
+//! killed run goes on from to the same bits, callbacks, a clean end on Ctrl-C. It is built from public parts alone; a
+//! loop written out by hand does the same in ten lines.
 
+mod callback;
+mod checkpoints;
 mod history;
 mod progress;
 mod readings;
+mod run;
+mod state;
+mod steps;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+pub use callback::{Callback, Start, Step, Validation};
+pub use checkpoints::Checkpoints;
 pub use history::{Ending, Epoch, Figures, History};
 
 use crate::data::Dataset;
+use crate::error::At;
 use crate::loss::cross_entropy;
 use crate::metrics::accuracy;
 use crate::nn::Module;
-use crate::optim::Optimizer;
-use crate::{Result, Tensor, store};
-use progress::Progress;
-use readings::Readings;
+use crate::optim::{Accumulator, Batch, Optimizer};
+use crate::schedule::{ReduceLrOnPlateau, Schedule};
+use crate::{Error, Result, Tensor};
+use checkpoints::Folder;
+use run::Run;
+use steps::{Clipped, Noted, Plain, Recorded, traced};
 
 /// What a model made of a batch.
 pub struct Outcome {
@@ -47,7 +57,25 @@ impl Outcome {
     }
 }
 
-type Schedule<'a> = Box<dyn Fn(usize, usize) -> f64 + 'a>;
+/// How often something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    /// After every so many steps of the optimizer.
+    Steps(usize),
+    /// After every so many epochs.
+    Epochs(usize),
+}
+
+/// Where the learning rate comes from.
+enum LearningRate<'a> {
+    /// The optimizer has it.
+    Constant,
+    /// From step and steps in all.
+    Function(Box<dyn Fn(usize, usize) -> f64 + 'a>),
+    Schedule(Box<dyn Schedule + 'a>),
+    Plateau(ReduceLrOnPlateau),
+}
+
 type AfterEpoch<'a> = Box<dyn FnMut(&Epoch) -> ControlFlow<()> + 'a>;
 
 /// Trains a model over epochs.
@@ -72,12 +100,22 @@ pub struct Trainer<'a> {
     first: usize,
     batch: usize,
     seed: u64,
+    accumulate: usize,
+    clip_norm: Option<f64>,
+    clip_value: Option<f64>,
+    ema: Option<f64>,
+    validate: Every,
     patience: Option<usize>,
     best: Option<PathBuf>,
+    checkpoints: Option<Folder>,
+    resume: bool,
     stop: Option<Arc<AtomicBool>>,
+    max_steps: Option<usize>,
+    time_limit: Option<Duration>,
     progress: bool,
-    schedule: Option<Schedule<'a>>,
+    rate: LearningRate<'a>,
     after_epoch: Option<AfterEpoch<'a>>,
+    callbacks: Vec<Box<dyn Callback + 'a>>,
 }
 
 impl<'a> Trainer<'a> {
@@ -88,12 +126,22 @@ impl<'a> Trainer<'a> {
             first: 0,
             batch: 64,
             seed: 0,
+            accumulate: 1,
+            clip_norm: None,
+            clip_value: None,
+            ema: None,
+            validate: Every::Epochs(1),
             patience: None,
             best: None,
+            checkpoints: None,
+            resume: false,
             stop: None,
+            max_steps: None,
+            time_limit: None,
             progress: true,
-            schedule: None,
+            rate: LearningRate::Constant,
             after_epoch: None,
+            callbacks: Vec::new(),
         }
     }
 
@@ -119,10 +167,84 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Stops when the loss (of validation, if there is one) has not been lower for this many epochs.
+    /// Takes a step from the mean gradient of this many batches, whose graphs and activations are let go of one by
+    /// one. With losses that are means this is PyTorch's `(loss / n).backward()` n times, and as one batch of all their
+    /// examples if they are of one size; the last step of an epoch takes what is left, in the mean of that. Schedules
+    /// and limits count steps.
     #[must_use]
-    pub fn patience(mut self, epochs: usize) -> Self {
-        self.patience = Some(epochs);
+    pub fn accumulate(mut self, batches: usize) -> Self {
+        self.accumulate = batches;
+        self
+    }
+
+    /// Scales the gradients of a step so that their common 2-norm is at most this:
+    /// [`clip_grad_norm`](crate::optim::clip_grad_norm).
+    #[must_use]
+    pub fn clip_norm(mut self, max_norm: f64) -> Self {
+        self.clip_norm = Some(max_norm);
+        self
+    }
+
+    /// Brings every element of a step's gradients into −bound..=bound, before the norm is looked at:
+    /// [`clip_grad_value`](crate::optim::clip_grad_value).
+    #[must_use]
+    pub fn clip_value(mut self, bound: f64) -> Self {
+        self.clip_value = Some(bound);
+        self
+    }
+
+    /// Keeps an exponential moving average of the weights, [`AveragedModel::ema`](crate::optim::AveragedModel::ema),
+    /// and validates and saves the best model with it. The model itself goes on with its own weights, and has them in
+    /// the end.
+    #[must_use]
+    pub fn ema(mut self, decay: f64) -> Self {
+        self.ema = Some(decay);
+        self
+    }
+
+    /// Validates this often, and after the last epoch; after each epoch by default.
+    #[must_use]
+    pub fn validate(mut self, every: Every) -> Self {
+        self.validate = every;
+        self
+    }
+
+    /// Writes checkpoints of the whole training into this folder.
+    ///
+    /// It is an error to start a training where another has left checkpoints, except to [`resume`](Trainer::resume) it.
+    #[must_use]
+    pub fn checkpoints(mut self, folder: impl Into<PathBuf>, policy: Checkpoints) -> Self {
+        self.checkpoints = Some(Folder { path: folder.into(), policy });
+        self
+    }
+
+    /// Goes on from the newest checkpoint of the folder, if there is one: with the same model, data and settings the
+    /// end is the same, to the bit, as if the training had never stopped. Epochs may be added.
+    #[must_use]
+    pub fn resume(mut self) -> Self {
+        self.resume = true;
+        self
+    }
+
+    /// Ends after this many steps, those before a resume included.
+    #[must_use]
+    pub fn max_steps(mut self, steps: usize) -> Self {
+        self.max_steps = Some(steps);
+        self
+    }
+
+    /// Ends after the step during which this much time has passed.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// Stops when the loss has not been lower for this many epochs or, with a validation set, this many validations of
+    /// it.
+    #[must_use]
+    pub fn patience(mut self, times: usize) -> Self {
+        self.patience = Some(times);
         self
     }
 
@@ -150,7 +272,21 @@ impl<'a> Trainer<'a> {
     /// Sets the learning rate before each step to `rate(step, steps in all)`.
     #[must_use]
     pub fn schedule(mut self, rate: impl Fn(usize, usize) -> f64 + 'a) -> Self {
-        self.schedule = Some(Box::new(rate));
+        self.rate = LearningRate::Function(Box::new(rate));
+        self
+    }
+
+    /// Sets the learning rates of all groups, and the momentum if it is cycled, before each step.
+    #[must_use]
+    pub fn scheduler(mut self, schedule: impl Schedule + 'a) -> Self {
+        self.rate = LearningRate::Schedule(Box::new(schedule));
+        self
+    }
+
+    /// Lowers the learning rate when the loss that decides (of validation, if there is one) falls no more.
+    #[must_use]
+    pub fn plateau(mut self, plateau: ReduceLrOnPlateau) -> Self {
+        self.rate = LearningRate::Plateau(plateau);
         self
     }
 
@@ -161,16 +297,25 @@ impl<'a> Trainer<'a> {
         self
     }
 
+    /// Tells this of the training too; `&mut` of it, to have it back.
+    #[must_use]
+    pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
+        self.callbacks.push(Box::new(callback));
+        self
+    }
+
     /// Trains `model` on `train`. `forward` makes loss and figures of a batch, in training mode for
     /// the steps and in evaluation mode for `validation`.
     ///
-    /// Losses are read a few steps late, so that the device is never waited for.
+    /// Losses are read a few batches late, so that the device is never waited for.
     ///
     /// # Errors
-    /// [`Error::NotFinite`](crate::Error::NotFinite) for a loss that is NaN or infinite: the step
-    /// that made it and those behind it have changed nothing. Whatever a step or saving gives.
+    /// [`Error::NotFinite`] for a loss that is NaN or infinite: the step that made it and those behind it have changed
+    /// nothing. [`Error::Argument`] for a setting outside of its range; [`Error::File`] for a checkpoint of another
+    /// training or one that cannot be written. Whatever a step or a callback gives.
+    #[track_caller]
     pub fn fit<M, D, O>(
-        mut self,
+        self,
         model: &M,
         optimizer: &mut O,
         train: &D,
@@ -182,72 +327,73 @@ impl<'a> Trainer<'a> {
         D: Dataset,
         O: Optimizer,
     {
-        let steps = train.len().div_ceil(self.batch.max(1));
-        let total = steps * self.epochs;
-        let progress = Progress::new(self.progress, total, steps * self.first);
-        let mut history = History::default();
-        let mut waited = 0;
-
-        for epoch in self.first..self.epochs {
-            let started = Instant::now();
-            model.train();
-            let mut readings = Readings::default();
-            for (at, batch) in train.batches(self.batch, self.order(epoch)).enumerate() {
-                if self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-                    readings.finish()?;
-                    history.ending = Ending::Interrupted;
-                    return Ok(history);
-                }
-                if let Some(rate) = &self.schedule {
-                    optimizer.set_lr(rate(epoch * steps + at, total));
-                }
-                let outcome = forward(&batch);
-                let also: Vec<&Tensor> = outcome.metric.iter().map(|(_, metric)| metric).collect();
-                optimizer.step_with(&outcome.loss, &also)?;
-                readings.add(outcome)?;
-                progress.step(epoch + 1, self.epochs, &readings);
-            }
-            let train_figures = readings.finish()?;
-            let validation = validation.map(|set| self.evaluate(model, set, &forward)).transpose()?;
-            let lr = optimizer.lr();
-            let seconds = started.elapsed().as_secs_f64();
-            history.epochs.push(Epoch { epoch: epoch + 1, train: train_figures, validation, lr, seconds });
-
-            if history.best_epoch() == Some(epoch + 1) {
-                waited = 0;
-                if let Some(path) = &self.best {
-                    store::save(model, path)?;
-                }
-            } else {
-                waited += 1;
-            }
-            let ends = match (&mut self.after_epoch, history.epochs.last()) {
-                (Some(then), Some(last)) => progress.aside(|| then(last)).is_break(),
-                _ => false,
-            };
-            if ends || self.patience.is_some_and(|patience| waited >= patience) {
-                history.ending = Ending::Early;
-                break;
-            }
-        }
-        Ok(history)
+        self.check()?;
+        let sum = (self.accumulate > 1).then(|| Accumulator::new(optimizer));
+        let optimizer = Clipped { inner: optimizer, value: self.clip_value, norm: self.clip_norm };
+        let mut steps = Plain { optimizer, forward: &forward, sum };
+        Run::new(self, model, train, validation, &forward).run(&mut steps)
     }
 
-    /// Mean loss and metric over a set, in evaluation mode.
-    fn evaluate<M, D>(&self, model: &M, set: &D, forward: &impl Fn(&D::Batch) -> Outcome) -> Result<Figures>
+    /// The same with captured steps ([`Optimizer::capture`]): `forward` is called once for each structure of a batch,
+    /// which later batches are put into, and a step costs the host little more than its encoding. What `forward` reads
+    /// besides the batch and the model's cells is fixed at that call, and the count of examples must follow from the
+    /// shapes.
+    ///
+    /// # Errors
+    /// As for [`fit`](Trainer::fit). Batches cannot be [added up](Trainer::accumulate).
+    #[track_caller]
+    pub fn fit_captured<M, D, O>(
+        self,
+        model: &M,
+        optimizer: &mut O,
+        train: &D,
+        validation: Option<&D>,
+        forward: impl Fn(&D::Batch) -> Outcome,
+    ) -> Result<History>
     where
         M: Module + ?Sized,
-        D: Dataset,
+        D: Dataset<Batch: Batch>,
+        O: Optimizer,
     {
-        model.eval();
-        let mut readings = Readings::default();
-        let figures = set.in_order(self.batch).try_for_each(|batch| readings.add(forward(&batch)));
-        model.train();
-        figures.and_then(|()| readings.finish())
+        self.check()?;
+        if self.accumulate != 1 {
+            return Err(refused("accumulate", self.accumulate, "captured steps take one batch each"));
+        }
+        let noted = Noted::default();
+        let mut optimizer = Clipped { inner: optimizer, value: self.clip_value, norm: self.clip_norm };
+        let captured = optimizer.capture(|batch: &D::Batch| traced(batch, &forward, &noted));
+        let mut steps = Recorded { captured, noted: &noted };
+        Run::new(self, model, train, validation, &forward).run(&mut steps)
     }
 
-    /// What the order of an epoch's examples is drawn from.
-    fn order(&self, epoch: usize) -> u64 {
-        self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(epoch as u64)
+    #[track_caller]
+    fn check(&self) -> Result<()> {
+        let mut counts = vec![("batch", self.batch), ("accumulate", self.accumulate)];
+        let mut every = |name, every| {
+            let (Every::Steps(n) | Every::Epochs(n)) = every;
+            counts.push((name, n));
+        };
+        every("validate", self.validate);
+        if let Some(folder) = &self.checkpoints {
+            every("checkpoints.every", folder.policy.every);
+            counts.push(("checkpoints.keep", folder.policy.keep));
+        }
+        if let Some((name, n)) = counts.into_iter().find(|(_, n)| *n == 0) {
+            return Err(refused(name, n, "must be at least 1"));
+        }
+        for (name, bound) in [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)] {
+            if let Some(bound) = bound.filter(|bound| bound.is_nan() || *bound <= 0.0) {
+                return Err(refused(name, bound, "must be above zero"));
+            }
+        }
+        match self.ema.filter(|decay| !(0.0..=1.0).contains(decay)) {
+            Some(decay) => Err(refused("ema", decay, "must be from 0 to 1")),
+            None => Ok(()),
+        }
     }
+}
+
+#[track_caller]
+fn refused(name: &'static str, value: impl ToString, why: &'static str) -> Error {
+    Error::Argument { op: "Trainer", name, value: value.to_string(), why, at: At::here() }
 }
