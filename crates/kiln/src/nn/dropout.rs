@@ -62,6 +62,19 @@ impl Module for Noise {
     }
 }
 
+impl Dropout {
+    /// What weights of `shape` are multiplied by: `None` where nothing is dropped. `x` carries a wrong probability.
+    #[track_caller]
+    pub(super) fn factors(&self, x: &Tensor, shape: &[usize]) -> Result<Option<Tensor>, Tensor> {
+        if !(0.0..=1.0).contains(&self.p) {
+            return Err(x.bad_argument("dropout", "p", self.p, "between 0 and 1"));
+        }
+        let drops = self.noise.training() && self.p > 0.0;
+        let shape = Shape::new(shape).filter(|_| drops);
+        Ok(shape.map(|shape| self.noise.mask(x.device(), self.p, shape)))
+    }
+}
+
 /// The shape of one number for each channel of `x [batch, channels, ..]`, or of `[channels, ..]` if `alone`.
 fn per_channel(shape: Shape, alone: bool) -> Shape {
     let kept = if alone { 1 } else { 2 };

@@ -1,7 +1,7 @@
 //! GPT-2: a decoder of causal self-attention blocks, with the parameter names of Hugging Face's model.
 
 use super::attention::{additive, attend};
-use super::{Dropout, Embedding, Forward, KvCache, LayerNorm, Module, causal_mask};
+use super::{Dropout, Embedding, Forward, KvCache, LayerNorm, Module};
 use crate::init::Init;
 use crate::{Param, Tensor, in_module};
 
@@ -68,17 +68,17 @@ impl CausalAttention {
         let [batch, time, width] = [shape[0], shape[1], shape[2]];
         let all = self.c_attn.forward(x).reshape([batch, time, 3, self.heads, width / self.heads]);
         let [q, mut k, mut v] = [0, 1, 2].map(|part| all.select(2, part).transpose(1, 2));
-        let bias = match cache {
-            None => causal_mask(x.device(), time),
+        let hidden = match cache {
+            None => None,
             Some((cache, position)) => {
                 (k, v) = match cache.append(&k, &v, position) {
                     Ok(all) => all,
                     Err(error) => return Tensor::invalid(x.device(), error),
                 };
-                additive("gpt2", &cache.hidden(time, position))
+                Some(additive("gpt2", &cache.hidden(time, position)))
             }
         };
-        let (y, _) = attend(&q, &k, &v, Some(&bias), Some(&self.attn_dropout), false);
+        let y = attend(&q, &k, &v, hidden.as_ref(), cache.is_none(), Some(&self.attn_dropout));
         self.resid_dropout.forward(&self.c_proj.forward(&y.transpose(1, 2).reshape([batch, time, width])))
     }
 }

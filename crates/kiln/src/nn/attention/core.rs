@@ -1,40 +1,57 @@
 //! The arithmetic of attention, and masks as what is added to scores.
 
 use crate::nn::Dropout;
-use crate::{DType, Lit, Tensor};
+use crate::{Attention, DType, Lit, Tensor};
 
-/// softmax(q·kᵀ/√width + bias)·v, and the weights.
+/// softmax(q·kᵀ/√width + bias)·v by [`Tensor::scaled_dot_product_attention`]: a query that may see no key gives zero.
 ///
-/// Shapes: `q [.., queries, width]`, `k [.., keys, width]`, `v [.., keys, values]`; `bias` broadcasts to
-/// `[.., queries, keys]`. With `safe`, a query that may see no key (all of its biases are −∞) has weights zero
-/// rather than NaN.
-///
-/// Source: Vaswani et al. 2017, "Attention is all you need", eq. 1.
+/// Shapes: `q [.., heads, queries, width]`, `k [.., kv_heads, keys, width]`, `v [.., kv_heads, keys, values]`; `bias`
+/// broadcasts to `[.., heads, queries, keys]`. With `causal` query i sees keys 0..=i.
 #[track_caller]
 pub(in crate::nn) fn attend(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     bias: Option<&Tensor>,
+    causal: bool,
     dropout: Option<&Dropout>,
-    safe: bool,
+) -> Tensor {
+    let (Ok(queries), Ok(keys)) = (q.shape(), k.shape()) else {
+        return if q.error().is_some() { q.clone() } else { k.clone() };
+    };
+    let mut scores = queries.to_vec();
+    if let (Some(last), [.., keys, _]) = (scores.last_mut(), &keys[..]) {
+        *last = *keys;
+    }
+    let dropout = match dropout.map_or(Ok(None), |dropout| dropout.factors(q, &scores)) {
+        Ok(factors) => factors,
+        Err(bad) => return bad,
+    };
+    let heads = |shape: &[usize]| shape.iter().rev().nth(2).copied();
+    let gqa = heads(&queries) != heads(&keys);
+    q.scaled_dot_product_attention(k, v, &Attention { mask: bias.cloned(), dropout, causal, scale: None, gqa })
+}
+
+/// softmax(q·kᵀ/√width + bias)·v, and the weights: NaN for a query that may see no key, as in PyTorch.
+///
+/// Shapes as of [`attend`].
+///
+/// Source: Vaswani et al. 2017, "Attention is all you need", eq. 1.
+#[track_caller]
+pub(in crate::nn) fn attend_weights(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    bias: Option<&Tensor>,
+    dropout: &Dropout,
 ) -> (Tensor, Tensor) {
     let width = q.shape().ok().and_then(|shape| shape.last().copied()).unwrap_or(1);
     let scores = q.matmul(&k.mt()) * Lit((1.0 / (width as f64).sqrt()) as f32);
-    let weights = match bias {
-        None => scores.softmax(-1),
-        Some(bias) if !safe => (scores + bias).softmax(-1),
-        Some(bias) => {
-            let scores = scores + bias;
-            let blind = scores.detach().amax(-1, true).eq(f32::NEG_INFINITY);
-            let weights = Tensor::where_(&blind, Lit(0.0), &scores).softmax(-1);
-            Tensor::where_(&blind, Lit(0.0), weights)
-        }
+    let scores = match bias {
+        None => scores,
+        Some(bias) => scores + bias,
     };
-    let weights = match dropout {
-        Some(dropout) => crate::nn::Forward::forward(dropout, &weights),
-        None => weights,
-    };
+    let weights = crate::nn::Forward::forward(dropout, &scores.softmax(-1));
     (weights.matmul(v), weights)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::{additive, attend, future};
+use super::core::{additive, attend};
 use super::{KvCache, Rotary};
 use crate::Tensor;
 use crate::init::Init;
@@ -73,13 +73,8 @@ impl GroupedQueryAttention {
             Ok(parts) => parts,
             Err(bad) => return bad,
         };
-        let length = x.shape().map_or(0, |shape| shape[1]);
-        let causal = is_causal.then(|| additive("attention", &future(x.device(), length, length, 0)));
-        let bias = match (mask.map(|mask| additive("attention", mask)), causal) {
-            (Some(mask), Some(causal)) => Some(mask + causal),
-            (mask, causal) => mask.or(causal),
-        };
-        self.finish(x, &q, &k, &v, bias.as_ref())
+        let bias = mask.map(|mask| additive("attention", mask));
+        self.finish(x, [&q, &k, &v], bias.as_ref(), is_causal)
     }
 
     /// Attends to what the cache holds and to `x`, which stands at `position`, causally; `x` is added to the cache.
@@ -95,7 +90,7 @@ impl GroupedQueryAttention {
         match cache.append(&k, &v, position) {
             Ok((k, v)) => {
                 let hidden = additive("attention", &cache.hidden(x.shape().map_or(0, |s| s[1]), position));
-                self.finish(x, &q, &k, &v, Some(&hidden))
+                self.finish(x, [&q, &k, &v], Some(&hidden), false)
             }
             Err(error) => Tensor::invalid(x.device(), error),
         }
@@ -126,24 +121,9 @@ impl GroupedQueryAttention {
     }
 
     #[track_caller]
-    fn finish(&self, x: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    fn finish(&self, x: &Tensor, [q, k, v]: [&Tensor; 3], bias: Option<&Tensor>, causal: bool) -> Tensor {
         let Ok(shape) = x.shape() else { return x.clone() };
-        let (group, width) = (self.heads / self.kv_heads, self.embed / self.heads);
-        // each head of keys stands against the group of queries that share it
-        let q = q.reshape([shape[0], self.kv_heads, group, shape[1], width]);
-        let bias = bias.map(|bias| {
-            let Ok(given) = bias.shape() else { return bias.clone() };
-            let [batch, heads, rows, keys] = match given[..] {
-                [b, h, l, s] => [b, h, l, s],
-                [h, l, s] => [1, h, l, s],
-                [l, s] => [1, 1, l, s],
-                _ => return Tensor::bad_shape("attention", &[x, bias], "a mask of two to four axes"),
-            };
-            let heads = if heads == 1 { [1, 1] } else { [self.kv_heads, group] };
-            bias.reshape([batch, heads[0], heads[1], rows, keys])
-        });
-        let (y, _) = attend(&q, &k.unsqueeze(2), &v.unsqueeze(2), bias.as_ref(), None, true);
-        let joined = y.reshape([shape[0], self.heads, shape[1], width]).transpose(1, 2);
+        let joined = attend(q, k, v, bias, causal, None).transpose(1, 2);
         self.o_proj.forward(&joined.reshape([shape[0], shape[1], self.embed]))
     }
 }

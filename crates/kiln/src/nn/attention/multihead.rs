@@ -1,6 +1,6 @@
 //! Attention with several heads, as in the transformer.
 
-use super::core::{additive, attend, future};
+use super::core::{additive, attend, attend_weights, future};
 use crate::init::Init;
 use crate::nn::{Dropout, Forward, Linear, Module};
 use crate::{PadMode, Param, Tensor};
@@ -220,7 +220,11 @@ impl MultiheadAttention {
         let shape = |t: &Tensor| t.shape().map_err(|_| t.clone());
         let (q_shape, k_shape) = (shape(inputs[0])?, shape(inputs[1])?);
         let (batch, queries, keys) = (q_shape[batch_axis], q_shape[time_axis], k_shape[time_axis]);
-        let mut bias = self.bias(inputs[0], batch, queries, keys, args)?;
+        // a mask that is only causal stays a word to the kernel, unless keys are added that all may see
+        let added = self.bias_k.is_some() || self.options.add_zero_attn;
+        let causal = args.is_causal && args.attn_mask.is_none() && !args.need_weights && !added;
+        let masks = AttentionArgs { is_causal: args.is_causal && !causal, ..args };
+        let mut bias = self.bias(inputs[0], batch, queries, keys, masks)?;
 
         let [q, mut k, mut v] = self.project(inputs);
         let mut extra = 0;
@@ -247,13 +251,14 @@ impl MultiheadAttention {
         if extra > 0 {
             bias = bias.map(|b| b.pad(&[(0, extra)], PadMode::Constant(0.0)));
         }
-        let (y, weights) = attend(&q, &k, &v, bias.as_ref(), Some(&self.dropout), !args.need_weights);
+        let (y, weights) = if args.need_weights {
+            let (y, weights) = attend_weights(&q, &k, &v, bias.as_ref(), &self.dropout);
+            (y, Some(if args.average_attn_weights { weights.mean_axes(1, false) } else { weights }))
+        } else {
+            (attend(&q, &k, &v, bias.as_ref(), causal, Some(&self.dropout)), None)
+        };
         let joined = y.permute(if batch_axis == 0 { [0, 2, 1, 3] } else { [2, 0, 1, 3] });
         let y = self.out_proj.forward(&joined.reshape([q_shape[0], q_shape[1], self.embed]));
-        let weights = args.need_weights.then(|| match args.average_attn_weights {
-            true => weights.mean_axes(1, false),
-            false => weights,
-        });
         Ok((y, weights))
     }
 
