@@ -78,7 +78,8 @@ fn joined_optimizers_are_each_alone() {
                 let updates = muon.update(&gradients).into_iter().chain(rest.update(&gradients)).collect();
                 kiln::step(&[], updates, &[]).unwrap();
             }
-            (muon.set_lr(0.0), rest.set_lr(0.0));
+            muon.set_lr(0.0);
+            rest.set_lr(0.0);
         }
         numbers(&model.weight).into_iter().chain(numbers(model.bias.as_ref().unwrap())).collect::<Vec<_>>()
     };

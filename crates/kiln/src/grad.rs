@@ -203,8 +203,11 @@ impl Hasher for Address {
     fn write(&mut self, _bytes: &[u8]) {
         unreachable!("only addresses are hashed")
     }
+    fn write_u32(&mut self, part: u32) {
+        self.0 = u64::from(part);
+    }
     fn write_usize(&mut self, address: usize) {
-        self.0 = (address as u64 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = (self.0 ^ address as u64 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
 
@@ -220,6 +223,7 @@ struct Backward {
     /// steps would otherwise be a sum of as many tensors of the size of the whole.
     pieces: ById<Vec<Piece>>,
     leaves: Vec<(Tensor, Tensor)>,
+    again: Again,
 }
 
 /// The gradient of the elements of `axis` from `start` on.
@@ -346,14 +350,34 @@ impl Backward {
 
     /// Hands the gradient of `node` on to its inputs.
     fn step(&mut self, node: &Tensor, inputs: &[Tensor], dy: &Tensor, follow: &dyn Fn(&Tensor) -> bool) -> Result<()> {
+        if node.0.again != 0 {
+            let values: SmallVec<[Tensor; 3]> = inputs
+                .iter()
+                .map(|i| if i.0.again == node.0.again { self.again.of(i, dy) } else { i.clone() })
+                .collect();
+            let node = self.again.of(node, dy);
+            return self.hand_on(&node, inputs, &values, dy, follow);
+        }
+        self.hand_on(node, inputs, inputs, dy, follow)
+    }
+
+    /// [`Backward::step`] for the inputs' values, which may be computed again.
+    fn hand_on(
+        &mut self,
+        node: &Tensor,
+        inputs: &[Tensor],
+        values: &[Tensor],
+        dy: &Tensor,
+        follow: &dyn Fn(&Tensor) -> bool,
+    ) -> Result<()> {
         if matches!(node.0.op, Op::Second) {
-            let first = &inputs[0];
-            let from = first.inputs();
+            let (first, from) = (&values[0], inputs[0].inputs());
             match (&first.0.op, from.first()) {
                 // 1/deviation of a norm: a function of the norm's input
                 (Op::Norm { .. }, Some(x)) => self.add(x, norm::deviation_vjp(dy, first, node), follow),
                 (Op::AttentionKeys { causal }, Some(_)) => {
-                    let found = through_formula(&from, dy, |i| attention::formula(*causal, i, 4, Gradient::Values))?;
+                    let found =
+                        through_formula(&first.inputs(), dy, |i| attention::formula(*causal, i, 4, Gradient::Values))?;
                     for (input, gradient) in from.iter().zip(found) {
                         if let Some(gradient) = gradient {
                             self.add(input, gradient, follow);
@@ -373,7 +397,7 @@ impl Backward {
             }
             return Ok(());
         }
-        for (input, gradient) in inputs.iter().zip(vjp(node, inputs, dy)?) {
+        for (input, gradient) in inputs.iter().zip(vjp(node, values, dy)?) {
             if let Some(gradient) = gradient {
                 self.add(input, gradient, follow);
             }
@@ -395,6 +419,49 @@ impl Backward {
             None => gradient,
         };
         self.of.insert(input.id(), sum);
+    }
+}
+
+/// Values inside of a [`crate::checkpoint`], computed again for the way back.
+#[derive(Default)]
+struct Again {
+    made: HashMap<(u32, usize), Tensor, BuildHasherDefault<Address>>,
+}
+
+impl Again {
+    /// The value of `root` made anew from what its checkpoint was given, not before `dy` is there.
+    fn of(&mut self, root: &Tensor, dy: &Tensor) -> Tensor {
+        let part = root.0.again;
+        let mut stack = vec![(root.clone(), false)];
+        while let Some((tensor, expanded)) = stack.pop() {
+            let key = (part, tensor.id());
+            if self.made.contains_key(&key) {
+                continue;
+            }
+            let inputs = tensor.inputs();
+            let made = if inputs.is_empty() || tensor.stored().is_some() || tensor.0.again != part {
+                Self::after(&tensor, dy)
+            } else if expanded {
+                let inputs: SmallVec<[&Tensor; 3]> = inputs.iter().map(|i| &self.made[&(part, i.id())]).collect();
+                let Node { ref op, shape, dtype, .. } = *tensor.0;
+                ascribed(tensor.origin(), || Tensor::make(op.clone(), &inputs, shape, dtype))
+            } else {
+                stack.push((tensor, true));
+                stack.extend(inputs.into_iter().map(|input| (input, false)));
+                continue;
+            };
+            self.made.insert(key, made);
+        }
+        self.made[&(part, root.id())].clone()
+    }
+
+    /// `tensor` as it is, but read only after `dy` has been computed: without this, a plan could compute everything
+    /// again at once, ahead of the way back, and hold it all.
+    fn after(tensor: &Tensor, dy: &Tensor) -> Tensor {
+        match tensor.0.op {
+            Op::Const(_) | Op::Scalar(_) | Op::Iota => tensor.clone(),
+            _ => Tensor::make(Op::View(ViewOp::Reshape(tensor.0.shape)), &[tensor, dy], tensor.0.shape, tensor.0.dtype),
+        }
     }
 }
 

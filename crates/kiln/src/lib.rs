@@ -54,7 +54,7 @@ pub use grad::Gradients;
 pub use kiln_device as gpu;
 pub use kiln_device::kernels::matmul::Precision as MatmulPrecision;
 pub(crate) use node::composed;
-pub use node::{Tensor, in_module};
+pub use node::{Tensor, checkpoint, in_module};
 pub use ops::attention::Attention;
 pub use ops::conv::Conv;
 pub use ops::conv_transpose::ConvTranspose;

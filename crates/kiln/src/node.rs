@@ -10,7 +10,7 @@ use crate::{DType, Device, Shape, trace};
 use kiln_device::Slice;
 use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// An n-dimensional array on a device, or the expression that will make it.
@@ -45,6 +45,8 @@ pub(crate) struct Node {
     pub(crate) grad: bool,
     /// Handles that do not ask for the value to be kept: those of [`crate::Gradients`].
     pub(crate) quiet: AtomicUsize,
+    /// The part of the graph that is computed again for its gradients; 0 for what is kept.
+    pub(crate) again: u32,
     /// What it stands for since a rewrite of the graph: another expression of the same value, shape and type.
     pub(crate) rewritten: OnceLock<Tensor>,
     /// Its place in the graph of the evaluation that looked at it last: the graph's number and the node's.
@@ -89,6 +91,8 @@ pub(crate) struct Origin {
     pub(crate) scope: Option<Arc<str>>,
     /// The operation that the user called, where it is made of others.
     pub(crate) op: Option<&'static str>,
+    /// The part of the graph that is computed again for its gradients; 0 for what is kept.
+    pub(crate) again: u32,
 }
 
 thread_local! {
@@ -114,7 +118,31 @@ pub fn in_module<T>(name: &str, body: impl FnOnce() -> T) -> T {
         Some(path) => Arc::from(format!("{path}.{name}")),
         None => Arc::from(name),
     };
-    ascribed(Origin { at: outer.at, scope: Some(path), op: outer.op }, body)
+    ascribed(Origin { scope: Some(path), ..outer }, body)
+}
+
+/// Runs `body` and remembers that what it computes need not be kept for its gradients: they compute it again from what
+/// it was made from. That costs another forward pass of `body` and saves the memory of everything inside it, as
+/// `torch.utils.checkpoint` does. Random masks come out the same. One checkpoint inside another has no effect of its own.
+///
+/// Source: Chen et al. 2016, "Training deep nets with sublinear memory cost", §3.
+///
+/// ```
+/// # use kiln::prelude::*;
+/// # let device = Device::open()?;
+/// let block = Linear::new(4, 4, &mut Init::new(&device, 0));
+/// let x = Tensor::ones(&device, [2, 4]);
+/// let y = kiln::checkpoint(|| block.forward(&x).gelu());
+/// assert_eq!(y.square().mean().backward()?.len(), 2);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn checkpoint<T>(body: impl FnOnce() -> T) -> T {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let outer = ORIGIN.with(|o| o.borrow().clone());
+    if outer.again != 0 {
+        return body();
+    }
+    ascribed(Origin { again: NEXT.fetch_add(1, Ordering::Relaxed).max(1), ..outer }, body)
 }
 
 /// Runs `body`, which makes the operation `op` out of others: errors and nodes in it name `op` and the caller's line.
@@ -122,7 +150,7 @@ pub fn in_module<T>(name: &str, body: impl FnOnce() -> T) -> T {
 pub(crate) fn composed<T>(op: &'static str, body: impl FnOnce() -> T) -> T {
     let at = Tensor::origin_at(At::here());
     let outer = ORIGIN.with(|o| o.borrow().clone());
-    ascribed(Origin { at: Some(at), scope: outer.scope, op: outer.op.or(Some(op)) }, body)
+    ascribed(Origin { at: Some(at), op: outer.op.or(Some(op)), ..outer }, body)
 }
 
 /// The operation that the user called: the composed one, or `op` itself.
@@ -144,9 +172,22 @@ impl Node {
         let number = matches!(op, Op::Scalar(_));
         let device = device.clone();
         let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let rewritten = OnceLock::new();
-        let leaf =
-            Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, rewritten, place, links }));
+        let (rewritten, again) = (OnceLock::new(), 0);
+        let leaf = Tensor(Arc::new(Node {
+            device,
+            op,
+            shape,
+            dtype,
+            at,
+            scope,
+            name,
+            grad,
+            quiet,
+            again,
+            rewritten,
+            place,
+            links,
+        }));
         if number {
             trace::note_number(&leaf);
         }
@@ -161,8 +202,22 @@ impl Tensor {
         let links = Mutex::new(Links { inputs: Inputs::new(), value });
         let (device, scope) = (device.clone(), scope.clone());
         let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let rewritten = OnceLock::new();
-        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, rewritten, place, links }))
+        let (rewritten, again) = (OnceLock::new(), 0);
+        Tensor(Arc::new(Node {
+            device,
+            op,
+            shape,
+            dtype,
+            at,
+            scope,
+            name,
+            grad,
+            quiet,
+            again,
+            rewritten,
+            place,
+            links,
+        }))
     }
 }
 
@@ -228,12 +283,26 @@ impl Tensor {
             return Self::invalid(&device, error);
         }
         let grad = dtype.is_float() && !matches!(op, Op::Detach) && inputs.iter().any(|t| t.0.grad);
-        let scope = ORIGIN.with(|o| o.borrow().scope.clone());
+        let Origin { scope, again, .. } = ORIGIN.with(|o| o.borrow().clone());
         let name = called(op.name());
         let links = Mutex::new(Links { inputs, value: Value::Pending });
         let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
         let rewritten = OnceLock::new();
-        Tensor(Arc::new(Node { device, op, shape, dtype, at, scope, name, grad, quiet, rewritten, place, links }))
+        Tensor(Arc::new(Node {
+            device,
+            op,
+            shape,
+            dtype,
+            at,
+            scope,
+            name,
+            grad,
+            quiet,
+            again,
+            rewritten,
+            place,
+            links,
+        }))
     }
 
     /// The line that nodes made now belong to.
@@ -341,7 +410,7 @@ impl Tensor {
 
     /// Where and in which module it was made, for nodes that derive from it.
     pub(crate) fn origin(&self) -> Origin {
-        Origin { at: Some(self.0.at), scope: self.0.scope.clone(), op: Some(self.0.name) }
+        Origin { at: Some(self.0.at), scope: self.0.scope.clone(), op: Some(self.0.name), again: self.0.again }
     }
 
     /// The node's identity while some handle on it lives.

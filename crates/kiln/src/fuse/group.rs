@@ -1,5 +1,6 @@
 //! Which kernel does what: a place for everything that is stored, and replacements last.
 
+use super::order::controls;
 use super::{Fuser, Group, elementwise, has_output, heavy, is_virtual};
 use crate::graph::{Role, content};
 use crate::node::Op;
@@ -71,13 +72,17 @@ impl Fuser<'_> {
             if !self.stored[node as usize] {
                 continue;
             }
-            let mut needs = HashSet::new();
-            for read in self.operands(node) {
-                needs.extend(self.home_of(&home, read));
+            let reads = self.operands(node);
+            let mut needs: HashSet<usize> = reads.iter().filter_map(|&read| self.home_of(&home, read)).collect();
+            if self.ordered {
+                for after in controls(graph, &self.stored, node) {
+                    let of = if self.stored[after as usize] { vec![after] } else { self.operands(after) };
+                    needs.extend(of.into_iter().filter_map(|read| self.home_of(&home, read)));
+                }
             }
             if heavy(graph, node) {
                 home[node as usize] = Some(groups.len());
-                groups.push(Group { heavy: Some(node), before: needs, ..Group::default() });
+                groups.push(Group { heavy: Some(node), before: needs, reads, ..Group::default() });
                 continue;
             }
             let place = if self.fusion { self.place(node, &groups, &home, &needs) } else { None };
@@ -89,6 +94,10 @@ impl Fuser<'_> {
             groups[at].members.push(node);
             needs.remove(&at);
             groups[at].before.extend(needs);
+            let own: HashSet<u32> = groups[at].heavy.iter().chain(&groups[at].members).copied().collect();
+            let new: Vec<u32> =
+                reads.into_iter().filter(|r| !own.contains(r) && !groups[at].reads.contains(r)).collect();
+            groups[at].reads.extend(new);
         }
         self.finish(groups, &home)
     }
@@ -272,34 +281,4 @@ fn reached(groups: &[Group], from: usize) -> Vec<bool> {
         }
     }
     seen
-}
-
-/// An order in which every group comes after those it needs; writes last.
-pub(crate) fn order(groups: &[Group]) -> Vec<usize> {
-    let mut done = vec![false; groups.len()];
-    let mut order = Vec::with_capacity(groups.len());
-    let phase = |g: &Group| (u8::from(g.guard.is_some()) + 2 * u8::from(!g.writes.is_empty())) as usize;
-    for round in 0..3 {
-        for first in 0..groups.len() {
-            if phase(&groups[first]) != round {
-                continue;
-            }
-            let mut stack = vec![(first, false)];
-            while let Some((at, ready)) = stack.pop() {
-                if done[at] {
-                    continue;
-                }
-                if ready {
-                    done[at] = true;
-                    order.push(at);
-                } else {
-                    stack.push((at, true));
-                    let mut before: Vec<usize> = groups[at].before.iter().copied().filter(|&b| !done[b]).collect();
-                    before.sort_unstable_by(|a, b| b.cmp(a));
-                    stack.extend(before.into_iter().map(|b| (b, false)));
-                }
-            }
-        }
-    }
-    order
 }

@@ -5,8 +5,9 @@
 //! it would: one consumer, or one full-size operand and little arithmetic.
 
 mod group;
+mod order;
 
-pub(crate) use group::order;
+pub(crate) use order::order;
 
 use crate::graph::{Graph, Role};
 use crate::layout::{Layout, ViewOp};
@@ -31,6 +32,8 @@ pub(crate) struct Group {
     pub(crate) guard: Option<u32>,
     /// Groups that must run before.
     pub(crate) before: HashSet<usize>,
+    /// Nodes in memory that it reads.
+    pub(crate) reads: Vec<u32>,
 }
 
 /// What was learned from attempts that failed.
@@ -137,6 +140,8 @@ struct Fuser<'a> {
     lessons: &'a Lessons,
     fusion: bool,
     bindings: usize,
+    /// Whether some nodes wait for others that they do not read.
+    ordered: bool,
     live: Vec<bool>,
     stored: Vec<bool>,
     /// Who needs each node, seen through views: the consumer, and whether views repeat elements on the way.
@@ -154,6 +159,7 @@ pub(crate) fn choose(graph: &Graph, lessons: &Lessons, fusion: bool, bindings: u
         lessons,
         fusion,
         bindings,
+        ordered: (0..n as u32).any(|i| matches!(graph.op(i), Op::View(_)) && graph.inputs(i).len() > 1),
         live: vec![false; n],
         stored: vec![false; n],
         uses: vec![Vec::new(); n],

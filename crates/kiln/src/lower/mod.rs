@@ -156,7 +156,7 @@ fn attempt(
         replaced: HashSet::new(),
         failed: Vec::new(),
     };
-    for at in crate::fuse::order(&choice.groups) {
+    for at in crate::fuse::order(graph, &choice.groups) {
         let first = lowerer.steps.len();
         if !failures.is_empty() && !choice.groups[at].writes.is_empty() {
             break; // replacements are judged once all before them stands
