@@ -34,7 +34,7 @@ pub(crate) fn save_run<M: Module + ?Sized>(
 }
 
 /// Everything in cells that a training goes on from, as values.
-fn run_state<M: Module + ?Sized>(
+pub(crate) fn run_state<M: Module + ?Sized>(
     model: &M,
     optimizer: &(impl Optimizer + ?Sized),
     average: Option<&AveragedModel>,

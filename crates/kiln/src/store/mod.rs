@@ -22,7 +22,7 @@ use std::fs;
 use std::path::Path;
 
 pub use atomic::write_atomically;
-pub(crate) use checkpoint::{load_run, save_run};
+pub(crate) use checkpoint::{load_run, run_state, save_run};
 pub use checkpoint::{load_training, save_training};
 pub use format::Metadata;
 

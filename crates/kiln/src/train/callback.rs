@@ -94,6 +94,8 @@ pub struct Start {
     pub step: usize,
     /// Epochs that were completed before.
     pub epochs_done: usize,
+    /// Validations before.
+    pub validations: usize,
     /// Steps in all epochs.
     pub steps: usize,
     /// Epochs in all.

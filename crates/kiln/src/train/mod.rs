@@ -4,12 +4,16 @@
 
 mod callback;
 mod checkpoints;
+mod finder;
 mod history;
+mod log;
 mod progress;
 mod readings;
+mod report;
 mod run;
 mod state;
 mod steps;
+mod tensorboard;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -19,7 +23,11 @@ use std::time::Duration;
 
 pub use callback::{Callback, Start, Step, Validation};
 pub use checkpoints::Checkpoints;
+pub use finder::{LrCurve, LrFinder};
 pub use history::{Ending, Epoch, Figures, History};
+pub use log::{CsvLog, JsonLines};
+pub use report::{Report, Sample};
+pub use tensorboard::TensorBoard;
 
 use crate::data::Dataset;
 use crate::error::At;

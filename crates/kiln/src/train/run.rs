@@ -80,6 +80,7 @@ where
         let start = Start {
             step: self.state.step,
             epochs_done: self.state.epoch,
+            validations: self.state.history.validations.len(),
             steps: self.total(),
             epochs: self.trainer.epochs,
         };
