@@ -5,7 +5,7 @@
 
 mod sequence;
 
-use kiln::nn::{GruCell, LstmCell, Nonlinearity, RnnCell};
+use kiln::nn::{GruCell, LstmCell, Nonlinearity, RecurrentWeights, RnnCell};
 use kiln::prelude::*;
 use sequence::{Reference, close};
 
@@ -155,6 +155,76 @@ fn gradients_of_slices_join_in_any_order() {
     let slope = cubes.grad(&[&x]).unwrap().remove(0).square().sum();
     let want: Vec<f32> = [1.0f32, 2.0, 0.0, 0.0, 5.0, 6.0].iter().map(|v| 36.0 * v * v * v).collect();
     close("second", &slope.grad(&[&x]).unwrap()[0], &Tensor::new(&device, want), 1e-6);
+}
+
+/// One cell for each step, as a program would write it: the states after every step. Rows past their end keep theirs.
+fn by_cells(weights: &RecurrentWeights, gru: bool, x: &Tensor, lengths: &Tensor, reverse: bool) -> Tensor {
+    let [steps, batch, inputs] = x.dims().unwrap();
+    let hidden = weights.weight_hh.shape().unwrap()[1];
+    let init = &mut Init::new(x.device(), 0);
+    let zero = Tensor::zeros(x.device(), [batch, hidden]);
+    let (mut h, mut c) = (zero.clone(), zero);
+    let mut all = vec![h.clone(); steps];
+    let (mut gru_cell, mut lstm_cell) = (GruCell::new(inputs, hidden, init), LstmCell::new(inputs, hidden, init));
+    for own in [&mut gru_cell.weights, &mut lstm_cell.weights] {
+        own.weight_ih = weights.weight_ih.clone();
+        own.weight_hh = weights.weight_hh.clone();
+        own.bias_ih = weights.bias_ih.clone();
+        own.bias_hh = weights.bias_hh.clone();
+    }
+    for at in 0..steps {
+        let t = if reverse { steps - 1 - at } else { at };
+        let inside = lengths.gt(t as i32).unsqueeze(-1);
+        let x = x.select(0, t as i64);
+        let (new_h, new_c) = match gru {
+            true => (gru_cell.forward(&x, Some(&h)), c.clone()),
+            false => lstm_cell.forward(&x, Some((&h, &c))),
+        };
+        h = Tensor::where_(&inside, &new_h, &h);
+        c = Tensor::where_(&inside, &new_c, &c);
+        all[t] = Tensor::where_(&inside, &h, kiln::Lit(0.0));
+    }
+    Tensor::stack(&all.iter().collect::<Vec<_>>(), 0)
+}
+
+#[test]
+fn kernels_agree_with_cells_and_have_second_gradients() {
+    let device = Device::open().unwrap();
+    let lengths = Tensor::new(&device, [3i32, 1]);
+    let x = Rng::new(&device, 5).normal([3, 2, 2]);
+    for gru in [false, true] {
+        let init = &mut Init::new(&device, 7);
+        let (lstm, layer) = (Lstm::with(2, 3, options(1, true), init), Gru::with(2, 3, options(1, true), init));
+        let y = if gru { layer.run(&x, None, Some(&lengths)).0 } else { lstm.run(&x, None, Some(&lengths)).0 };
+        let both = if gru { &layer.layers()[0] } else { &lstm.layers()[0] };
+        let parts = [0, 1].map(|d| by_cells(&both[d], gru, &x, &lengths, d == 1));
+        let want = Tensor::cat(&[&parts[0], &parts[1]], -1);
+        close("y", &y, &want, 1e-5);
+        let weights: Vec<&Tensor> = both.iter().flat_map(|w| [&**w.weight_hh, &**w.weight_ih]).collect();
+        let slopes = |y: &Tensor| {
+            let all: Vec<&Tensor> = weights.iter().copied().chain([&x]).collect();
+            let first = (y * y).sum().grad(&all).unwrap();
+            let bend = first.iter().fold(Tensor::zeros(&device, [0usize; 0]), |sum, g| sum + g.square().sum());
+            let second = bend.grad(&all).unwrap();
+            first.into_iter().chain(second).collect::<Vec<_>>()
+        };
+        for (number, (got, want)) in slopes(&y).iter().zip(&slopes(&want)).enumerate() {
+            close(&format!("gradient {number}, GRU: {gru}"), got, want, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_long_sequence_is_one_node() {
+    let device = Device::open().unwrap();
+    let lstm = Lstm::new(2, 3, &mut Init::new(&device, 0));
+    let loss = lstm.forward(&Tensor::ones(&device, [400, 1, 2])).square().sum();
+    let dw = loss.grad(&[&lstm.layers()[0][0].weight_hh]).unwrap();
+    let before = device.counters().dispatches;
+    Tensor::eval_all(&[&loss, &dw[0]]).unwrap();
+    // a launch for each step, one more for the start, and a few products
+    let spent = device.counters().dispatches - before;
+    assert!((801..840).contains(&spent), "{spent} dispatches");
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("norm", NORM),
     ("norm_grad", NORM_GRAD),
     ("random", RANDOM),
+    ("recurrence", RECURRENCE),
+    ("recurrence_grad", RECURRENCE_GRAD),
     ("reduce_cols", REDUCE_COLS),
     ("reduce_rows", REDUCE_ROWS),
     ("scan", SCAN),
@@ -131,6 +133,10 @@ pub const NORM: &str = include_str!("../norm.wgsl");
 pub const NORM_GRAD: &str = include_str!("../norm_grad.wgsl");
 /// `random.wgsl`.
 pub const RANDOM: &str = include_str!("../random.wgsl");
+/// `recurrence.wgsl`.
+pub const RECURRENCE: &str = include_str!("../recurrence.wgsl");
+/// `recurrence_grad.wgsl`.
+pub const RECURRENCE_GRAD: &str = include_str!("../recurrence_grad.wgsl");
 /// `reduce_cols.wgsl`.
 pub const REDUCE_COLS: &str = include_str!("../reduce_cols.wgsl");
 /// `reduce_rows.wgsl`.

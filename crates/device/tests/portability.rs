@@ -146,7 +146,8 @@ const DIRECTIONS: [kernels::conv::Direction; 3] =
 /// Launches of every family, over the classes that its launcher tells apart.
 fn launches(caps: &Caps) -> Vec<Launch> {
     use kernels::{
-        Kind, Scalar, attention, conv, guard, map, matmul, norm, random, reduce, scan, segment, softmax, sort,
+        Kind, Scalar, attention, conv, guard, map, matmul, norm, random, recurrence, reduce, scan, segment, softmax,
+        sort,
     };
     let mut all = vec![guard::launch(caps, 1, 0).unwrap()];
     all.extend([true, false].map(|half| guard::mark(caps, 1, half, 0).unwrap()));
@@ -236,6 +237,17 @@ fn launches(caps: &Caps) -> Vec<Launch> {
             for variant in attention::variants(caps, &p) {
                 all.extend(attention::launches_with(caps, &p, variant).unwrap());
             }
+        }
+    }
+
+    use kernels::recurrence::Cell::{Gru, Lstm, Relu, Tanh};
+    for (cell, batch, masked) in [(Tanh, 1, false), (Relu, 4, true), (Lstm, 64, false), (Lstm, 3, true), (Gru, 9, true)]
+    {
+        let (reverse, batch_first) = (false, masked);
+        let p = recurrence::Problem { cell, steps: 3, batch, hidden: 100, reverse, batch_first, masked };
+        for variant in recurrence::variants(caps) {
+            all.extend(recurrence::forward_with(&p, variant).unwrap());
+            all.extend(recurrence::grad_with(&p, variant).unwrap());
         }
     }
 

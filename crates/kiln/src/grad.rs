@@ -6,7 +6,7 @@ use crate::error::{At, Error, Result};
 use crate::layout::ViewOp;
 use crate::node::{Node, Op, Quiet, Value, ascribed};
 use crate::ops::attention::{self, Gradient};
-use crate::ops::{Lit, conv, index, join, matmul, norm, pool, reduce, scan, view};
+use crate::ops::{Lit, conv, index, join, matmul, norm, pool, recurrence, reduce, scan, view};
 use crate::{DType, Shape, Tensor};
 use smallvec::{SmallVec, smallvec};
 use std::collections::{HashMap, HashSet};
@@ -251,7 +251,7 @@ fn assemble(whole: &Tensor, mut pieces: Vec<Piece>) -> Option<Tensor> {
     let own = whole.shape_or_scalar();
     let axis = pieces.first()?.axis;
     pieces.sort_by_key(|piece| piece.start);
-    let apart = pieces.windows(2).all(|p| p[1].axis == axis && p[0].end() <= p[1].start);
+    let apart = pieces.iter().all(|piece| piece.axis == axis) && pieces.windows(2).all(|p| p[0].end() <= p[1].start);
     if pieces.len() < 2 || !apart {
         return pieces.iter().map(|piece| piece.padded(own)).reduce(|a, b| a + b);
     }
@@ -384,6 +384,14 @@ impl Backward {
                         }
                     }
                 }
+                (Op::RecurrenceGrad(what), Some(_)) => {
+                    let [_, start] = recurrence::formula(*what, &from, partial_gradients)?;
+                    for (input, gradient) in from.iter().zip(gradients_of(&start, dy, &from, true)?) {
+                        if let Some(gradient) = gradient {
+                            self.add(input, gradient, follow);
+                        }
+                    }
+                }
                 _ => {}
             }
             return Ok(());
@@ -501,12 +509,21 @@ fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Parts> {
         Op::MaxPoolGrad(window) => smallvec![None, Some(pool::max_grad_vjp(window, dy, x))],
         Op::AvgPool(window) => smallvec![Some(pool::avg_vjp(window, dy, x))],
         Op::AvgPoolGrad(window) => smallvec![Some(pool::avg_grad_vjp(window, dy, x))],
+        Op::Recurrence(what) => recurrence::vjp(*what, dy, inputs, y).into(),
+        Op::RecurrenceGrad(what) => {
+            gradients_of(&recurrence::formula(*what, inputs, partial_gradients)?[0], dy, inputs, true)?
+        }
         Op::Scan { product } => smallvec![Some(scan::scan_vjp(*product, dy, x, y))],
         Op::Sort { .. } => smallvec![Some(scan::sort_vjp(dy, y))],
         Op::SegmentSum => smallvec![None, None, Some(index::segment_vjp(dy, x, &inputs[1]))],
         Op::Custom(custom) => custom.vjp(dy, inputs, y).into(),
         _ => smallvec![None; inputs.len()],
     })
+}
+
+/// The gradients of `y` with respect to `wanted`, those of which count as given.
+fn partial_gradients(y: &Tensor, dy: &Tensor, wanted: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
+    Ok(gradients_of(y, dy, wanted, true)?.into_vec())
 }
 
 /// The gradient of a kernel by way of its formula in plain operations.

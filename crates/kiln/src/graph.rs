@@ -255,6 +255,7 @@ fn hash_op(op: &Op, h: &mut Mix) {
         | Op::AttentionKeys { causal: flag }
         | Op::Scan { product: flag }
         | Op::Sort { descending: flag } => h.word(u64::from(*flag)),
+        Op::Recurrence(what) | Op::RecurrenceGrad(what) => what.hash(h),
         Op::Conv(spec) | Op::ConvInput(spec) | Op::ConvWeight(spec) => spec.hash(h),
         Op::MaxPool(window) | Op::MaxPoolGrad(window) | Op::AvgPool(window) | Op::AvgPoolGrad(window) => window.hash(h),
         Op::Custom(custom) => (custom.name(), custom.key()).hash(h),

@@ -6,6 +6,7 @@ use crate::layout::ViewOp;
 use crate::ops::conv::ConvSpec;
 use crate::ops::custom::Custom;
 use crate::ops::pool::Window;
+use crate::ops::recurrence::Recurrence;
 use crate::ops::{binary::Binary, unary::Unary};
 use std::sync::Arc;
 
@@ -91,6 +92,11 @@ pub(crate) enum Op {
     AttentionKeys {
         causal: bool,
     },
+    /// Inputs: the gates' part of the input, weights, h and c of the start, bias, lengths, as far as there are any;
+    /// `Second` are the gates.
+    Recurrence(Recurrence),
+    /// Inputs: those, the result, its gradient, its `Second`; `Second` is the gradient of the start.
+    RecurrenceGrad(Recurrence),
     Conv(Box<ConvSpec>),
     ConvInput(Box<ConvSpec>),
     ConvWeight(Box<ConvSpec>),
@@ -174,6 +180,8 @@ impl Op {
             Op::Attention { .. } => "attention",
             Op::AttentionQuery { .. } => "attention_query_grad",
             Op::AttentionKeys { .. } => "attention_key_grad",
+            Op::Recurrence(what) => what.name(),
+            Op::RecurrenceGrad(_) => "recurrence_grad",
             Op::Conv(_) => "conv",
             Op::ConvInput(_) => "conv_input_grad",
             Op::ConvWeight(_) => "conv_weight_grad",

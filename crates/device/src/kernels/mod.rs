@@ -9,6 +9,7 @@ pub mod matmul;
 pub mod norm;
 pub mod pool;
 pub mod random;
+pub mod recurrence;
 pub mod reduce;
 pub mod scan;
 pub mod segment;

@@ -93,7 +93,7 @@ fn attention_way(op: &Op, k: usize) -> Way {
 
 /// Whether a kernel has an output slot into which elementwise nodes fit.
 pub(crate) fn has_output(op: &Op) -> bool {
-    !matches!(op, Op::Custom(_) | Op::Sort { .. })
+    !matches!(op, Op::Custom(_) | Op::Sort { .. } | Op::Recurrence(_) | Op::RecurrenceGrad(_))
 }
 
 impl Choice {

@@ -2,6 +2,7 @@
 
 mod attention;
 mod cells;
+mod recurrence;
 mod reduce;
 mod rows;
 mod window;
@@ -358,6 +359,7 @@ impl<'a> Lowerer<'a> {
             Op::Attention { causal } | Op::AttentionQuery { causal } | Op::AttentionKeys { causal } => {
                 self.attention(node, group, *causal)
             }
+            Op::Recurrence(what) | Op::RecurrenceGrad(what) => self.recurrence(node, *what),
             Op::Conv(spec) | Op::ConvInput(spec) | Op::ConvWeight(spec) => self.conv(node, group, spec),
             Op::MaxPool(w) | Op::MaxPoolGrad(w) | Op::AvgPool(w) | Op::AvgPoolGrad(w) => self.pool(node, group, w),
             Op::Scan { .. } | Op::Sort { .. } | Op::SegmentSum => self.stages(node, group),

@@ -17,6 +17,7 @@ pub mod patches;
 pub mod pool;
 pub mod print;
 pub mod random;
+pub(crate) mod recurrence;
 pub mod reduce;
 pub mod scan;
 pub mod scatter_reduce;

@@ -83,6 +83,8 @@ pub(super) fn second_bytes(graph: &Graph, node: u32) -> u64 {
     let shape = graph.shape(node);
     let elements = match graph.op(node) {
         Op::Norm { .. } => shape.without(shape.rank() - 1).numel(),
+        Op::Recurrence(what) => what.kept(shape).numel(),
+        Op::RecurrenceGrad(what) => what.start(graph.shape(graph.inputs(node)[2])).numel(),
         // a number for each row, or two
         Op::Attention { .. } => shape.without(shape.rank() - 1).numel(),
         Op::AttentionQuery { .. } => 2 * shape.without(shape.rank() - 1).numel(),

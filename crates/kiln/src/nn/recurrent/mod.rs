@@ -1,8 +1,8 @@
 //! Recurrent layers over sequences.
 //!
-//! The input's part of all gates of all time steps is one matrix product. Then each step is two kernels: the
-//! product with the state, to which the input's part is added as it is stored, and the arithmetic of the gates.
-//! The graph is unrolled over time, so that gradients, and gradients of gradients, come from the operations.
+//! The input's part of all gates of all time steps is one matrix product. The steps are then one node of the graph
+//! and one kernel launch each, forward and back; the gradient of the recurrent weights is one product again. Layers
+//! with a projected state, or of f16, are unrolled over time.
 
 mod cell;
 mod step;
@@ -13,6 +13,7 @@ pub use step::{Nonlinearity, RecurrentWeights};
 use super::{Dropout, Forward, Module, Visitor};
 use crate::Tensor;
 use crate::init::Init;
+use crate::ops::recurrence::{Cell, Given, Recurrence};
 use step::{Carry, Kind, Sizes};
 
 /// Settings of recurrent layers, with PyTorch's defaults.
@@ -170,12 +171,9 @@ impl Stack {
 
     fn layers(&self, mut input: Input, states: &[&Tensor]) -> [Tensor; 3] {
         let device = input.x.device().clone();
-        if let Some(lengths) = &input.lengths {
+        if let Some(inside) = input.inside() {
             // what lies past the end may be anything, even NaN: it must not reach a product
-            let places = Tensor::arange(&device, 0, input.steps as i32, 1);
-            let inside = lengths.gt(places); // [batch, time]
-            let inside = if input.time == 0 { inside.t() } else { inside };
-            input.x = Tensor::where_(&inside.unsqueeze(-1), &input.x, crate::Lit(0.0));
+            input.x = Tensor::where_(&inside, &input.x, crate::Lit(0.0));
         }
         let directions = self.layers[0].len();
         let initial = |which: usize, row: usize, width: usize| match states.get(which) {
@@ -205,6 +203,9 @@ impl Stack {
     /// One layer in one direction: the outputs of all steps, and the state at each row's end.
     fn scan(&self, weights: &RecurrentWeights, input: &Input, start: Carry, reverse: bool) -> (Tensor, Carry) {
         let gates = weights.input_gates(self.kind, &input.x);
+        if let Some(found) = self.fused(weights, &gates, input, &start, reverse) {
+            return found;
+        }
         let mut carry = start;
         let mut outputs = Vec::with_capacity(input.steps);
         for at in 0..input.steps {
@@ -228,6 +229,57 @@ impl Stack {
             outputs.reverse();
         }
         (stack(&outputs, input.time), carry)
+    }
+}
+
+impl Stack {
+    /// [`Stack::scan`] by kernels that run all steps from one node; `None` for a projected state, and for types other
+    /// than f32.
+    fn fused(
+        &self,
+        weights: &RecurrentWeights,
+        gates: &Tensor,
+        input: &Input,
+        start: &Carry,
+        reverse: bool,
+    ) -> Option<(Tensor, Carry)> {
+        let cell = self.kind.cell();
+        let bias = || match &weights.bias_hh {
+            Some(bias) => bias.value(),
+            None => Tensor::zeros(gates.device(), [self.kind.gates() * self.hidden]),
+        };
+        let given = Given {
+            gates: gates.clone(),
+            weight: weights.weight_hh.value(),
+            h: start.h.clone(),
+            c: start.c.clone(),
+            bias: (cell == Cell::Gru).then(bias),
+            lengths: input.lengths.as_ref().map(|lengths| lengths.squeeze(-1)),
+        };
+        if weights.weight_hr.is_some() || !Recurrence::takes(&given) {
+            return None;
+        }
+        let (batch_first, masked) = (input.time == 1, given.lengths.is_some());
+        let states = Recurrence { cell, reverse, batch_first, masked }.run(&given);
+        let end = states.select(input.time, if reverse { 0 } else { input.steps as i64 - 1 });
+        let part = |of: &Tensor, index: usize| of.narrow(-1, (index * self.hidden) as i64, self.hidden);
+        let h = part(&states, 0);
+        let output = match input.inside() {
+            Some(inside) => Tensor::where_(&inside, &h, crate::Lit(0.0)),
+            None => h,
+        };
+        let c = (cell == Cell::Lstm).then(|| part(&end, 1));
+        Some((output, Carry { h: part(&end, 0), c }))
+    }
+}
+
+impl Input {
+    /// Which steps of which rows count, as `x` has time and batch: `[.., .., 1]`; `None` where all do.
+    fn inside(&self) -> Option<Tensor> {
+        let lengths = self.lengths.as_ref()?;
+        let places = Tensor::arange(self.x.device(), 0, self.steps as i32, 1);
+        let inside = lengths.gt(places); // [batch, time]
+        Some(if self.time == 0 { inside.t() } else { inside }.unsqueeze(-1))
     }
 }
 

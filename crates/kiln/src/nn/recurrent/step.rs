@@ -4,6 +4,7 @@ use crate::Param;
 use crate::Tensor;
 use crate::init::Init;
 use crate::nn::{Module, Visitor};
+use crate::ops::recurrence::{self, Cell};
 
 /// Which recurrence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +25,19 @@ pub enum Nonlinearity {
 }
 
 impl Kind {
+    /// What a step computes.
+    pub(super) fn cell(self) -> Cell {
+        match self {
+            Kind::Rnn(Nonlinearity::Tanh) => Cell::Tanh,
+            Kind::Rnn(Nonlinearity::Relu) => Cell::Relu,
+            Kind::Lstm => Cell::Lstm,
+            Kind::Gru => Cell::Gru,
+        }
+    }
+
     /// How many vectors of the size of the state each step computes from input and state.
     pub(super) fn gates(self) -> usize {
-        match self {
-            Kind::Rnn(_) => 1,
-            Kind::Lstm => 4,
-            Kind::Gru => 3,
-        }
+        self.cell().gates() as usize
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -105,16 +112,8 @@ impl RecurrentWeights {
     /// The next state from `gx`, the input's part of the gates `[batch, g·hidden]`.
     pub(super) fn step(&self, kind: Kind, gx: &Tensor, carry: &Carry) -> Carry {
         let gh = carry.h.matmul(&self.weight_hh.t());
-        let (h, c) = match (kind, &carry.c) {
-            (Kind::Rnn(Nonlinearity::Tanh), _) => ((gh + gx).tanh(), None),
-            (Kind::Rnn(Nonlinearity::Relu), _) => ((gh + gx).relu(), None),
-            (Kind::Gru, _) => (gru(gx, &gh, self.bias_hh.as_ref(), &carry.h), None),
-            (Kind::Lstm, Some(c)) => {
-                let (h, c) = lstm(&(gh + gx), c);
-                (h, Some(c))
-            }
-            (Kind::Lstm, None) => unreachable!("an LSTM always carries a cell state"),
-        };
+        let bias = self.bias_hh.as_ref().map(|bias| bias.value());
+        let (h, c) = recurrence::step(kind.cell(), gx, &gh, bias.as_ref(), &carry.h, carry.c.as_ref());
         match &self.weight_hr {
             Some(weight) => Carry { h: h.matmul(&weight.t()), c },
             None => Carry { h, c },
@@ -136,36 +135,4 @@ impl Sizes {
     pub(super) fn state(&self) -> usize {
         if self.projection > 0 { self.projection } else { self.hidden }
     }
-}
-
-/// Gate number `index` of `[batch, g·hidden]`.
-fn gate(gates: &Tensor, index: usize, count: usize) -> Tensor {
-    let Ok(shape) = gates.shape() else { return gates.clone() };
-    let hidden = shape.last().map_or(0, |width| width / count);
-    gates.narrow(-1, (index * hidden) as i64, hidden)
-}
-
-/// i, f, o = σ(gates), g = tanh(gate); c' = f·c + i·g; h' = o·tanh(c').
-///
-/// Source: Hochreiter & Schmidhuber 1997, "Long short-term memory"; with forget gate: Gers et al. 2000.
-fn lstm(gates: &Tensor, c: &Tensor) -> (Tensor, Tensor) {
-    let [i, f, g, o] = [0, 1, 2, 3].map(|index| gate(gates, index, 4));
-    let c = f.sigmoid() * c + i.sigmoid() * g.tanh();
-    (o.sigmoid() * c.tanh(), c)
-}
-
-/// r, z = σ(gates); n = tanh(x's part + r·(h's part + bias)); h' = (1 − z)·n + z·h.
-///
-/// Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", §2.3, with the reset
-/// gate after the product as PyTorch and cuDNN have it.
-fn gru(gx: &Tensor, gh: &Tensor, bias: Option<&Param>, h: &Tensor) -> Tensor {
-    let gh = match bias {
-        Some(bias) => gh + bias,
-        None => gh.clone(),
-    };
-    let part = |index| (gate(gx, index, 3), gate(&gh, index, 3));
-    let [(rx, rh), (zx, zh), (nx, nh)] = [part(0), part(1), part(2)];
-    let n = (nx + (rx + rh).sigmoid() * nh).tanh();
-    let z = (zx + zh).sigmoid();
-    (1.0 - &z) * n + z * h
 }
