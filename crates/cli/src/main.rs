@@ -8,6 +8,7 @@ mod draw;
 mod failure;
 mod predict;
 mod profile;
+mod report;
 mod svg;
 mod train;
 mod tune;

@@ -69,6 +69,11 @@ impl Answers {
         (best as i32, row[best])
     }
 
+    /// The rows of image `i`.
+    pub(crate) fn picture(&self, i: usize) -> Vec<Vec<f32>> {
+        self.pixels[i * SIDE * SIDE..(i + 1) * SIDE * SIDE].chunks(SIDE).map(<[f32]>::to_vec).collect()
+    }
+
     fn tile(&self, ink: Ink, i: usize) -> Tile {
         let ((digit, probability), truth) = (self.digit(i), self.truth[i]);
         let answer = format!("{digit}  {:.1} %", 100.0 * probability);

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use kiln::prelude::*;
-use kiln::train::{Epoch, Figures};
+use kiln::train::{Callback, Epoch, Figures};
 
 use crate::curves::Curves;
 use crate::digits::Kind;
 use crate::draw::{Ink, confusion, say};
 use crate::failure::{Failure, Result};
+use crate::report;
 
 /// Arguments of `kiln train digits`.
 #[derive(clap::Args)]
@@ -39,6 +40,12 @@ pub(crate) struct Args {
     /// Go on from the checkpoint of a stopped training, with its settings.
     #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["model", "epochs", "batch", "lr", "seed"])]
     resume: Option<PathBuf>,
+    /// Write logs into this folder while training: tables (CSV), JSON lines, an event file for TensorBoard.
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
+    /// Write a report as one HTML page: curves, confusion matrix, images with what the model says.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Before training, shows where a step's time goes, and writes a trace for ui.perfetto.dev to FILE
     /// [default FILE: trace.json in the folder of --out].
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
@@ -72,7 +79,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     say(ink.faint(HEAD));
     let stop = stop_on_ctrl_c();
     let started = Instant::now();
-    training.fit(&train, &test, |epochs, epoch| {
+    let mut logs = args.log.as_deref().map(report::logs).unwrap_or_default();
+    let mut page = report::begin(&training.settings, &device, training.model.num_parameters());
+    let mut told: Vec<&mut dyn Callback> = vec![&mut page];
+    told.extend(logs.iter_mut().map(|log| log.as_mut() as &mut dyn Callback));
+    training.fit(&train, &test, told, |epochs, epoch| {
         say(line(ink, epochs, epoch));
         stop.load(Ordering::Relaxed)
     })?;
@@ -88,6 +99,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     say(format_args!("\n{}", confusion(ink, matrix.counts())));
     say(format_args!("{} read right after {seconds:.1} s of training.", ink.strong(&right)));
     say(format_args!("Saved {} and {}", model.display(), picture.display()));
+    if let Some(path) = &args.report {
+        report::end(page, &matrix, training.model.as_ref(), &test, path)?;
+        say(format_args!("Wrote the report {}", path.display()));
+    }
     if training.curves.len() < training.settings.epochs {
         let checkpoint = args.out.join("checkpoint.safetensors");
         training.save(&checkpoint)?;
@@ -200,11 +215,12 @@ impl Training {
         format!("The {name}, {weights} weights, on {on}\n{train} images to learn from, {test} held out")
     }
 
-    /// Runs the epochs that are left. `after` sees each of them and says whether to stop.
+    /// Runs the epochs that are left, and tells `told` of them. `after` sees each and says whether to stop.
     pub(crate) fn fit(
         &mut self,
         train: &TensorDataset,
         test: &TensorDataset,
+        told: Vec<&mut dyn Callback>,
         mut after: impl FnMut(usize, &Epoch) -> bool,
     ) -> Result<()> {
         let Settings { epochs, batch, lr, seed, .. } = self.settings;
@@ -215,6 +231,7 @@ impl Training {
             curves.add(epoch);
             if after(epochs, epoch) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        let watched = told.into_iter().fold(watched, Trainer::callback);
         let model = &self.model;
         watched.fit(model, &mut self.optimizer, train, Some(test), |(x, y)| {
             Outcome::classification(&model.forward(x), y)

@@ -80,7 +80,7 @@ where
         let start = Start {
             step: self.state.step,
             epochs_done: self.state.epoch,
-            validations: self.state.history.validations.len(),
+            validations: self.validations_before(),
             steps: self.total(),
             epochs: self.trainer.epochs,
         };
@@ -102,6 +102,19 @@ where
         let history = std::mem::take(&mut self.state.history);
         self.callbacks().try_for_each(|callback| callback.on_end(&history))?;
         Ok(history)
+    }
+
+    /// How many validations there were: as the history has them or, with a first epoch that was asked for, as there
+    /// must have been.
+    fn validations_before(&self) -> usize {
+        let known = self.state.history.validations.len();
+        if known > 0 || self.trainer.first == 0 || self.validation.is_none() {
+            return known;
+        }
+        match self.trainer.validate {
+            Every::Epochs(n) => self.trainer.first / n,
+            Every::Steps(n) => self.state.step / n,
+        }
     }
 
     /// Whether it is over before another epoch.
