@@ -10,6 +10,7 @@ alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
 alias I = i32;
 alias U = u32;
 alias B = bool;
+alias V = f32;                    // f32 | i32 | u32, or four of them: what is summed
 alias Key = i32;                  // i32 | u32
 const WIDTH: u32 = 1u;
 const WG: u32 = 64u;
@@ -17,13 +18,13 @@ const WG: u32 = 64u;
 struct Sizes { n: u32, rows: u32, cols: u32, slice: u32 }
 var<immediate> sizes: Sizes;
 
-@group(0) @binding(0) var<storage, read> src: array<F>;
+@group(0) @binding(0) var<storage, read> src: array<V>;
 @group(0) @binding(1) var<storage, read> sorted: array<Key>;
 @group(0) @binding(2) var<storage, read> perm: array<i32>;
-@group(0) @binding(3) var<storage, read_write> heads: array<F>;
+@group(0) @binding(3) var<storage, read_write> heads: array<V>;
 
 // slot: WIDTH elements of src from [row, col].
-fn load(row: u32, col: u32) -> F {
+fn load(row: u32, col: u32) -> V {
     return src[(row * sizes.cols + col) / WIDTH];
 }
 
@@ -37,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let col = (i - slice * across) * WIDTH;
     let key = sorted[start];
 
-    var acc = F(0.0);
+    var acc = V();
     for (var j = start; j < min(start + sizes.slice, sizes.n); j++) {
         if sorted[j] != key { break; }
         acc += load(u32(perm[j]), col);

@@ -12,6 +12,7 @@ alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
 alias I = i32;
 alias U = u32;
 alias B = bool;
+alias V = f32;                    // f32 | i32 | u32, or four of them: what is summed
 alias Key = i32;                  // i32 | u32
 const WIDTH: u32 = 1u;
 const WG: u32 = 64u;
@@ -19,24 +20,24 @@ const WG: u32 = 64u;
 struct Sizes { n: u32, rows: u32, cols: u32, slice: u32 }
 var<immediate> sizes: Sizes;
 
-@group(0) @binding(0) var<storage, read> src: array<F>;
+@group(0) @binding(0) var<storage, read> src: array<V>;
 @group(0) @binding(1) var<storage, read> sorted: array<Key>;
 @group(0) @binding(2) var<storage, read> perm: array<i32>;
-@group(0) @binding(3) var<storage, read> heads: array<F>;
-@group(0) @binding(4) var<storage, read_write> out: array<F>;
+@group(0) @binding(3) var<storage, read> heads: array<V>;
+@group(0) @binding(4) var<storage, read_write> out: array<V>;
 
 // slot: WIDTH elements of src from [row, col].
-fn load(row: u32, col: u32) -> F {
+fn load(row: u32, col: u32) -> V {
     return src[(row * sizes.cols + col) / WIDTH];
 }
 
 // slot: WIDTH finished elements from [row, col].
-fn store(v: F, row: u32, col: u32) {
+fn store(v: V, row: u32, col: u32) {
     out[(row * sizes.cols + col) / WIDTH] = v;
 }
 
 // slot: what a slice adds to its first segment.
-fn head(slice: u32, col: u32) -> F {
+fn head(slice: u32, col: u32) -> V {
     return heads[(slice * sizes.cols + col) / WIDTH];
 }
 
@@ -56,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if sorted[middle] < key { first = middle + 1u; } else { end = middle; }
     }
     var slice = first / sizes.slice + 1u;      // the next slice
-    var acc = F(0.0);
+    var acc = V();
     for (var j = first; j < min(slice * sizes.slice, sizes.n); j++) {
         if sorted[j] != key { break; }
         acc += load(u32(perm[j]), col);

@@ -143,3 +143,43 @@ fn fusion_changes_no_answer() {
     }
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// Cells that a step replaces by each other: every value is of what stood there before the step.
+#[test]
+fn cells_that_trade_places() {
+    for fused in [true, false] {
+        let device = Device::open().unwrap();
+        device.set_fusion(fused);
+        // one element, few, and more than what is put together for its size alone
+        for n in [1usize, 5, 6, 1000] {
+            let init = Init::new(&device, 0);
+            let start = |k: usize| (0..n).map(|i| (i * 7 + k * 1000) as f32).collect::<Vec<_>>();
+            let cells: Vec<State> = (0..20).map(|k| init.state(&Tensor::from_vec(&device, start(k), &[n]))).collect();
+            let check = |what: &str, at: usize, want: Vec<f32>| {
+                assert_eq!(cells[at].to_vec::<f32>().unwrap(), want, "{what} of {n}, fused: {fused}");
+            };
+            let step = |replace: Vec<(usize, Tensor)>| {
+                kiln::step(&[], replace.into_iter().map(|(k, v)| (cells[k].clone(), v)).collect(), &[]).unwrap();
+            };
+            let (a, b, c) = (&cells[0], &cells[1], &cells[2]);
+            step(vec![(0, b.value()), (1, a.value())]);
+            check("a swap", 0, start(1));
+            check("a swap", 1, start(0));
+            step(vec![(0, b.value()), (1, c.value()), (2, a.value())]);
+            check("a circle", 0, start(0));
+            check("a circle", 1, start(2));
+            check("a circle", 2, start(1));
+            let sum = |x: Vec<f32>, y: Vec<f32>| x.iter().zip(y).map(|(x, y)| x + y).collect::<Vec<_>>();
+            step(vec![(0, &**a + &**b), (1, a.value())]);
+            check("Fibonacci", 0, sum(start(0), start(2)));
+            check("Fibonacci", 1, start(0));
+            // turned round on the way, so that no element is read where it is written
+            step(vec![(1, c.flip([0i64])), (2, b.flip([0i64]))]);
+            check("a turned swap", 1, start(1).into_iter().rev().collect());
+            check("a turned swap", 2, start(0).into_iter().rev().collect());
+            // more cells than one kernel has bindings
+            step((3..20).map(|k| (k, cells[if k == 19 { 3 } else { k + 1 }].value())).collect());
+            (3..20).for_each(|k| check("a long circle", k, start(if k == 19 { 3 } else { k + 1 })));
+        }
+    }
+}

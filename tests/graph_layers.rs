@@ -149,6 +149,24 @@ fn scatter_reduce_agrees_with_pytorch() {
     let kept = ints.scatter_reduce(0, &none, &none, ScatterReduce::Amax, false);
     assert_eq!(kept.to_vec::<i32>().unwrap(), [10, 20, 30]);
 
+    // whole numbers that a float does not hold
+    let big = Tensor::new(&device, [16_777_217i32, -16_777_219, 2_000_000_001]);
+    let parts = Tensor::new(&device, [16_777_217i32, 2, 16_777_221, 1]);
+    let places = Tensor::new(&device, [0i32, 2, 0, 2]);
+    let exact = |reduce, include| {
+        let all = big.scatter_reduce(0, &places, &parts, reduce, include);
+        let wide = |t: &Tensor| Tensor::stack(&[t, t, t, t, t], 1);
+        let rows = wide(&big).index_reduce(0, &places, &wide(&parts), reduce, include);
+        assert_eq!(rows.select(1, 3).to_vec::<i32>().unwrap(), all.to_vec::<i32>().unwrap());
+        all.to_vec::<i32>().unwrap()
+    };
+    assert_eq!(exact(ScatterReduce::Sum, true), [50_331_655, -16_777_219, 2_000_000_004]);
+    assert_eq!(exact(ScatterReduce::Sum, false), [33_554_438, -16_777_219, 3]);
+    assert_eq!(exact(ScatterReduce::Mean, true), [16_777_218, -16_777_219, 666_666_668]);
+    assert_eq!(exact(ScatterReduce::Amax, true), [16_777_221, -16_777_219, 2_000_000_001]);
+    assert_eq!(exact(ScatterReduce::Amin, false), [16_777_217, -16_777_219, 1]);
+    assert_eq!(exact(ScatterReduce::Prod, false)[2], 2);
+
     let past = ints.scatter_reduce(0, &Tensor::new(&device, [3i32]), &source, ScatterReduce::Amax, true);
     assert!(matches!(past.to_vec::<i32>().unwrap_err(), Error::Index { .. }));
     let floats = Tensor::new(&device, [0.0, 1.0, 2.0]);

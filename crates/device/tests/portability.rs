@@ -174,8 +174,8 @@ fn launches(caps: &Caps) -> Vec<Launch> {
                 let p = reduce::Cols { kind, ty, outer: 2, rows, inner: cols, width, chunks: 1 };
                 all.push(reduce::cols(caps, &p).unwrap());
             }
-            for key in [Scalar::I32, Scalar::U32] {
-                staged.push(segment::sum(caps, &segment::Sum { n: 100, rows, cols, width, key }).unwrap());
+            for (ty, key) in types.into_iter().flat_map(|ty| [Scalar::I32, Scalar::U32].map(|key| (ty, key))) {
+                staged.push(segment::sum(caps, &segment::Sum { n: 100, rows, cols, width, ty, key }).unwrap());
             }
         }
     }

@@ -32,8 +32,14 @@ fn check(keys: &[i32], rows: usize, cols: usize) {
     for (variant, caps) in variants(&device) {
         for width in [1, 4].into_iter().filter(|&w| cols.is_multiple_of(w)) {
             let out = empty(&device, rows * cols);
-            let problem =
-                Sum { n: n as u32, rows: rows as u32, cols: cols as u32, width: width as u32, key: Scalar::I32 };
+            let problem = Sum {
+                n: n as u32,
+                rows: rows as u32,
+                cols: cols as u32,
+                width: width as u32,
+                ty: Scalar::F32,
+                key: Scalar::I32,
+            };
             let stages = segment::sum(&caps, &problem).unwrap();
             let bindings = [("src", &x), ("sorted", &s), ("perm", &p), ("out", &out)];
             device.run(stages.steps(&device, &bindings).unwrap()).unwrap();

@@ -166,7 +166,7 @@ fn others() {
     let keys: Vec<i32> = (0..8192).map(|i| i / 9).collect();
     let perm: Vec<i32> = (0..8192).map(|i| (i * 5) % 8192).collect();
     let (keys, perm) = (upload(&device, &keys), upload(&device, &perm));
-    let p = segment::Sum { n: 8192, rows: 1000, cols: 128, width: 4, key: Scalar::I32 };
+    let p = segment::Sum { n: 8192, rows: 1000, cols: 128, width: 4, ty: Scalar::F32, key: Scalar::I32 };
     let bindings = [("src", &x), ("sorted", &keys), ("perm", &perm), ("out", &out)];
     time(&device, "segment sum of 8192x128 into 1000", || {
         segment::sum(&caps, &p).unwrap().steps(&device, &bindings).unwrap()

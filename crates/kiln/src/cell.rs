@@ -213,6 +213,11 @@ impl State {
             return Err((**error).clone());
         }
         let Some(cell) = self.0.cell() else { return Ok(()) };
+        // what another cell holds is a node of its own, so that a step which replaces both can copy it before
+        let value = match &value.0.op {
+            Op::Content(info) if info.id != cell.info.id => value.detach(),
+            _ => value,
+        };
         if value.shape_or_scalar() != cell.shape {
             return Err(mismatch(Tensor::bad_shape("set", &[&self.0, &value], "a state keeps its shape")));
         }

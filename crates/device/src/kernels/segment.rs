@@ -12,7 +12,7 @@ use crate::source::Source;
 const SLICE: u32 = 1024;
 
 /// out[r, c] = Σ over j with sorted\[j\] = r of src[perm\[j\], c]. Bindings `sorted` \[n\] (ascending) and `perm` \[n\] of i32;
-/// slots `load(row, col) -> F` of src and `store(v: F, row, col)`. Keys outside 0..rows count nowhere.
+/// slots `load(row, col) -> V` of src and `store(v: V, row, col)`, V being `ty` in the width. Keys outside 0..rows count nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sum {
     /// Length of `sorted`.
@@ -23,6 +23,8 @@ pub struct Sum {
     pub cols: u32,
     /// Elements that the slots handle: 1 or 4, a divisor of `cols`.
     pub width: u32,
+    /// Type of the elements that are summed.
+    pub ty: Scalar,
     /// Type of the keys: I32 or U32.
     pub key: Scalar,
 }
@@ -39,6 +41,7 @@ pub fn sum(caps: &Caps, p: &Sum) -> Result<Stages> {
         at_width(Source::new(name, text), p.width)
             .constant("WIDTH", format!("{}u", p.width))
             .constant("WG", format!("{wg}u"))
+            .alias("V", p.ty.vector(p.width))
             .alias("Key", p.key.name())
     };
     let sliced = p.n > 4 * SLICE;
@@ -52,7 +55,7 @@ pub fn sum(caps: &Caps, p: &Sum) -> Result<Stages> {
     let mut stages = Stages::default();
     let source = fill("segment_sum", kiln_shaders::SEGMENT_SUM);
     if !sliced {
-        stages.push(launch(source.slot("head", "    return F(0.0);"), work), Vec::new(), true, true);
+        stages.push(launch(source.slot("head", "    return V();"), work), Vec::new(), true, true);
         return Ok(stages);
     }
     let parts = count("segment_sum", &[p.n.div_ceil(slice), p.cols])?;

@@ -85,7 +85,7 @@ impl<'a> Lowerer<'a> {
                 fixed.push(("perm".to_string(), self.operand(inputs[1])));
                 let n = source_dims[0] as u32;
                 width = if cols % 4 == 0 { 4 } else { 1 };
-                segment::sum(self.caps, &segment::Sum { n, rows, cols, width, key: Scalar::I32 })?
+                segment::sum(self.caps, &segment::Sum { n, rows, cols, width, ty, key: Scalar::I32 })?
             }
         };
         if source_dims.numel() == 0 {

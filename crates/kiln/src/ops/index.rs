@@ -271,6 +271,10 @@ fn checked(index: &Tensor, extent: usize) -> Tensor {
 /// out[r, ..] = Σ source[j, ..] over the j with index[j] = r.
 fn segment_sum(index: &Tensor, source: &Tensor, shape: Shape) -> Tensor {
     let index = checked(index, shape[0]);
+    if source.dtype() == DType::Bool {
+        // a sum of truths is whether there is one
+        return segment_sum(&index, &source.cast(DType::I32), shape).cast(DType::Bool);
+    }
     let (keys, order) = index.cast(DType::I32).sort(0, false);
     Tensor::make(Op::SegmentSum, &[&keys, &order, source], shape, source.dtype())
 }

@@ -108,11 +108,9 @@ impl Tensor {
             if source.numel() == 0 {
                 return self.current();
             }
-            if !self.dtype().is_float() {
-                // whole numbers are exact in f32 up to 2²⁴, which is what we promise
-                let [x, source] = [self, source].map(|t| t.cast(DType::F32));
-                let reduced = x.index_reduce(axis, index, &source, reduce, include_self);
-                return if reduce == ScatterReduce::Mean { reduced.floor() } else { reduced }.cast(self.dtype());
+            if self.dtype() == DType::Bool {
+                let [x, source] = [self, &source.cast(DType::Bool)].map(|t| t.cast(DType::I32));
+                return x.index_reduce(axis, index, &source, reduce, include_self).cast(DType::Bool);
             }
             let rows = |t: &Tensor| t.transpose(0, at as i64);
             let source = rows(&source.cast(self.dtype()));
@@ -130,18 +128,18 @@ fn reduce_rows(own: &Tensor, index: &Tensor, source: &Tensor, reduce: ScatterRed
         t.to_shape(Shape::of(&dims))
     };
     let zeros = own.zeros_like();
-    let ones = Tensor::full_of(&own.0.device, index.shape_or_scalar(), DType::F32, Lit(1.0));
-    let count = Tensor::full_of(&own.0.device, Shape::of(&[shape[0]]), DType::F32, Lit(0.0)).index_add(0, index, &ones);
-    let named = column(&count.gt(Lit(0.0)));
+    let count = counts(index, shape[0]);
+    let named = column(&count.gt(0));
     let keep = |reduced: Tensor| if include_self { reduced } else { Tensor::where_(&named, reduced, own) };
     match reduce {
         ScatterReduce::Sum if include_self => own.index_add(0, index, source),
         ScatterReduce::Sum => keep(zeros.index_add(0, index, source)),
         ScatterReduce::Mean => {
             let sum = if include_self { own.clone() } else { zeros }.index_add(0, index, source);
-            let parts = if include_self { count + Lit(1.0) } else { count.maximum(Lit(1.0)) };
+            let parts = if include_self { count + 1 } else { count.maximum(1) };
             let parts = column(&parts).cast(own.dtype());
-            keep(sum / parts)
+            // whole numbers are rounded down, as in PyTorch
+            keep(if own.dtype().is_float() { sum / parts } else { sum.floor_divide(parts) })
         }
         ScatterReduce::Prod => {
             let product = segments(&zeros.ones_like(), index, source, &count, |a, b| a * b);
@@ -154,6 +152,9 @@ fn reduce_rows(own: &Tensor, index: &Tensor, source: &Tensor, reduce: ScatterRed
             let (fixed, parts) = (own.detach(), source.detach());
             let found = segments(&fixed, index, &parts, &count, pick);
             let best = if include_self { Tensor::where_(&named, pick(&found, &fixed), &fixed) } else { found };
+            if !own.dtype().is_float() {
+                return best;
+            }
             shared(own, index, source, &best, &column(&count), include_self)
         }
     }
@@ -164,7 +165,7 @@ fn shared(own: &Tensor, index: &Tensor, source: &Tensor, best: &Tensor, count: &
     let equal = |x: &Tensor, y: &Tensor| x.eq(y).logical_or(x.isnan().logical_and(y.isnan()));
     let hit = equal(&source.detach(), &best.index_select(0, index));
     // a place that no index names keeps what it had, and its gradient
-    let own_hit = if include_self { equal(&own.detach(), best) } else { count.lt(Lit(0.5)) };
+    let own_hit = if include_self { equal(&own.detach(), best) } else { count.eq(0) };
     let own_hit = own_hit.expand_to(own.shape_or_scalar());
     let hits = own_hit.cast(DType::F32).index_add(0, index, &hit.cast(DType::F32));
     let picked = |hit: &Tensor, x: &Tensor| Tensor::where_(hit, x, Lit(0.0));
@@ -179,10 +180,13 @@ pub(crate) fn largest(source: &Tensor, index: &Tensor, count: usize) -> Tensor {
     if source.error().is_some() || index.error().is_some() || source.numel() == 0 {
         return empty;
     }
-    let ones = Tensor::full_of(&source.0.device, index.shape_or_scalar(), DType::F32, Lit(1.0));
-    let counts =
-        Tensor::full_of(&source.0.device, Shape::of(&[count]), DType::F32, Lit(0.0)).index_add(0, index, &ones);
-    segments(&empty, index, &source, &counts, |a, b| a.maximum(b))
+    segments(&empty, index, &source, &counts(index, count), |a, b| a.maximum(b))
+}
+
+/// How often each of `count` places is named, as `I32`.
+fn counts(index: &Tensor, count: usize) -> Tensor {
+    let of = |shape: Shape, value: f32| Tensor::full_of(&index.0.device, shape, DType::I32, Lit(value));
+    of(Shape::of(&[count]), 0.0).index_add(0, index, &of(index.shape_or_scalar(), 1.0))
 }
 
 /// Each segment of `source` combined by `join`; `empty` where there is none.
@@ -207,9 +211,8 @@ fn segments(
         values = Tensor::cat(&[&head, &joined], 0);
         step *= 2;
     }
-    let ends = count.cast(DType::I32).cumsum(0);
-    let last = (ends - 1).clamp(0, n as i32 - 1).cast(DType::I32);
+    let last = (count.cumsum(0) - 1).clamp(0, n as i32 - 1).cast(DType::I32);
     dims[0] = count.numel();
-    let named = count.gt(Lit(0.0)).to_shape(Shape::of(&dims));
+    let named = count.gt(0).to_shape(Shape::of(&dims));
     Tensor::where_(&named, values.index_select(0, &last), empty)
 }

@@ -109,11 +109,10 @@ impl AveragedModel {
     /// # Errors
     /// What the device says.
     pub fn swap(&self) -> Result<()> {
-        let both = || self.weights.iter().chain(&self.buffers);
-        // values that are held outlive their replacement
-        let weights: Vec<Tensor> = both().map(|(_, state, _)| state.value()).collect();
-        crate::step(&[], both().map(|(_, state, average)| (state.clone(), average.value())).collect(), &[])?;
-        crate::step(&[], both().zip(weights).map(|((_, _, average), w)| (average.clone(), w)).collect(), &[])
+        let both = self.weights.iter().chain(&self.buffers);
+        let swapped =
+            both.flat_map(|(_, state, average)| [(state.clone(), average.value()), (average.clone(), state.value())]);
+        crate::step(&[], swapped.collect(), &[])
     }
 
     /// Runs `body` with the averages in the model, and puts the weights back.
