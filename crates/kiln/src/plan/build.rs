@@ -111,8 +111,11 @@ pub(super) fn window(buffer: Buffer, range: Option<&std::ops::Range<u64>>) -> Sl
 fn outputs(graph: &Graph, split: Option<&Split>, of: &HashMap<Operand, Slice>) -> Vec<Vec<Output>> {
     let small = split.map_or(graph, |s| &s.graph);
     let part = |node: u32| {
+        if small.role(node) != Role::Compute {
+            return None; // it is in memory already
+        }
         let bytes = (small.shape(node).numel() * small.dtype(node).bytes()) as u64;
-        let first = of.get(&output_of(small, node)).filter(|_| small.role(node) == Role::Compute)?;
+        let first = of.get(&output_of(small, node))?;
         let second = of.get(&Operand::Second(node)).map(|s| Slice { bytes: second_bytes(small, node), ..s.clone() });
         Some(Output { first: Slice { bytes, ..first.clone() }, second })
     };
