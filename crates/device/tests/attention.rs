@@ -111,16 +111,16 @@ fn twin(p: &Problem, q: &[f32], k: &[f32], v: &[f32], dy: &[f32], mask: Option<&
         let above = |i: usize| f64::from(dy[y * ev + i]);
         let delta: f64 = (0..ev).map(|i| above(i) * t.out[y * ev + i]).sum();
         (t.norms[2 * n], t.norms[2 * n + 1]) = (t.lse[n], delta);
-        for j in 0..s {
+        for (j, weight) in weights.iter().enumerate() {
             let dp: f64 = (0..ev).map(|i| above(i) * at(v, &p.v, batch, kv, j, i)).sum();
-            let ds = weights[j] * (dp - delta) * scale;
+            let ds = weight * (dp - delta) * scale;
             let to = (batch * s + j) * g + kv;
             for i in 0..e {
                 t.dq[y * e + i] += ds * at(k, &p.k, batch, kv, j, i);
                 t.dk[to * e + i] += ds * at(q, &p.q, batch, head, row, i);
             }
             for i in 0..ev {
-                t.dv[to * ev + i] += weights[j] * above(i);
+                t.dv[to * ev + i] += weight * above(i);
             }
         }
     }
