@@ -4,7 +4,7 @@
 // gives -inf, a row with +inf gives +inf, NaN gives NaN.
 //
 // dispatch: ceil(rows / ROWS) workgroups, folded past 65535
-// cost:     2 reads of x, 1 exponential an element; memory bound
+// cost:     2 reads of x (1 where it is held), 1 exponential an element; memory bound
 // twin:     crates/device/tests/softmax.rs (f64)
 
 alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
@@ -14,6 +14,8 @@ alias B = bool;
 const WIDTH: u32 = 1u;
 const LANES: u32 = 64u;           // a power of two
 const ROWS: u32 = 1u;
+const HELD: u32 = 0u;             // loads that a lane keeps in registers, so that the row is read once; 0 for none
+const ROOM: u32 = max(HELD, 1u);
 
 struct Sizes { rows: u32, cols: u32 }
 var<immediate> sizes: Sizes;
@@ -78,15 +80,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let cols = select(0u, sizes.cols, want < sizes.rows);      // spare lanes have no work, but barriers need them
     let first = (local % LANES) * WIDTH;
 
+    var own: array<F, ROOM>;
     var m = -inf_();
-    for (var c = first; c < cols; c += LANES * WIDTH) {
-        m = max_(m, load(row, c));
+    for (var i = 0u; i < HELD; i++) {
+        let c = first + i * LANES * WIDTH;
+        if c < cols {
+            own[i] = load(row, c);
+            m = max_(m, own[i]);
+        }
     }
+    for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) { m = max_(m, load(row, c)); }
     let top = max_lanes(m, local);
     var s = F(0.0);
-    for (var c = first; c < cols; c += LANES * WIDTH) {
-        s += exp_(load(row, c) - top);
+    for (var i = 0u; i < HELD; i++) {
+        if first + i * LANES * WIDTH < cols { s += exp_(own[i] - top); }
     }
+    for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) { s += exp_(load(row, c) - top); }
     let sum = sum_lanes(s, local);
 
     if want < sizes.rows && local % LANES == 0u {

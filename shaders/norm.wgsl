@@ -3,10 +3,10 @@
 // x, out [rows, cols]; rstd [rows]
 //
 // Mean and variance in two passes over the row, which stays exact where E[x²] - E[x]² cancels; a third pass writes.
-// CPU adapters: LANES is the subgroup's size, joined without barriers. Short rows: LANES = 1, ROWS to a workgroup.
+// LANES invocations share a row and join in a tree, or by subgroup operations; short rows go ROWS to a workgroup.
 //
 // dispatch: ceil(rows / ROWS) workgroups, folded past 65535
-// cost:     3 reads and 1 write of x; memory bound
+// cost:     3 reads and 1 write of x (1 read where it is held); memory bound
 // source:   Ba, Kiros & Hinton 2016, "Layer normalization"; Zhang & Sennrich 2019, "Root mean square layer norm"
 // twin:     crates/device/tests/norm.rs (f64)
 
@@ -17,6 +17,8 @@ alias B = bool;
 const WIDTH: u32 = 1u;
 const LANES: u32 = 64u;           // a power of two
 const ROWS: u32 = 1u;
+const HELD: u32 = 0u;             // loads that a lane keeps in registers, so that the row is read once; 0 for none
+const ROOM: u32 = max(HELD, 1u);
 const CENTER: bool = true;        // subtract the mean
 
 struct Sizes { rows: u32, cols: u32, eps: f32 }
@@ -68,21 +70,35 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = (local % LANES) * WIDTH;
     let share = 1.0 / f32(sizes.cols);
 
+    var own: array<F, ROOM>;
+    for (var i = 0u; i < HELD; i++) {
+        let c = first + i * LANES * WIDTH;
+        if c < cols { own[i] = load(row, c); }
+    }
     var mean = F(0.0);
     if CENTER {
         var s = F(0.0);
-        for (var c = first; c < cols; c += LANES * WIDTH) { s += load(row, c); }
+        for (var i = 0u; i < HELD; i++) {
+            if first + i * LANES * WIDTH < cols { s += own[i]; }
+        }
+        for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) { s += load(row, c); }
         mean = sum_lanes(s, local) * share;
     }
     var q = F(0.0);
-    for (var c = first; c < cols; c += LANES * WIDTH) {
+    for (var i = 0u; i < HELD; i++) {
+        let d = own[i] - mean;
+        if first + i * LANES * WIDTH < cols { q += d * d; }
+    }
+    for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) {
         let d = load(row, c) - mean;
         q += d * d;
     }
     let scale = 1.0 / sqrt(sum_lanes(q, local) * share + sizes.eps);
 
-    for (var c = first; c < cols; c += LANES * WIDTH) {
-        store((load(row, c) - mean) * scale, row, c);
+    for (var i = 0u; i < HELD; i++) {
+        let c = first + i * LANES * WIDTH;
+        if c < cols { store((own[i] - mean) * scale, row, c); }
     }
+    for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) { store((load(row, c) - mean) * scale, row, c); }
     if local % LANES == 0u && want < sizes.rows { rstd[row] = one(scale); }
 }

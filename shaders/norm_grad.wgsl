@@ -2,10 +2,10 @@
 // RMS:       dx[r, c] = rstd_r (g[r, c] - xhat[r, c] mean_c (g xhat))
 //
 // xhat and rstd are what norm.wgsl wrote; g is the gradient with respect to xhat. Both means in one pass.
-// CPU adapters: LANES is the subgroup's size, joined without barriers. Short rows: LANES = 1, ROWS to a workgroup.
+// LANES invocations share a row and join in a tree, or by subgroup operations; short rows go ROWS to a workgroup.
 //
 // dispatch: ceil(rows / ROWS) workgroups, folded past 65535
-// cost:     2 reads of g and xhat, 1 write; memory bound
+// cost:     2 reads of g and xhat (1 where they are held), 1 write; memory bound
 // twin:     crates/device/tests/norm.rs (f64)
 
 alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
@@ -15,6 +15,8 @@ alias B = bool;
 const WIDTH: u32 = 1u;
 const LANES: u32 = 64u;           // a power of two
 const ROWS: u32 = 1u;
+const HELD: u32 = 0u;             // loads that a lane keeps in registers, so that the row is read once; 0 for none
+const ROOM: u32 = max(HELD, 1u);
 const CENTER: bool = true;        // the mean was subtracted
 
 struct Sizes { rows: u32, cols: u32 }
@@ -62,9 +64,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = (local % LANES) * WIDTH;
     let share = 1.0 / f32(sizes.cols);
 
+    var own: array<F, ROOM>;
+    var own_h: array<F, ROOM>;
     var s = F(0.0);
     var p = F(0.0);
-    for (var c = first; c < cols; c += LANES * WIDTH) {
+    for (var i = 0u; i < HELD; i++) {
+        let c = first + i * LANES * WIDTH;
+        if c < cols {
+            own[i] = load(row, c);
+            own_h[i] = xhat[(row * sizes.cols + c) / WIDTH];
+            s += own[i];
+            p += own[i] * own_h[i];
+        }
+    }
+    for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) {
         let v = load(row, c);
         s += v;
         p += v * xhat[(row * sizes.cols + c) / WIDTH];
@@ -73,7 +86,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if CENTER { mean = sum_lanes(s, local) * share; }
     let along = sum_lanes(p, local) * share;
 
-    for (var c = first; c < cols; c += LANES * WIDTH) {
+    for (var i = 0u; i < HELD; i++) {
+        let c = first + i * LANES * WIDTH;
+        if c < cols { store(rstd[row] * (own[i] - mean - own_h[i] * along), row, c); }
+    }
+    for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) {
         let h = xhat[(row * sizes.cols + c) / WIDTH];
         store(rstd[row] * (load(row, c) - mean - h * along), row, c);
     }

@@ -3,8 +3,7 @@
 // LANES invocations share a row; each joins every LANES-th element, then the lanes join in a tree. A long row is cut
 // into chunks, whose results a second launch reduces. Each lane sums 32 elements at a time, and then those sums: chains of
 // additions stay short, and sums accurate.
-// CPU adapters: LANES is the subgroup's size and `total` is a subgroup operation, without barriers.
-// Short rows: LANES = 1, ROWS rows to a workgroup.
+// Where the lanes of a row have subgroups, they join by subgroup operations. Short rows go ROWS to a workgroup.
 //
 // dispatch: ceil(rows * chunks / ROWS) workgroups, folded past 65535
 // cost:     one read of x; memory bound

@@ -4,10 +4,10 @@
 // Maximum and sum in a single pass: each lane keeps m and s = Σ exp(x - m) over what it has seen, per component; one
 // exponential serves both cases, since one of the old and the new maximum is the result. Lanes then join. A second
 // pass writes the row. NaN and +inf in a row make it NaN, and so does a row of -inf, as in PyTorch.
-// CPU adapters: LANES is the subgroup's size, joined without barriers. Short rows: LANES = 1, ROWS to a workgroup.
+// LANES invocations share a row and join in a tree, or by subgroup operations; short rows go ROWS to a workgroup.
 //
 // dispatch: ceil(rows / ROWS) workgroups, folded past 65535
-// cost:     2 reads and 1 write of x, 2 exponentials an element; memory bound
+// cost:     2 reads and 1 write of x (1 read where it is held), 2 exponentials an element; memory bound
 // source:   Milakov & Gimelshein 2018, "Online normalizer calculation for softmax", alg. 3
 // twin:     crates/device/tests/softmax.rs (f64)
 
@@ -18,6 +18,8 @@ alias B = bool;
 const WIDTH: u32 = 1u;
 const LANES: u32 = 64u;           // a power of two
 const ROWS: u32 = 1u;
+const HELD: u32 = 0u;             // loads that a lane keeps in registers, so that the row is read once; 0 for none
+const ROOM: u32 = max(HELD, 1u);
 
 struct Sizes { rows: u32, cols: u32 }
 var<immediate> sizes: Sizes;
@@ -82,20 +84,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let cols = select(0u, sizes.cols, want < sizes.rows);      // spare lanes have no work, but barriers need them
     let first = (local % LANES) * WIDTH;
 
+    var own: array<F, ROOM>;
     var m = F(-3.4028234e38);
     var s = F(0.0);
-    for (var c = first; c < cols; c += LANES * WIDTH) {
+    for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) {
         let v = load(row, c);
         let d = v - m;
         let e = exp_(-abs(d));
         s = select(s + e, s * e + 1.0, d > F(0.0));
         m = max(m, v);
     }
+    for (var i = 0u; i < HELD; i++) {
+        let c = first + i * LANES * WIDTH;
+        if c < cols {
+            own[i] = load(row, c);
+            m = max(m, own[i]);
+        }
+    }
     let top = max_lanes(m, local);
     let infinite = bitcast<U>(top) == U(0x7f800000u);
-    let sum = select(sum_lanes(s * exp_(m - top), local), nan_(), infinite);
+    for (var i = 0u; i < HELD; i++) {
+        if first + i * LANES * WIDTH < cols { s += exp_(own[i] - top); }
+    }
+    if HELD == 0u { s *= exp_(m - top); }
+    let sum = select(sum_lanes(s, local), nan_(), infinite);
 
-    for (var c = first; c < cols; c += LANES * WIDTH) {
+    for (var i = 0u; i < HELD; i++) {
+        let c = first + i * LANES * WIDTH;
+        if c < cols { store(finish(own[i] - top, sum), row, c); }
+    }
+    for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) {
         store(finish(load(row, c) - top, sum), row, c);
     }
 }

@@ -1,6 +1,7 @@
 //! Which variant a device takes: self-tests that put a wrong class aside, tuned winners, and what is kept on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use kiln_device::kernels::lanes::{self, Walk};
 use kiln_device::kernels::matmul::{self, Algorithm, Problem, Strides, Variant};
 use kiln_device::{Candidate, Device, Fill, Input, Options, Trial, Tuner};
 use std::path::PathBuf;
@@ -105,6 +106,41 @@ fn every_class_passes_its_own_test_quickly() {
         tested += 1;
     }
     assert!(tested >= 3, "{tested} classes");
+}
+
+#[test]
+fn kernels_of_rows_are_tested_and_follow_their_winners() {
+    let folder = Folder::new("kernels_of_rows_are_tested_and_follow_their_winners");
+    let device = folder.device();
+    let walk = Walk { kernel: "softmax", rows: 500, steps: 60, width: 4, passes: 2 };
+    for name in ["softmax", "norm", "reduce"] {
+        let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == name).unwrap();
+        for class in ["subgroup", "joined"] {
+            let Some(trial) = (family.test)(device.caps(), class) else { continue };
+            assert!((1..=2).contains(&trial.candidates.len()), "{name} {class}");
+            assert_eq!(device.self_test(name, &trial).unwrap().wrong, None, "{name} {class}");
+        }
+        assert!((family.test)(device.caps(), "nothing").is_none());
+    }
+    assert_eq!(lanes::pick(&device, "softmax", &walk), lanes::choose(device.caps(), &walk));
+
+    let tuner = Tuner::new(&device).family("softmax").unwrap().class("512x64_w4");
+    assert_eq!(tuner.classes().len(), 1);
+    let winners = tuner.run(|_| ()).unwrap();
+    assert_eq!(lanes::pick(&device, "softmax", &walk).to_string(), winners[0].variant);
+
+    // a class that is put aside is not taken, tuned or not
+    for class in ["subgroup", "joined"] {
+        let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == "softmax").unwrap();
+        let Some(mut trial) = (family.test)(device.caps(), class) else { continue };
+        let launch = &mut trial.candidates[0].stages.stages[0].launch;
+        launch.source = launch.source.clone().slot("store", "    out[(row * sizes.cols + col) / WIDTH] = v + v;");
+        assert!(device.self_test("softmax", &trial).unwrap().wrong.is_some());
+    }
+    for steps in [60, 600, 6000] {
+        let chosen = lanes::pick(&device, "softmax", &Walk { steps, ..walk });
+        assert_eq!(chosen.class(), None, "{chosen}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! What the launchers share: element types, vector widths, and how the invocations of a row come together.
+//! What the launchers share: element types, vector widths, operations that join, limits.
 
+use super::lanes::{Variant, extreme};
 use crate::caps::Caps;
 use crate::error::{Error, Result};
 use crate::source::Source;
@@ -76,7 +77,7 @@ impl Kind {
         }
     }
 
-    /// The body of `total(v: V, ..) -> Acc` where a row has one subgroup.
+    /// Joins a value over a subgroup into `s`.
     fn subgroup(self, ty: Scalar) -> String {
         let op = match self {
             Kind::Sum => "subgroupAdd",
@@ -84,14 +85,10 @@ impl Kind {
             Kind::Max => "subgroupMax",
             Kind::Min => "subgroupMin",
         };
-        if ty != Scalar::F32 || matches!(self, Kind::Sum | Kind::Prod) {
-            return format!("    return {op}(fold(v));");
+        match (self, ty) {
+            (Kind::Max | Kind::Min, Scalar::F32) => extreme(op, "fold(v)"),
+            _ => format!("    let s = {op}(fold(v));"),
         }
-        format!(
-            "    let s = fold(v);
-    let nan = subgroupAny((bitcast<u32>(s) & 0x7fffffffu) > 0x7f800000u);
-    return select({op}(s), bitcast<f32>(bitcast<u32>(s) | 0x7fc00000u), nan);"
-        )
     }
 
     /// Fills the slots `join` and `identity`.
@@ -100,15 +97,15 @@ impl Kind {
     }
 
     /// Fills the slots `fold` and `total` for the lanes of a row.
-    pub(crate) fn fill_total(self, ty: Scalar, width: u32, lanes: Lanes, source: Source) -> Source {
+    pub(crate) fn fill_total(self, caps: &Caps, ty: Scalar, width: u32, variant: &Variant, source: Source) -> Source {
         let source = match width {
             4 => source.slot("fold", "    let a = join(v, v.zwxy);\n    return join(a, a.yxwz).x;"),
             _ => source,
         };
-        match lanes.way {
-            Way::Alone => source.slot("total", "    return fold(v);"),
-            Way::Subgroup => source.slot("total", self.subgroup(ty)),
-            Way::Tree => source,
+        let give = if width == 4 { "all.x" } else { "all" };
+        match variant.body(caps, "fold(v)", &self.subgroup(ty), |a, b| format!("join({a}, {b})"), ["V", give]) {
+            Some(body) => source.slot("total", body),
+            None => source,
         }
     }
 }
@@ -139,92 +136,6 @@ pub(crate) fn count(kernel: &str, sizes: &[u32]) -> Result<u32> {
     Err(Error::Limit { kernel: kernel.to_string(), what: "elements", needs, has })
 }
 
-/// How a row's invocations join what they found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// One invocation has the whole row.
-    Alone,
-    /// A workgroup is one subgroup, with subgroup operations: no barrier, no shared memory.
-    Subgroup,
-    /// A tree in shared memory.
-    Tree,
-}
-
-/// The invocations of a row, and the rows of a workgroup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lanes {
-    /// Invocations that share a row.
-    pub(crate) lanes: u32,
-    /// Rows in a workgroup.
-    pub(crate) rows: u32,
-    /// How they join.
-    pub(crate) way: Way,
-}
-
 /// Iterations that one invocation may make over elements. lavapipe 22.3 silently stops after 65,535 in all, and a loop
 /// in blocks of 32 makes 1/32 more.
 pub(crate) const MAX_ITERATIONS: u32 = 60_000;
-
-impl Lanes {
-    /// For rows that take `steps` loads, walked `passes` times.
-    pub(crate) fn choose(caps: &Caps, kernel: &str, steps: u32, passes: u32) -> Result<Lanes> {
-        let widest = caps.max_invocations.min(256);
-        let tree = |lanes: u32, rows: u32| Lanes { lanes: lanes.min(widest), rows, way: Way::Tree };
-        let alone = Lanes { lanes: 1, rows: 64.min(widest), way: Way::Alone };
-        let subgroup = caps.subgroup.filter(|(min, max)| min == max && *max <= widest).map(|(size, _)| size);
-        let fits = |lanes: u32| u64::from(steps.div_ceil(lanes)) * u64::from(passes) <= u64::from(MAX_ITERATIONS);
-        let best = match (caps.is_cpu(), subgroup) {
-            (true, _) if steps <= 64 => alone, // measured: 2-20 times faster than a subgroup a row
-            (true, Some(lanes)) if fits(lanes) => Lanes { lanes, rows: 1, way: Way::Subgroup },
-            (true, None) if fits(8) => tree(8, 1),
-            (false, _) if steps <= 4 => alone,
-            (false, _) if steps <= 128 => tree(32, 4),
-            _ => tree(256, 1),
-        };
-        if fits(best.lanes) {
-            return Ok(best);
-        }
-        let (needs, has) = (u64::from(steps) * u64::from(passes), u64::from(MAX_ITERATIONS) * u64::from(best.lanes));
-        Err(Error::Limit { kernel: kernel.to_string(), what: "loads for one row", needs, has })
-    }
-
-    /// Sets the consts `LANES` and `ROWS`.
-    pub(crate) fn fill(self, source: Source) -> Source {
-        source.constant("LANES", format!("{}u", self.lanes)).constant("ROWS", format!("{}u", self.rows))
-    }
-
-    /// Fills `sum_lanes(v: F, local: u32) -> F` and `fold_sum`, the sum in every lane and component.
-    pub(crate) fn fill_sum(self, width: u32, source: Source) -> Source {
-        self.fill_every("sum", "subgroupAdd", width, source)
-    }
-
-    /// Fills `max_lanes` and `fold_max`; NaN is the greatest.
-    pub(crate) fn fill_max(self, width: u32, source: Source) -> Source {
-        self.fill_every("max", "subgroupMax", width, source)
-    }
-
-    fn fill_every(self, name: &str, subgroup: &str, width: u32, source: Source) -> Source {
-        let op = |a: &str, b: &str| if name == "sum" { format!("{a} + {b}") } else { format!("max_({a}, {b})") };
-        let (fold, lanes) = (format!("fold_{name}"), format!("{name}_lanes"));
-        let source = match width {
-            4 => source.slot(&fold, format!("    let a = {};\n    return {};", op("v", "v.zwxy"), op("a", "a.yxwz"))),
-            _ => source,
-        };
-        let first = if width == 4 { ".x" } else { "" };
-        match self.way {
-            Way::Alone => source.slot(&lanes, format!("    return {fold}(v);")),
-            Way::Subgroup if name == "sum" => {
-                source.slot(&lanes, format!("    return F({subgroup}({fold}(v){first}));"))
-            }
-            Way::Subgroup => source.slot(
-                &lanes,
-                format!(
-                    "    let s = {fold}(v){first};
-    let nan = subgroupAny((bitcast<u32>(s) & 0x7fffffffu) > 0x7f800000u);
-    return F(select({subgroup}(s), bitcast<f32>(bitcast<u32>(s) | 0x7fc00000u), nan));"
-                ),
-            ),
-            Way::Tree => source,
-        }
-    }
-}

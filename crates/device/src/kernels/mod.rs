@@ -4,6 +4,7 @@ pub mod attention;
 mod common;
 pub mod conv;
 pub mod guard;
+pub mod lanes;
 pub mod map;
 pub mod matmul;
 pub mod norm;
@@ -23,4 +24,4 @@ pub use common::{Kind, Scalar};
 pub use stages::{Stage, Stages};
 
 /// The families that are tested before they are trusted, and that can be tuned.
-pub static FAMILIES: &[Family] = &[matmul::FAMILY];
+pub static FAMILIES: &[Family] = &[matmul::FAMILY, softmax::FAMILY, norm::FAMILY, reduce::FAMILY];

@@ -1,11 +1,13 @@
 //! `reduce_rows.wgsl`, `reduce_cols.wgsl`, `arg_rows.wgsl`: sums, products, extremes, and where they are.
 
-use super::common::{Kind, Lanes, MAX_ITERATIONS, Scalar, Way, at_width, check_width, count};
+use super::common::{Kind, MAX_ITERATIONS, Scalar, at_width, check_width, count};
+use super::lanes::{self, Variant, Walk};
 use super::map::workgroup;
 use crate::caps::Caps;
 use crate::error::{Error, Result};
 use crate::program::{Launch, Params, fold_groups};
 use crate::source::Source;
+use crate::trial::{Family, Fill, Input, Trial};
 
 /// Rows [rows, cols] → [rows, chunks]; slots `load(row, col) -> V` and `store(v: Acc, row * chunks + chunk)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,26 +85,58 @@ pub fn col_chunks(caps: &Caps, outer: u32, rows: u32, inner: u32, width: u32) ->
     enough.max(rows.div_ceil(4096)).max(1)
 }
 
-/// Rows reduced.
+impl Rows {
+    /// What the kernel does with rows, for the choice of a variant.
+    pub fn walk(&self) -> Walk {
+        self.walk_of(chunk(self.cols, self.chunks))
+    }
+
+    fn walk_of(&self, chunk: u32) -> Walk {
+        let (rows, steps) = (self.rows.saturating_mul(self.chunks), chunk.div_ceil(self.width.max(1)));
+        Walk { kernel: "reduce_rows", rows, steps, width: self.width, passes: 1 }
+    }
+}
+
+impl Arg {
+    /// What the kernel does with rows, for the choice of a variant.
+    pub fn walk(&self) -> Walk {
+        Walk { kernel: "arg_rows", rows: self.rows, steps: self.cols, width: 1, passes: 1 }
+    }
+}
+
+/// Rows reduced by the variant that [`lanes::choose`] gives.
 ///
 /// # Errors
-/// [`Error::Limit`] for a chunk that is too long for one launch, or too many elements.
+/// As [`rows_with`].
 pub fn rows(caps: &Caps, p: &Rows) -> Result<Launch> {
-    blocks(caps, p, chunk(p.cols, p.chunks))
+    rows_with(caps, p, &lanes::choose(caps, &p.walk()))
+}
+
+/// Rows reduced by a given variant.
+///
+/// # Errors
+/// [`Error::Limit`] for a chunk that is too long for one launch, or too many elements; [`Error::Validation`] for a
+/// variant that is not for these rows or this device.
+pub fn rows_with(caps: &Caps, p: &Rows, variant: &Variant) -> Result<Launch> {
+    blocks_with(caps, p, chunk(p.cols, p.chunks), variant)
 }
 
 /// As [`rows`], with chunks of `chunk` elements.
 pub(crate) fn blocks(caps: &Caps, p: &Rows, chunk: u32) -> Result<Launch> {
+    blocks_with(caps, p, chunk, &lanes::choose_among(caps, &p.walk_of(chunk), |v| caps.is_cpu() || v.class().is_none()))
+}
+
+fn blocks_with(caps: &Caps, p: &Rows, chunk: u32, variant: &Variant) -> Result<Launch> {
     check_width("reduce_rows", p.cols, p.width)?;
     let parts = count("reduce_rows", &[p.rows, p.chunks])?;
-    let lanes = Lanes::choose(caps, "reduce_rows", chunk.div_ceil(p.width), 1)?;
+    lanes::check(caps, &p.walk_of(chunk), variant)?;
     let source = at_width(Source::new("reduce_rows", kiln_shaders::REDUCE_ROWS), p.width)
         .constant("WIDTH", format!("{}u", p.width))
         .alias("Acc", p.ty.name())
         .alias("V", p.ty.vector(p.width));
-    let source = p.kind.fill_total(p.ty, p.width, lanes, p.kind.fill(p.ty, lanes.fill(source)));
+    let source = p.kind.fill_total(caps, p.ty, p.width, variant, p.kind.fill(p.ty, variant.fill(source)));
     let params = Params::new().u32(p.rows).u32(p.cols).u32(p.chunks).u32(chunk);
-    Ok(Launch::new(source, params, fold_groups(u64::from(parts.div_ceil(lanes.rows)))).wide(p.width))
+    Ok(Launch::new(source, params, fold_groups(u64::from(parts.div_ceil(variant.rows)))).wide(p.width))
 }
 
 /// Columns reduced.
@@ -139,25 +173,54 @@ fn arg_key(max: bool, ty: Scalar) -> &'static str {
     }
 }
 
-/// The first position of the greatest or least element; the first NaN wins.
+/// The first position of the greatest or least element, by the variant that [`lanes::choose`] gives; the first NaN wins.
 ///
 /// # Errors
-/// [`Error::Limit`] for rows that are too long.
+/// As [`rows_with`].
 pub fn arg_rows(caps: &Caps, p: &Arg) -> Result<Launch> {
-    let lanes = Lanes::choose(caps, "arg_rows", p.cols, 1)?;
-    let source = lanes
+    arg_rows_with(caps, p, &lanes::choose(caps, &p.walk()))
+}
+
+/// The same by a given variant.
+///
+/// # Errors
+/// As [`rows_with`].
+pub fn arg_rows_with(caps: &Caps, p: &Arg, variant: &Variant) -> Result<Launch> {
+    lanes::check(caps, &p.walk(), variant)?;
+    let source = variant
         .fill(Source::new("arg_rows", kiln_shaders::ARG_ROWS))
         .alias("Acc", p.ty.name())
         .slot("key", arg_key(p.max, p.ty));
-    let source = match lanes.way {
-        Way::Alone => source.slot("best_lane", "    return v;"),
-        Way::Subgroup => source.slot(
-            "best_lane",
-            "    let top = subgroupMax(v.x);
-    return vec2(top, subgroupMin(select(0xffffffffu, v.y, v.x == top)));",
-        ),
-        Way::Tree => source,
+    let one = "    let top = subgroupMax(v.x);
+    let s = vec2(top, subgroupMin(select(0xffffffffu, v.y, v.x == top)));";
+    let source = match variant.body(caps, "v", one, |a, b| format!("better({a}, {b})"), ["vec2<u32>", "all"]) {
+        Some(body) => source.slot("best_lane", body),
+        None => source,
     };
     let params = Params::new().u32(p.rows).u32(p.cols);
-    Ok(Launch::new(source, params, fold_groups(u64::from(p.rows.div_ceil(lanes.rows)))))
+    Ok(Launch::new(source, params, fold_groups(u64::from(p.rows.div_ceil(variant.rows)))))
+}
+
+/// Reductions of rows among [`FAMILIES`](crate::kernels::FAMILIES).
+pub(crate) const FAMILY: Family =
+    Family { name: "reduce", texts: &[kiln_shaders::REDUCE_ROWS, kiln_shaders::ARG_ROWS], test, tune };
+
+fn problem([rows, cols]: [u32; 2]) -> Rows {
+    Rows { kind: Kind::Sum, ty: Scalar::F32, rows, cols, width: 4, chunks: 1 }
+}
+
+fn test(caps: &Caps, class: &str) -> Option<Trial> {
+    let p = problem([5, lanes::TEST_COLS]);
+    lanes::test(caps, class, &p.walk(), |walk, list| trial(caps, walk, list))
+}
+
+fn tune(caps: &Caps) -> Vec<Trial> {
+    lanes::tuned_sizes(caps).into_iter().filter_map(|size| trial(caps, &problem(size).walk(), None)).collect()
+}
+
+fn trial(caps: &Caps, walk: &Walk, list: Option<Vec<Variant>>) -> Option<Trial> {
+    let p = problem([walk.rows, walk.steps * walk.width]);
+    let inputs = vec![Input { name: "x", elements: u64::from(p.rows) * u64::from(p.cols), fill: Fill::F32 }];
+    // the operands are eighths: every sum is exact
+    lanes::trial(caps, walk, list, (inputs, u64::from(p.rows), 1e-6), |variant| rows_with(caps, &p, variant))
 }

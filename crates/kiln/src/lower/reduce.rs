@@ -6,7 +6,7 @@ use crate::emit::{Axis, Kernel, Operand, Refusal};
 use crate::fuse::Group;
 use crate::layout::ViewOp;
 use crate::node::{Op, Reduction};
-use kiln_device::kernels::{Kind, reduce, softmax};
+use kiln_device::kernels::{Kind, lanes, reduce, softmax};
 
 impl<'a> Lowerer<'a> {
     pub(super) fn reduce(&mut self, node: u32, group: &Group, kind: Reduction, mask: u8) -> Lowers {
@@ -129,16 +129,20 @@ impl<'a> Lowerer<'a> {
         let (load, width) = if arg { (slot.load(x, &chain, 1)?, 1) } else { slot.load_wide(x, &chain)? };
         let launch = match kind {
             Reduction::ArgMax | Reduction::ArgMin => {
-                reduce::arg_rows(self.caps, &reduce::Arg { max: kind == Reduction::ArgMax, ty, rows, cols })?
+                let p = reduce::Arg { max: kind == Reduction::ArgMax, ty, rows, cols };
+                reduce::arg_rows_with(self.caps, &p, &lanes::pick(self.gpu, "reduce", &p.walk()))?
             }
-            Reduction::LogSumExp => softmax::logsumexp(self.caps, &softmax::LogSumExp { rows, cols, width })?,
+            Reduction::LogSumExp => {
+                let p = softmax::LogSumExp { rows, cols, width };
+                softmax::logsumexp_with(self.caps, &p, &lanes::pick(self.gpu, "softmax", &p.walk()))?
+            }
             _ => {
                 let chunks = reduce::row_chunks(self.caps, rows, cols);
                 let p = reduce::Rows { kind: kind_of(kind), ty, rows, cols, width, chunks };
                 if chunks > 1 {
                     return self.reduce_in_parts(node, group, kernel, load, p, outer);
                 }
-                reduce::rows(self.caps, &p)?
+                reduce::rows_with(self.caps, &p, &lanes::pick(self.gpu, "reduce", &p.walk()))?
             }
         };
         let store = self.store_slot(&mut kernel, group, vec![Axis::new("row", outer)], width, 1)?;
@@ -161,14 +165,15 @@ impl<'a> Lowerer<'a> {
         let label = self.label(group, &kernel);
         self.push(
             kernel,
-            reduce::rows(self.caps, &p)?,
+            reduce::rows_with(self.caps, &p, &lanes::pick(self.gpu, "reduce", &p.walk()))?,
             &[("load", load)],
             label,
             vec![("out".into(), part)],
             Vec::new(),
         );
         let mut kernel = self.kernel(group);
-        let launch = reduce::rows(self.caps, &reduce::Rows { cols: p.chunks, width: 1, chunks: 1, ..p })?;
+        let rest = reduce::Rows { cols: p.chunks, width: 1, chunks: 1, ..p };
+        let launch = reduce::rows_with(self.caps, &rest, &lanes::pick(self.gpu, "reduce", &rest.walk()))?;
         let store = self.store_slot(&mut kernel, group, vec![Axis::new("row", outer)], 1, 1)?;
         let label = self.label(group, &kernel);
         self.push(kernel, launch, &[("store", store)], label, vec![("x".into(), part)], Vec::new());

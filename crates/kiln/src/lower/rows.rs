@@ -4,7 +4,7 @@ use super::{Lowerer, Lowers, Stop, product, scalar};
 use crate::emit::{Axis, Operand, Refusal, Word};
 use crate::fuse::Group;
 use crate::node::Op;
-use kiln_device::kernels::{Kind, Scalar, Stages, norm, scan, segment, softmax, sort};
+use kiln_device::kernels::{Kind, Scalar, Stages, lanes, norm, scan, segment, softmax, sort};
 
 impl<'a> Lowerer<'a> {
     /// Softmax, norms and their gradient: rows of the last axis, read and written through slots.
@@ -35,9 +35,13 @@ impl<'a> Lowerer<'a> {
             };
             let (mut fixed, mut words) = (Vec::new(), Vec::new());
             let launch = match graph.op(node) {
-                Op::Softmax { log } => softmax::rows(self.caps, &softmax::Rows { log: *log, rows, cols, width })?,
+                Op::Softmax { log } => {
+                    let p = softmax::Rows { log: *log, rows, cols, width };
+                    softmax::rows_with(self.caps, &p, &lanes::pick(self.gpu, "softmax", &p.walk()))?
+                }
                 Op::Norm { center } => {
-                    let launch = norm::rows(self.caps, &norm::Rows { center: *center, rows, cols, width, eps: 0.0 })?;
+                    let p = norm::Rows { center: *center, rows, cols, width, eps: 0.0 };
+                    let launch = norm::rows_with(self.caps, &p, &lanes::pick(self.gpu, "norm", &p.walk()))?;
                     words.push((launch.params.0.len() - 4, Word::Scalar(inputs[1])));
                     fixed.push(("rstd".into(), Operand::Second(node)));
                     launch
@@ -45,7 +49,8 @@ impl<'a> Lowerer<'a> {
                 Op::NormGrad { center } => {
                     fixed.push(("xhat".into(), self.operand(inputs[0])));
                     fixed.push(("rstd".into(), self.operand(inputs[1])));
-                    norm::grad(self.caps, &norm::Grad { center: *center, rows, cols, width })?
+                    let p = norm::Grad { center: *center, rows, cols, width };
+                    norm::grad_with(self.caps, &p, &lanes::pick(self.gpu, "norm", &p.walk()))?
                 }
                 other => unreachable!("{} has no rows", other.name()),
             };

@@ -1,14 +1,16 @@
 //! What is computed along rows: softmax, norms, cross-entropy.
 
+use kiln::gpu::kernels::{lanes, softmax};
+use kiln::gpu::{Caps, Step};
 use kiln::loss::cross_entropy;
 use kiln::prelude::*;
 
 use super::conv::gradient;
 use crate::bench::data::{Data, index, indices};
-use crate::bench::op::{Case, Op, Work, any_size, no_variants, wide};
+use crate::bench::op::{Case, Op, Work, any_size, dims, no_variants, wide};
 use crate::bench::subject::Subject;
 use crate::bench::twin::Twin;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 const LADDER: &[&[usize]] = &[&[512, 1024], &[4096, 1024], &[16_384, 4096], &[32_768, 8192]];
 
@@ -24,7 +26,11 @@ const fn row(
 }
 
 pub(crate) const OPS: &[Op] = &[
-    Op { half: true, ..row("softmax", "exp(x - max) / Σ exp(x - max)", |s| through(s, 5.0, 2.0), softmax) },
+    Op {
+        half: true,
+        variants: names,
+        ..row("softmax", "exp(x - max) / Σ exp(x - max)", |s| through(s, 5.0, 2.0), softmax)
+    },
     row("log_softmax", "x - max - log Σ exp(x - max)", |s| through(s, 5.0, 2.0), log_softmax),
     row("softmax_grad", "y (dy - Σ y dy)", |s| through(s, 4.0, 3.0), softmax_grad),
     Op {
@@ -94,12 +100,39 @@ fn stretched(x: Tensor) -> Result<Tensor> {
     Ok(x)
 }
 
+/// The kernel's problem.
+fn problem(case: &Case) -> Option<softmax::Rows> {
+    let [rows, cols] = dims(&case.size)?;
+    let width = if cols % 4 == 0 { 4 } else { 1 };
+    Some(softmax::Rows { log: false, rows: rows as u32, cols: cols as u32, width })
+}
+
+/// The algorithms, which are kernels of f32.
+fn names(caps: &Caps, case: &Case) -> Vec<String> {
+    let Some(p) = problem(case).filter(|_| case.dtype == DType::F32) else { return Vec::new() };
+    lanes::variants(caps, &p.walk()).iter().map(ToString::to_string).collect()
+}
+
 fn softmax(device: &Device, case: &Case) -> Result<Subject> {
     // Thousandths of a row's sum are judged as numbers near one.
-    let [_, cols] = case.dims()?;
-    let scale = cols as f64;
-    let subject = along(device, case, |x| x.softmax(-1), |x| soft(&x))?;
-    Ok(Subject { tolerance: subject.tolerance / scale.min(64.0), ..subject })
+    let [rows, cols] = case.dims()?;
+    let scale = (cols as f64).min(64.0);
+    let Some(p) = problem(case) else { return Err(Failure::Usage(format!("rows and columns, not {}", case.shape()))) };
+    let Some(wanted) = &case.variant else {
+        let subject = along(device, case, |x| x.softmax(-1), |x| soft(&x))?;
+        let chosen = format!("auto ({})", lanes::pick(device, "softmax", &p.walk()));
+        return Ok(Subject { tolerance: subject.tolerance / scale, ..subject }.named(chosen));
+    };
+    let found = lanes::variants(device.caps(), &p.walk()).into_iter().find(|v| v.to_string() == *wanted);
+    let found = found.filter(|_| case.dtype == DType::F32);
+    let variant = found.ok_or_else(|| Failure::Usage(format!("softmax has no variant `{wanted}` here")))?;
+    let data = Data::new(1, case.dtype);
+    let numbers: Vec<u8> = (0..rows * cols).flat_map(|i| (4.0 * data.wide(i) as f32).to_le_bytes()).collect();
+    let (x, out) = (device.upload(&numbers, "x")?, device.zeroed(4 * (rows * cols) as u64, "out")?);
+    let launch = softmax::rows_with(device.caps(), &p, &variant)?;
+    let steps = vec![Step::new(device, &launch, &[("x", &x), ("out", &out)])?];
+    let twin = Twin::rows(rows, cols, 20 * cols, move |row| soft(&row_of(data, row, cols)));
+    Ok(Subject::kernels(device, steps, &out, |v| v, (twin, tolerance(case.dtype) / scale))?.named(wanted))
 }
 
 fn log_softmax(device: &Device, case: &Case) -> Result<Subject> {
