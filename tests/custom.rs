@@ -4,7 +4,7 @@
 
 use kiln::gpu::{Options, Params, Source};
 use kiln::prelude::*;
-use kiln::{Custom, CustomLaunch};
+use kiln::{Custom, CustomLaunch, KernelText};
 use std::sync::Arc;
 
 /// x · sin(frequency · x), elementwise.
@@ -110,4 +110,90 @@ fn eight_bindings_are_enough() {
         losses.push(loss.item().unwrap());
     }
     assert!(losses[11] < 0.5 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn a_wrong_gradient_is_found_where_it_is() {
+    let device = Device::open().unwrap();
+    let (x, y) = (Tensor::new(&device, [[0.5, -1.5, 2.0], [0.1, 3.0, -0.4]]), Tensor::new(&device, [0.3, -0.7, 1.2]));
+    let right = |inputs: &[Tensor]| (&inputs[0] * &inputs[1]).sin().sum_axes([1], false);
+    let check = kiln::check_gradients(&[&x, &y], right).unwrap();
+    assert!(check.error < 1e-3, "{check:?}");
+    // the second input's third element has twice the gradient that it should have
+    let twice = Tensor::new(&device, [0.0, 0.0, 1.0]);
+    let wrong = |inputs: &[Tensor]| {
+        let y = &inputs[1];
+        right(&[inputs[0].clone(), y + (y - y.detach()) * &twice])
+    };
+    let check = kiln::check_gradients(&[&x, &y], wrong).unwrap();
+    assert!((check.input, check.element) == (1, 2) && check.error > 0.1, "{check:?}");
+    assert!(check.gradient / check.slope > 1.9 && check.gradient / check.slope < 2.1, "{check:?}");
+    let check = kiln::check_gradients(&[&x], |inputs| inputs[0].log()).unwrap();
+    assert!(!check.error.is_finite(), "{check:?}"); // the logarithm of a negative number
+
+    let error = kiln::check_gradients(&[], right).unwrap_err();
+    assert!(matches!(error, Error::Argument { name: "inputs", .. }), "{error}");
+    let error = kiln::check_gradients(&[&Tensor::new(&device, [1, 2])], |x| x[0].clone()).unwrap_err();
+    assert!(matches!(error, Error::DType { .. }), "{error}");
+    let error = kiln::check_gradients(&[&x, &x.t()], right).unwrap_err();
+    assert!(matches!(error, Error::Shape { .. }), "{error}");
+}
+
+/// A scalar function whose text is in a file.
+struct FromFile(KernelText);
+
+impl Custom for FromFile {
+    fn name(&self) -> &'static str {
+        "from_file"
+    }
+
+    fn inputs(&self) -> &[&'static str] {
+        &["x"]
+    }
+
+    fn output(&self, shapes: &[Shape], _: &[DType]) -> Result<(Shape, DType), &'static str> {
+        Ok((shapes[0], DType::F32))
+    }
+
+    fn launch(&self, shapes: &[Shape]) -> CustomLaunch {
+        let n = shapes[0].numel() as u32;
+        let params = Params::new().u32(n).f32(2.0);
+        CustomLaunch { source: self.0.source("from_file"), params, groups: [n.div_ceil(64), 1, 1] }
+    }
+
+    fn vjp(&self, _: &Tensor, _: &[Tensor], _: &Tensor) -> Vec<Option<Tensor>> {
+        vec![None]
+    }
+
+    fn key(&self) -> u64 {
+        self.0.key()
+    }
+}
+
+#[test]
+fn a_kernel_is_read_again_when_its_file_is_saved() {
+    let device = Device::open().unwrap();
+    let path = std::env::temp_dir().join(format!("kiln-kernel-{}.wgsl", std::process::id()));
+    let x = Tensor::new(&device, [0.5, -1.5]);
+    let run = || {
+        let text = KernelText::load(path.to_str().unwrap(), TEXT);
+        Tensor::custom(Arc::new(FromFile(text)), &[&x]).to_vec::<f32>()
+    };
+    let built_in = run().unwrap();
+    assert!((built_in[0] - 0.5 * 1f32.sin()).abs() < 1e-4, "no file: the text that was built in");
+    std::fs::write(&path, TEXT.replace("x[id.x] * sin(sizes.frequency * x[id.x])", "sizes.frequency * x[id.x]"))
+        .unwrap();
+    let saved = run().unwrap();
+    std::fs::write(&path, "a kernel half written").unwrap();
+    let broken = run();
+    std::fs::write(&path, TEXT).unwrap();
+    let again = run().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    if cfg!(debug_assertions) {
+        assert_eq!(saved, [1.0, -3.0]);
+        assert!(broken.is_err(), "{broken:?}");
+    } else {
+        assert_eq!(saved, built_in, "a release build does not look");
+    }
+    assert_eq!(again, built_in);
 }

@@ -24,6 +24,8 @@ pub(crate) enum Failure {
     Rows { wrong: usize, count: usize },
     /// A comparison that found something slower.
     Slower(usize),
+    /// An example that did not reach what it is to reach.
+    Bar { figure: f64, bar: f64 },
     /// Ctrl-C, after everything was saved.
     Stopped,
 }
@@ -59,6 +61,7 @@ impl fmt::Display for Failure {
                 write!(f, "kiln: {wrong} of {count} rows have no right answer and no time")
             }
             Failure::Slower(rows) => write!(f, "kiln: {rows} slower"),
+            Failure::Bar { figure, bar } => write!(f, "kiln: {figure:.4} is less than {bar}, which it is to reach"),
             Failure::Stopped => write!(f, "Stopped."),
         }
     }

@@ -5,6 +5,7 @@ mod curves;
 mod devices;
 mod digits;
 mod draw;
+mod examples;
 mod failure;
 mod predict;
 mod profile;
@@ -50,6 +51,8 @@ enum Command {
 enum Task {
     /// Learn to read handwritten digits (1,797 images of 8×8 pixels, which come with the program).
     Digits(train::Args),
+    #[command(flatten)]
+    Example(examples::Example),
 }
 
 const AFTER: &str = "\
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Devices(args) => devices::run(&args),
         Command::Train { task: Task::Digits(args) } => train::run(&args),
+        Command::Train { task: Task::Example(example) } => examples::run(&example),
         Command::Tune(args) => tune::run(&args),
         Command::Bench { command } => bench::run(&command),
         Command::Predict(args) => predict::run(&args),

@@ -17,6 +17,7 @@
 extern crate self as kiln;
 
 pub mod cell;
+mod check;
 pub mod data;
 mod device;
 mod dtype;
@@ -47,6 +48,7 @@ mod trace;
 pub mod train;
 
 pub use cell::{CellGroup, Param, State};
+pub use check::{GradientCheck, check_gradients};
 pub use device::Device;
 pub use dtype::{DType, Element, TensorData};
 pub use error::{Error, Result, StateReport};
@@ -58,7 +60,7 @@ pub use node::{Tensor, checkpoint, in_module};
 pub use ops::attention::Attention;
 pub use ops::conv::Conv;
 pub use ops::conv_transpose::ConvTranspose;
-pub use ops::custom::{Custom, CustomLaunch};
+pub use ops::custom::{Custom, CustomLaunch, KernelText};
 pub use ops::pad::PadMode;
 pub use ops::patches::Patches;
 pub use ops::pool::Pool;
@@ -70,6 +72,11 @@ pub use plan::{PlanInfo, step};
 pub(crate) use plan::{Recipe, capture_step, evaluate};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Reading;
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 /// What most programs need.
 pub mod prelude {

@@ -3,6 +3,8 @@
 use crate::node::Op;
 use crate::{DType, Shape, Tensor};
 use kiln_device::Source;
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// What one call of a custom kernel needs: its source, the values of `struct Sizes` and the workgroups.
@@ -36,6 +38,41 @@ pub trait Custom: Send + Sync {
     /// Numbers that change the kernel, for the key under which plans are found.
     fn key(&self) -> u64 {
         0
+    }
+}
+
+/// The text of a custom operation's kernel, which in development follows the file that it is in.
+///
+/// A program carries the text as it was built. Built with debug assertions (`cargo run`, `cargo test`), it reads the
+/// file instead, where there is one: make the operation where it is applied, give [`KernelText::key`] as its
+/// [`Custom::key`], and the next step after a save runs the new kernel. A text that does not compile is the error of
+/// that step, and the step after the next save goes on. Captured steps keep the kernel that they were made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelText(Cow<'static, str>);
+
+impl KernelText {
+    /// The text in the file `path` as it is now, in a development build; else `built_in`, which is
+    /// `include_str!` of the same file.
+    pub fn load(path: &str, built_in: &'static str) -> Self {
+        if cfg!(debug_assertions) {
+            match std::fs::read_to_string(path) {
+                Ok(text) => return Self(text.into()),
+                Err(why) => log::warn!("{path}: {why}; the kernel is the one that was built in"),
+            }
+        }
+        Self(built_in.into())
+    }
+
+    /// The kernel, for [`CustomLaunch::source`].
+    pub fn source(&self, name: &'static str) -> Source {
+        Source::user(name, self.0.clone())
+    }
+
+    /// A number that stands for the text, for [`Custom::key`].
+    pub fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.0.hash(&mut hasher);
+        hasher.finish()
     }
 }
 
