@@ -220,6 +220,23 @@ pub enum Error {
         why: String,
     },
 
+    /// A file that breaks the rules of its format. Nothing of it was taken.
+    #[error("{}{place}: expected {expected}, found {found}", path.display())]
+    Malformed {
+        /// The file; for a member of an archive, the archive's path and its name.
+        path: PathBuf,
+        /// Where in it.
+        place: Place,
+        /// What the format asks for there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+
+    /// A thread that prepares batches ended without giving one.
+    #[error("data worker: {0}")]
+    Worker(String),
+
     /// A state dict that does not fit the module.
     #[error("state dict: {0}")]
     State(Box<crate::StateReport>),
@@ -227,6 +244,27 @@ pub enum Error {
     /// The device refused.
     #[error(transparent)]
     Device(#[from] kiln_device::Error),
+}
+
+/// Where in a file something is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The file as a whole.
+    Whole,
+    /// A line of text, from 1.
+    Line(u64),
+    /// A byte, from 0; of the content where the file is compressed.
+    Byte(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Whole => Ok(()),
+            Place::Line(line) => write!(f, ":{line}"),
+            Place::Byte(byte) => write!(f, " at byte {byte}"),
+        }
+    }
 }
 
 /// What did not fit when a state dict was loaded.

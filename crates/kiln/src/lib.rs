@@ -80,7 +80,7 @@ struct Readme;
 
 /// What most programs need.
 pub mod prelude {
-    pub use crate::data::{self, Dataset, TensorDataset};
+    pub use crate::data::{self, DataLoader, Dataset, TensorDataset};
     pub use crate::init::Init;
     pub use crate::loss::{
         BinaryCrossEntropy, CosineEmbedding, CrossEntropy, Ctc, Dice, Focal, GaussianNll, HingeEmbedding, Huber, KlDiv,

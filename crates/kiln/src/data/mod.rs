@@ -1,8 +1,17 @@
-//! Examples to learn from: sets in memory, seeded shuffled batches, splits, and the digits.
+//! Examples to learn from: files, sets in memory, streams, seeded shuffled batches prepared on other threads, splits,
+//! changes to images, tokenizers, and the digits.
 
+pub mod augment;
 pub mod digits;
+pub mod files;
 mod graph;
+mod loader;
+mod order;
 mod set;
+pub mod stream;
+pub mod tokens;
 
 pub use graph::{Graph, GraphBatch};
+pub use loader::{Batch, DataLoader, Epoch, Last, Position, Rows};
+pub use order::{folds, parts, stratified_folds};
 pub use set::{Batches, Column, Dataset, TensorDataset};

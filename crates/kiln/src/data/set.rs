@@ -1,10 +1,8 @@
 //! Sets of examples and the batches made of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kiln_device::philox::philox;
-
+use super::order::{folds, parts, permutation, share, stratified_folds, stratified_parts};
 use crate::error::{At, List};
 use crate::{Device, Error, Result, Shape, Tensor};
 
@@ -95,6 +93,8 @@ pub enum Column {
     F32(Arc<[f32]>, Vec<usize>),
     /// Class labels, token numbers.
     I32(Arc<[i32]>, Vec<usize>),
+    /// Pixels from 0 to 255, kept as bytes; in a batch they are real numbers from 0 to 1.
+    Bytes(Arc<[u8]>, Vec<usize>),
 }
 
 impl<const N: usize> From<(Vec<f32>, [usize; N])> for Column {
@@ -109,9 +109,15 @@ impl<const N: usize> From<(Vec<i32>, [usize; N])> for Column {
     }
 }
 
+impl<const N: usize> From<(Vec<u8>, [usize; N])> for Column {
+    fn from((values, row): (Vec<u8>, [usize; N])) -> Self {
+        Column::Bytes(values.into(), row.to_vec())
+    }
+}
+
 impl Column {
     fn row_shape(&self) -> &[usize] {
-        let (Column::F32(_, row) | Column::I32(_, row)) = self;
+        let (Column::F32(_, row) | Column::I32(_, row) | Column::Bytes(_, row)) = self;
         row
     }
 
@@ -119,6 +125,7 @@ impl Column {
         match self {
             Column::F32(values, _) => values.len(),
             Column::I32(values, _) => values.len(),
+            Column::Bytes(values, _) => values.len(),
         }
     }
 
@@ -133,6 +140,10 @@ impl Column {
         match self {
             Column::F32(values, row) => Tensor::from_vec(device, pick(values, rows, row.iter().product()), &shape),
             Column::I32(values, row) => Tensor::from_vec(device, pick(values, rows, row.iter().product()), &shape),
+            Column::Bytes(values, row) => {
+                let bytes = pick(values, rows, row.iter().product());
+                Tensor::from_vec(device, bytes.into_iter().map(|b| f32::from(b) / 255.0).collect(), &shape)
+            }
         }
     }
 }
@@ -197,7 +208,7 @@ impl TensorDataset {
     pub fn labels(&self) -> Vec<i32> {
         match &self.targets {
             Column::I32(values, row) => pick(values, &self.rows, row.iter().product()),
-            Column::F32(..) => Vec::new(),
+            Column::F32(..) | Column::Bytes(..) => Vec::new(),
         }
     }
 
@@ -215,6 +226,7 @@ impl TensorDataset {
         let inputs = match &self.inputs {
             Column::F32(values, _) => Column::F32(values.clone(), row.to_vec()),
             Column::I32(values, _) => Column::I32(values.clone(), row.to_vec()),
+            Column::Bytes(values, _) => Column::Bytes(values.clone(), row.to_vec()),
         };
         Ok(Self { inputs, ..self.clone() })
     }
@@ -236,20 +248,45 @@ impl TensorDataset {
     /// The same, with the share taken from each class, so that both parts have the classes in the
     /// same proportions.
     pub fn stratified_split(&self, held_out: f64, seed: u64) -> (Self, Self) {
-        let mut classes: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
-        let labels = self.labels();
-        for row in permutation(self.rows.len(), seed) {
-            classes.entry(labels.get(row).copied().unwrap_or(0)).or_default().push(row);
-        }
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        for rows in classes.values() {
-            let kept = rows.len() - share(rows.len(), held_out);
-            first.extend_from_slice(&rows[..kept]);
-            second.extend_from_slice(&rows[kept..]);
-        }
-        first.sort_unstable();
-        second.sort_unstable();
+        let (first, second) = stratified_parts(&self.classes(), held_out, seed);
         (self.subset(&first), self.subset(&second))
+    }
+
+    /// One part for each of `shares`, which add up to 1: `[0.8, 0.1, 0.1]` for training, validation and test.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the shares are negative or do not add up to 1.
+    #[track_caller]
+    pub fn random_split(&self, shares: &[f64], seed: u64) -> Result<Vec<Self>> {
+        Ok(parts(self.rows.len(), shares, seed)?.iter().map(|rows| self.subset(rows)).collect())
+    }
+
+    /// `k` pairs of training and held-out examples, in which every example is held out once.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if `k` is under 2 or more than there are examples.
+    #[track_caller]
+    pub fn k_fold(&self, k: usize, seed: u64) -> Result<Vec<(Self, Self)>> {
+        Ok(self.pairs(&folds(self.rows.len(), k, seed)?))
+    }
+
+    /// The same with each class spread evenly over the folds.
+    ///
+    /// # Errors
+    /// As for [`k_fold`](TensorDataset::k_fold).
+    #[track_caller]
+    pub fn stratified_k_fold(&self, k: usize, seed: u64) -> Result<Vec<(Self, Self)>> {
+        Ok(self.pairs(&stratified_folds(&self.classes(), k, seed)?))
+    }
+
+    fn pairs(&self, folds: &[(Vec<usize>, Vec<usize>)]) -> Vec<(Self, Self)> {
+        folds.iter().map(|(train, held)| (self.subset(train), self.subset(held))).collect()
+    }
+
+    /// The label of each example; one class for all where there are no labels.
+    fn classes(&self) -> Vec<i32> {
+        let labels = self.labels();
+        (0..self.rows.len()).map(|row| labels.get(row).copied().unwrap_or(0)).collect()
     }
 
     fn gather(&self, rows: &[usize]) -> (Tensor, Tensor) {
@@ -267,44 +304,5 @@ impl Dataset for TensorDataset {
     fn batch(&self, rows: &[usize]) -> (Tensor, Tensor) {
         let rows: Vec<usize> = rows.iter().filter_map(|&row| self.rows.get(row).copied()).collect();
         self.gather(&rows)
-    }
-}
-
-/// `part` of `n`, to the nearest.
-fn share(n: usize, part: f64) -> usize {
-    ((n as f64 * part.clamp(0.0, 1.0)).round() as usize).min(n)
-}
-
-/// The numbers 0..n in an order drawn from `seed` (Durstenfeld 1964, algorithm 235).
-fn permutation(n: usize, seed: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..n).collect();
-    let key = [seed as u32, (seed >> 32) as u32];
-    for last in (1..n).rev() {
-        // 64 random bits: the remainder's bias is below 2⁻³⁰.
-        let words = philox([last as u32, (last as u64 >> 32) as u32, 0, 0x5EED], key);
-        let draw = u64::from(words[0]) << 32 | u64::from(words[1]);
-        order.swap(last, (draw % (last as u64 + 1)) as usize);
-    }
-    order
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{permutation, share};
-
-    #[test]
-    fn a_permutation_has_every_number_once_and_follows_its_seed() {
-        for n in [0, 1, 2, 17, 1000] {
-            let mut order = permutation(n, 3);
-            assert_eq!(order, permutation(n, 3));
-            assert!(n < 17 || order != permutation(n, 4));
-            order.sort_unstable();
-            assert_eq!(order, (0..n).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn shares_are_within_the_whole() {
-        assert_eq!([share(10, 0.2), share(10, 2.0), share(10, -1.0), share(0, 0.5), share(3, 0.5)], [2, 10, 0, 0, 2]);
     }
 }
