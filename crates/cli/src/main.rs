@@ -7,6 +7,7 @@ mod digits;
 mod draw;
 mod examples;
 mod failure;
+mod plan;
 mod predict;
 mod profile;
 mod report;

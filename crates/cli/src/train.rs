@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// [default FILE: trace.json in the folder of --out].
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     profile: Option<Option<PathBuf>>,
+    /// Before training, shows what memory a step needs, and its largest tensors.
+    #[arg(long)]
+    plan: bool,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -75,6 +78,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(file) = &args.profile {
         let file = file.clone().unwrap_or_else(|| args.out.join("trace.json"));
         crate::profile::run(&device, &training.settings, &train, &file)?;
+    }
+    if args.plan {
+        crate::plan::run(&device, &training.settings, &train)?;
     }
     say(ink.faint(HEAD));
     let stop = stop_on_ctrl_c();

@@ -68,7 +68,7 @@ pub use ops::random::{Rng, dropout_mask};
 pub use ops::scatter_reduce::ScatterReduce;
 pub use ops::view::Extents;
 pub use ops::{Lit, Number, Operand};
-pub use plan::{PlanInfo, step};
+pub use plan::{PlanInfo, PlanMemory, PlanTensor, TensorUse, step};
 pub(crate) use plan::{Recipe, capture_step, evaluate};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Reading;

@@ -1,5 +1,6 @@
 //! Making a plan: in parts where tensors are large, lowered, compiled, with its buffers.
 
+use super::account::account;
 use super::place::{Placement, output_of, second_bytes};
 use super::search::Blueprint;
 use super::{Executor, Leaf, Output, Plan};
@@ -7,7 +8,6 @@ use crate::emit::{Operand, Word};
 use crate::error::Result;
 use crate::graph::{Graph, Role, content};
 use crate::lower::{Lowered, lower};
-use crate::memory::Tenancy;
 use crate::node::Stored;
 use crate::split::{Split, split};
 use kiln_device::{Buffer, Program, Slice, Step};
@@ -26,12 +26,7 @@ impl Executor {
         let lowering = lower(small, &self.gpu, self.fusion)?;
         let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
         let kernels = self.gpu.kernels(&sources)?;
-        let mut layout = Placement {
-            gpu: &self.gpu,
-            workspace: &mut self.workspace,
-            tenancy: Tenancy::default(),
-            of: HashMap::new(),
-        };
+        let mut layout = Placement { gpu: &self.gpu, workspace: &mut self.workspace, of: HashMap::new() };
         let mut leaves: Vec<Leaf> = Vec::new();
         let mut bound_of: HashMap<u32, Buffer> = HashMap::new();
         for i in (0..small.nodes.len() as u32).filter(|&i| small.role(i) == Role::Leaf) {
@@ -65,8 +60,10 @@ impl Executor {
         if let Some(record) = &record {
             layout.of.insert(Operand::Fault, record.into());
         }
-        layout.place(small, &lowering.steps, &lowering.scratch)?;
-        let Placement { of, tenancy, .. } = layout;
+        let tenants = layout.place(small, &lowering.steps, &lowering.scratch)?;
+        let Placement { of, .. } = layout;
+        let inputs = leaves.iter().filter(|leaf| !leaf.cell).map(|leaf| leaf.bound.bytes()).sum();
+        let memory = account(small, &lowering.steps, &tenants, inputs);
         let label: Vec<&str> = lowering.steps.iter().map(|s| s.label.as_str()).take(8).collect();
         let label = label.join(", ");
         let mut words = Vec::new();
@@ -91,7 +88,7 @@ impl Executor {
             own_record: graph.writes.is_empty(),
             record,
             blueprint: (!graph.guards.is_empty()).then(|| Blueprint::new(&self.gpu, graph)),
-            bytes: tenancy.bytes,
+            memory,
             runs: 0,
             used: 0,
             words_of: 0,

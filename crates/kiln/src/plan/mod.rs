@@ -1,6 +1,7 @@
 //! Plans: what one evaluation runs, found by structure, with its pipelines, bind groups and buffers. A plan that is
 //! found again costs a walk over the graph, a look-up and the encoding.
 
+mod account;
 mod build;
 mod capture;
 mod fault;
@@ -9,6 +10,7 @@ mod place;
 mod results;
 mod search;
 
+pub use account::{PlanMemory, PlanTensor, TensorUse};
 pub(crate) use capture::{Recipe, capture_step};
 pub(crate) use fault::{Fault, Record};
 
@@ -57,7 +59,7 @@ struct Plan {
     own_record: bool,
     /// What its guards are made of, if it has some.
     blueprint: Option<Blueprint>,
-    bytes: u64,
+    memory: PlanMemory,
     runs: u64,
     used: u64,
     /// The recipe whose words the program holds; 0 for those of a graph.
@@ -90,6 +92,8 @@ pub struct PlanInfo {
     pub dispatches: usize,
     /// Memory that it works in, shared with the other plans.
     pub bytes: u64,
+    /// What all its memory is for.
+    pub memory: PlanMemory,
 }
 
 /// Most plans that are kept.
@@ -209,8 +213,13 @@ impl Executor {
     }
 
     pub(crate) fn list(&self) -> Vec<PlanInfo> {
-        let info =
-            |p: &Plan| PlanInfo { label: p.label.clone(), runs: p.runs, dispatches: p.program.len(), bytes: p.bytes };
+        let info = |p: &Plan| PlanInfo {
+            label: p.label.clone(),
+            runs: p.runs,
+            dispatches: p.program.len(),
+            bytes: p.memory.workspace,
+            memory: p.memory.clone(),
+        };
         self.plans.values().map(info).collect()
     }
 

@@ -4,63 +4,64 @@ use crate::emit::Operand;
 use crate::error::{Error, List, Result};
 use crate::graph::{Graph, Role};
 use crate::lower::Lowered;
-use crate::memory::{Tenancy, Workspace};
+use crate::memory::{Tenant, Workspace, share};
 use crate::node::Op;
 use kiln_device::Slice;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The buffers of a plan while they are being chosen.
 pub(super) struct Placement<'a> {
     pub(super) gpu: &'a kiln_device::Device,
     pub(super) workspace: &'a mut Workspace,
-    pub(super) tenancy: Tenancy,
     pub(super) of: HashMap<Operand, Slice>,
+}
+
+/// What a plan makes on the way, in the order of making, and the bytes of the buffers that it makes it in.
+pub(super) struct Tenants {
+    pub(super) all: Vec<(Operand, Tenant)>,
+    pub(super) bytes: u64,
 }
 
 impl Placement<'_> {
     /// Gives every intermediate a buffer from the step that first binds it to the one that last does.
-    pub(super) fn place(&mut self, graph: &Graph, steps: &[Lowered], scratch: &[(Operand, u64)]) -> Result<()> {
-        let mut last: HashMap<Operand, usize> = HashMap::new();
-        for (at, step) in steps.iter().enumerate() {
-            step.bindings.iter().for_each(|(_, operand)| {
-                last.insert(*operand, at);
-            });
-        }
-        for &root in graph.roots.iter().filter(|&&r| graph.role(r) == Role::Compute) {
-            last.insert(output_of(graph, root), usize::MAX);
-            last.insert(Operand::Second(root), usize::MAX);
-        }
+    pub(super) fn place(&mut self, graph: &Graph, steps: &[Lowered], scratch: &[(Operand, u64)]) -> Result<Tenants> {
+        let scratch: HashMap<Operand, u64> = scratch.iter().copied().collect();
         let bytes_of = |operand: &Operand| match operand {
-            Operand::Scratch(..) => scratch.iter().find(|(o, _)| o == operand).map_or(0, |(_, b)| *b),
+            Operand::Scratch(..) => scratch.get(operand).copied().unwrap_or(0),
             Operand::Second(node) => second_bytes(graph, *node),
             Operand::Node(node) => (graph.shape(*node).numel() * graph.dtype(*node).bytes()) as u64,
             Operand::Cell(_) | Operand::Fault => 0,
         };
+        let mut stay: HashSet<Operand> = HashSet::new();
+        for &root in graph.roots.iter().filter(|&&r| graph.role(r) == Role::Compute) {
+            stay.extend([output_of(graph, root), Operand::Second(root)]);
+        }
+        let mut all: Vec<(Operand, Tenant)> = Vec::new();
+        let mut number: HashMap<Operand, usize> = HashMap::new();
         for (at, step) in steps.iter().enumerate() {
-            for (_, operand) in &step.bindings {
-                if !self.of.contains_key(operand) {
-                    self.fits(graph, operand, bytes_of(operand))?;
-                    let buffer = self.workspace.take(self.gpu, &mut self.tenancy, bytes_of(operand))?;
-                    // its class may be larger than what a binding holds, though the tensor is not
-                    let bytes = buffer.bytes().min(self.gpu.caps().max_binding & !15);
-                    self.of.insert(*operand, Slice { buffer, offset: 0, bytes });
-                }
-            }
-            let done: Vec<Operand> =
-                step.bindings.iter().map(|(_, o)| *o).filter(|o| last.get(o) == Some(&at)).collect();
-            for operand in done {
-                let temporary = match operand {
-                    Operand::Node(node) => graph.role(node) == Role::Compute,
-                    Operand::Second(_) | Operand::Scratch(..) => true,
-                    Operand::Cell(_) | Operand::Fault => false,
-                };
-                if temporary && last.remove(&operand).is_some() {
-                    let buffer = self.of[&operand].buffer.clone();
-                    Workspace::give_back(&mut self.tenancy, bytes_of(&operand), buffer);
+            for (_, operand) in step.bindings.iter().filter(|(_, o)| !self.of.contains_key(o)) {
+                match number.get(operand) {
+                    Some(&known) => all[known].1.last = all[known].1.last.max(at),
+                    None => {
+                        let bytes = bytes_of(operand);
+                        self.fits(graph, operand, bytes)?;
+                        let last = if stay.contains(operand) { usize::MAX } else { at };
+                        number.insert(*operand, all.len());
+                        all.push((*operand, Tenant { bytes, first: at, last }));
+                    }
                 }
             }
         }
-        Ok(())
+        let (home, sizes) = share(&all.iter().map(|(_, tenant)| *tenant).collect::<Vec<_>>());
+        let buffers = self.workspace.lend(self.gpu, &sizes)?;
+        let most = self.gpu.caps().max_binding & !15;
+        for ((operand, _), home) in all.iter().zip(home) {
+            // a buffer may be larger than what a binding holds, though the tensor is not
+            let buffer = buffers[home].clone();
+            let bytes = buffer.bytes().min(most);
+            self.of.insert(*operand, Slice { buffer, offset: 0, bytes });
+        }
+        Ok(Tenants { all, bytes: sizes.iter().sum() })
     }
 }
 

@@ -12,7 +12,6 @@ use crate::emit::{Operand, Word};
 use crate::error::{Error, Module, Result};
 use crate::graph::{Graph, GraphNode, Role, content};
 use crate::lower::lower;
-use crate::memory::Tenancy;
 use crate::node::{Op, Stored, Value};
 use crate::split::split;
 use crate::{DType, Device};
@@ -206,12 +205,7 @@ impl Executor {
         let lowering = lower(graph, &self.gpu, false)?;
         let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
         let kernels = self.gpu.kernels(&sources)?;
-        let mut layout = Placement {
-            gpu: &self.gpu,
-            workspace: &mut self.workspace,
-            tenancy: Tenancy::default(),
-            of: HashMap::new(),
-        };
+        let mut layout = Placement { gpu: &self.gpu, workspace: &mut self.workspace, of: HashMap::new() };
         let count = graph.nodes.len();
         let flags = self.gpu.zeroed(8 * count as u64, "flags")?;
         let (mut before, mut steps) = (Vec::new(), Vec::new());
