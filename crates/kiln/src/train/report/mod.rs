@@ -100,7 +100,7 @@ impl Report {
         self.summary(&mut out);
         out.push_str("<div class=\"charts\">\n");
         for chart in self.charts() {
-            let _ = write!(out, "<figure>{}</figure>\n", chart.svg());
+            let _ = writeln!(out, "<figure>{}</figure>", chart.svg());
         }
         out.push_str("</div>\n");
         self.confusion_table(&mut out);
@@ -158,7 +158,8 @@ impl Report {
             ),
         ];
         let lr = vec![line("learning rate", "a", steps(|s| s.lr))];
-        let positive = |lines: &[Line<'_>]| lines.iter().flat_map(|line| &line.points).all(|(_, y)| !(*y <= 0.0));
+        let positive =
+            |lines: &[Line<'_>]| lines.iter().flat_map(|line| &line.points).all(|(_, y)| y.is_nan() || *y > 0.0);
         let log = positive(&loss);
         let mut charts = vec![("Loss", log, loss), (self.metric_name(), false, metric), ("Learning rate", false, lr)];
         for (_, _, lines) in &mut charts {
