@@ -46,9 +46,9 @@ fn store(v: F, n: u32, c: u32, p: u32) {
 // slot: four columns, of which the first `count` are there and the first is position p of image n; F = vec4<f32>: if count > 0u { store(v, n, c, p); }
 fn emit(v: vec4<f32>, count: u32, n: u32, c: u32, p: u32) {
     let area = sizes.to_d * sizes.to_h * sizes.to_w;
-    for (var j = 0u; j < min(count, 4u); j++) {
+    for (var j = 0u; j < 4u; j++) {         // as often in every lane: Mesa 26.1 mistakes rows where it is not
         let over = quotient_(p + j, area);
-        store(v[j], n + over, c, p + j - over * area);
+        if j < count { store(v[j], n + over, c, p + j - over * area); }
     }
 }
 

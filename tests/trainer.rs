@@ -361,7 +361,7 @@ fn masked_crc(data: &[u8]) -> u32 {
         }
     }
     let crc = !(rest as u32).reverse_bits();
-    (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8)
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// The fields of a message of protocol buffers: number and bytes (of a varint: its eight bytes).
