@@ -249,9 +249,15 @@ fn ties_and_nan_are_as_in_pytorch() {
     assert!(y.to_vec::<f32>().unwrap().iter().all(|&v| v == low));
     assert_eq!(index.to_vec::<i32>().unwrap(), [0, 0, 1, 2, 0, 0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8]);
 
+    // of equal indices the last one counts, and each has the gradient
+    let at = Tensor::new(&device, [[[4i32, 0, 4, 4]]]);
+    let y = Tensor::new(&device, [[[f32::INFINITY, 2.0, 3.0, 4.0]]]).max_unpool1d(&at, &Pool::new(2), None);
+    assert_eq!(y.to_vec::<f32>().unwrap(), [2.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0]);
     let x = Tensor::new(&device, [[[1.0, 2.0, 3.0]]]);
-    let y = x.max_unpool1d(&Tensor::new(&device, [[[4i32, 0, 4]]]), &Pool::new(2), None);
-    assert_eq!(y.to_vec::<f32>().unwrap(), [2.0, 0.0, 0.0, 0.0, 3.0, 0.0]);
+    let y = x.max_unpool1d(&at.narrow(2, 0, 3), &Pool::new(2), None);
+    let weighted = (y * Tensor::new(&device, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])).sum();
+    let dx = weighted.grad(&[&x]).unwrap()[0].to_vec::<f32>().unwrap();
+    assert_eq!(dx, [5.0, 1.0, 5.0]);
 }
 
 /// Nothing in, nothing out: no images, no windows, and zeros as the gradients of what nothing depends on.

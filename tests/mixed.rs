@@ -222,6 +222,36 @@ fn a_warm_step_makes_nothing() {
     println!("{} dispatches a step", (after.dispatches - before.dispatches) / 35);
 }
 
+/// Convolutions read and give f16 in memory: of the bytes that a step works in, nearly half are gone.
+#[test]
+fn a_cnn_takes_less_memory() {
+    let peak = |mixed: bool| -> Option<u64> {
+        let device = device()?;
+        let mut init = Init::new(&device, 0);
+        let model = Sequential::new()
+            .push(Conv2d::new(1, 8, 3, &mut init).padding(1))
+            .push(Relu)
+            .push(Conv2d::new(8, 8, 3, &mut init).padding(1))
+            .push(Relu)
+            .push(Conv2d::new(8, 8, 1, &mut init))
+            .push(Relu)
+            .push(Flatten::default())
+            .push(Linear::new(512, 10, &mut init));
+        let (x, y) = batch(&device, 128);
+        let loss = cross_entropy(&model.forward(&x.reshape([-1, 1, 8, 8])), &y);
+        if mixed {
+            Sgd::new(&model, 0.1).mixed_precision().step(&loss).unwrap();
+        } else {
+            Sgd::new(&model, 0.1).step(&loss).unwrap();
+        }
+        assert!(loss.item().unwrap().is_finite());
+        device.plans().iter().map(|plan| plan.bytes).max()
+    };
+    let (Some(single), Some(half)) = (peak(false), peak(true)) else { return };
+    println!("bytes of a step: f32 {single}, mixed {half}");
+    assert!(10 * half < 7 * single, "f32 {single}, mixed {half}");
+}
+
 /// A small convolutional network, for few epochs over three seeds: as many digits right as in f32, within half a point.
 #[test]
 fn a_cnn_reads_digits_as_well() {

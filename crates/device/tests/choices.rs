@@ -1,6 +1,7 @@
 //! Which variant a device takes: self-tests that put a wrong class aside, tuned winners, and what is kept on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use kiln_device::kernels::conv::{self, Direction};
 use kiln_device::kernels::lanes::{self, Walk};
 use kiln_device::kernels::matmul::{self, Algorithm, Problem, Strides, Variant};
 use kiln_device::{Candidate, Device, Fill, Input, Options, Trial, Tuner};
@@ -20,6 +21,12 @@ impl Folder {
     fn device(&self) -> Device {
         let options = Options { cache_dir: Some(self.0.clone()), ..Options::from_env().unwrap() };
         Device::open_with(&options).unwrap()
+    }
+
+    /// The file whose name begins like this.
+    fn file(&self, start: &str) -> PathBuf {
+        let mut files = std::fs::read_dir(&self.0).unwrap().map(|f| f.unwrap());
+        files.find(|f| f.file_name().to_string_lossy().starts_with(start)).expect("it is on disk").path()
     }
 }
 
@@ -95,17 +102,100 @@ fn a_kernel_that_does_not_compile_is_put_aside() {
 fn every_class_passes_its_own_test_quickly() {
     let folder = Folder::new("every_class_passes_its_own_test_quickly");
     let device = folder.device();
-    let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == "matmul").unwrap();
-    let mut tested = 0;
-    for class in ["subgroup", "tile", "thin", "narrow", "coop staged", "coop direct"] {
-        let Some(trial) = (family.test)(device.caps(), class) else { continue };
-        let start = Instant::now();
-        let verdict = device.self_test("matmul", &trial).unwrap();
-        println!("self-test of {class}: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
-        assert_eq!(verdict.wrong, None, "{class}");
-        tested += 1;
+    let matmul = ["subgroup", "tile", "thin", "narrow", "coop staged", "coop direct"].map(String::from);
+    let directions = ["forward", "input", "weight"];
+    let classes = ["subgroup", "tile", "depthwise", "coop"];
+    let conv = directions.iter().flat_map(|d| classes.map(|class| format!("{d} {class}")));
+    for (name, classes, least) in [("matmul", matmul.to_vec(), 3), ("conv", conv.collect(), 6)] {
+        let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == name).unwrap();
+        let mut tested = 0;
+        for class in classes {
+            let Some(trial) = (family.test)(device.caps(), &class) else { continue };
+            let start = Instant::now();
+            let verdict = device.self_test(name, &trial).unwrap();
+            println!("self-test of {name} {class}: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
+            assert_eq!(verdict.wrong, None, "{name} {class}");
+            tested += 1;
+        }
+        assert!(tested >= least, "{tested} classes of {name}");
+        assert!((family.test)(device.caps(), "no such class").is_none());
     }
-    assert!(tested >= 3, "{tested} classes");
+}
+
+/// A convolution of images with a window of 3, four channels more in y than in x.
+fn images(direction: Direction, channels: u32, size: u32) -> conv::Problem {
+    conv::Problem {
+        direction,
+        elem: conv::Elem::F32,
+        n: 2,
+        c_in: channels,
+        c_out: channels + 4,
+        groups: 1,
+        input: [1, size, size],
+        output: [1, size, size],
+        kernel: [1, 3, 3],
+        stride: [1; 3],
+        padding: [0, 1, 1],
+        dilation: [1; 3],
+    }
+}
+
+#[test]
+fn a_wrong_convolution_is_put_aside_in_its_direction() {
+    let folder = Folder::new("a_wrong_convolution_is_put_aside_in_its_direction");
+    let device = folder.device();
+    let pick = |device: &Device, direction| conv::pick(device, &images(direction, 12, 10)).unwrap();
+    let first = pick(&device, Direction::Input);
+    let class = format!("input {}", first.algorithm.class().expect("a fast variant is chosen"));
+    assert_eq!(
+        device.verdicts().iter().map(|v| (v.family, v.class.as_str())).collect::<Vec<_>>(),
+        [("conv", class.as_str())]
+    );
+    assert_eq!(first, conv::choose(device.caps(), &images(Direction::Input, 12, 10)));
+    let other = pick(&device, Direction::Forward);
+
+    // the family's own trial with a kernel that forgets every sum's sign
+    let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == "conv").unwrap();
+    let mut trial = (family.test)(device.caps(), &class).unwrap();
+    let launch = &mut trial.candidates[0].stages.stages[0].launch;
+    let width = launch.width;
+    let area = "sizes.to_d * sizes.to_h * sizes.to_w";
+    let body = format!("    out[((n * sizes.groups * sizes.rows + c) * ({area}) + p) / {width}u] = abs(v);");
+    launch.source = launch.source.clone().slot("store", body);
+    let verdict = device.self_test("conv", &trial).unwrap();
+    assert!(verdict.wrong.as_ref().is_some_and(|why| why.contains("instead of")), "{verdict:?}");
+
+    let second = pick(&device, Direction::Input);
+    assert_ne!(second.algorithm.class(), first.algorithm.class());
+    assert_eq!(pick(&device, Direction::Forward), other, "the other directions are what they were");
+    let again = folder.device();
+    assert_eq!(pick(&again, Direction::Input), second, "the verdict is on disk");
+    assert!(conv::pick(&device, &conv::Problem { n: 0, ..images(Direction::Input, 12, 10) }).is_err());
+}
+
+#[test]
+fn tuned_convolutions_are_followed() {
+    let folder = Folder::new("tuned_convolutions_are_followed");
+    let device = folder.device();
+    let tuner = Tuner::new(&device).family("conv").unwrap();
+    let classes: Vec<String> = tuner.classes().into_iter().map(|(_, class)| class).collect();
+    assert!(classes.len() >= 21 && Tuner::families().contains(&"conv"), "{classes:?}");
+    let class = classes.iter().find(|c| c.starts_with("weight_1x3x3_s1_16to32")).unwrap();
+    let winners = tuner.class(class).run(|_| ()).unwrap();
+    assert_eq!((winners.len(), winners[0].class.as_str()), (1, class.as_str()));
+    assert!(winners[0].micros <= winners[0].heuristic.1);
+    // near the class that was measured, and far from it
+    let (near, far) = (images(Direction::Weight, 20, 48), images(Direction::Weight, 200, 5));
+    let bare = |name: &str| name.split("_split").next().unwrap().to_string();
+    let pick = |device: &Device, p| bare(&conv::pick(device, p).unwrap().to_string());
+    assert_eq!(pick(&device, &near), bare(&winners[0].variant));
+    let path = folder.file("tuned_");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(&winners[0].variant, "direct_split3")).unwrap();
+    let again = folder.device();
+    let direct = conv::pick(&again, &near).unwrap();
+    assert_eq!(direct.algorithm, conv::Algorithm::Direct, "the file decides");
+    assert_eq!(conv::pick(&again, &far).unwrap(), conv::choose(again.caps(), &far));
 }
 
 #[test]
@@ -171,11 +261,7 @@ fn winners_are_followed_and_remembered() {
     assert!(winners[0].micros <= winners[0].heuristic.1);
     assert_eq!(matmul::pick(&device, &square(120)).to_string(), winners[0].variant);
 
-    let path = std::fs::read_dir(&folder.0)
-        .unwrap()
-        .map(|f| f.unwrap().path())
-        .find(|f| f.to_string_lossy().contains("tuned_"));
-    let path = path.expect("the winners are on disk");
+    let path = folder.file("tuned_");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace(&winners[0].variant, "block8x8")).unwrap();
     let again = folder.device();

@@ -175,11 +175,6 @@ impl Rewrite {
             }
             Class::Half => {
                 inputs = inputs.iter().map(|t| self.half(t)).collect();
-                if !matches!(node.0.op, Op::Matmul) {
-                    // the kernels of convolutions read f32
-                    let wide: Vec<Tensor> = inputs.iter().map(|t| t.cast(DType::F32)).collect();
-                    return make(node, &wide, DType::F32).cast(DType::F16);
-                }
                 dtype = DType::F16;
             }
             Class::Same if dtype.is_float() => dtype = DType::F16,

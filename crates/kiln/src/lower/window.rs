@@ -113,7 +113,7 @@ impl<'a> Lowerer<'a> {
             dilation: three(spec.dilation),
         };
         let fixed = names.iter().zip(inputs).map(|(name, &i)| (name.to_string(), self.operand(i))).collect();
-        let variant = conv::choose(self.caps, &p);
+        let variant = conv::pick(self.gpu, &p)?;
         let launch = conv::launch_with(self.caps, &p, &variant)?;
         let mut kernel = self.kernel(group);
         if variant.split > 1 {
@@ -147,7 +147,7 @@ impl<'a> Lowerer<'a> {
         let elem = if graph.dtype(image) == DType::F16 { matmul::Elem::F16 } else { matmul::Elem::F32 };
         let mut p = matmul::Problem::new([1, spec.batch as u32], m, area, k, a, b);
         (p.a_elem, p.b_elem) = (elem, elem);
-        let variant = matmul::choose(self.caps, &p);
+        let variant = matmul::pick(self.gpu, &p);
         let launch = matmul::launch_with(self.caps, &p, &variant)?;
         let fixed = vec![("a".to_string(), self.operand(weight)), ("b".to_string(), self.operand(image))];
         let mut kernel = self.kernel(group);

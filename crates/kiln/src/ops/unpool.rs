@@ -9,7 +9,7 @@ use crate::{Shape, Tensor};
 impl Tensor {
     /// Zeros of `output` with each element of `x [batch, channels, length]` where `index`, from
     /// [`Tensor::max_pool1d_with_index`], says. Without an `output` its length is (length − 1)·stride − 2·padding + kernel;
-    /// a given one may differ by less than a stride. Of equal indices the last is taken.
+    /// a given one may differ by less than a stride. Of equal indices the last is taken; all of them have gradients.
     ///
     /// # Errors
     /// On evaluation, [`crate::Error::Shape`] if index and x differ in shape, [`crate::Error::Argument`] for an
@@ -75,7 +75,9 @@ impl Tensor {
         let count = self.numel();
         let next = Tensor::cat(&[&places.slice_op(0, 1, 1, count - 1), &Tensor::full(device, [1], -1)], 0);
         let taken = self.reshape([-1i64]).index_select(0, &order);
-        let kept = Tensor::where_(&places.ne(&next), taken, Lit(0.0));
+        // the others are 0, but for gradients, which all get, as in PyTorch; what is not finite has no such 0
+        let finite = Tensor::where_(&taken.isfinite(), &taken, Lit(0.0));
+        let kept = Tensor::where_(&places.ne(&next), &taken, &finite - finite.detach());
         let rows = Tensor::iota(device, count);
         let flat = Tensor::make(Op::SegmentSum, &[&places, &rows, &kept], Shape::of(&[shape.numel()]), kept.dtype());
         flat.to_shape(shape)

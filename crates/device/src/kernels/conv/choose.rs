@@ -7,22 +7,27 @@ use crate::adapter::AdapterKind;
 
 /// The variant that should be fastest on this device, and is never known to be: `kiln tune` measures.
 pub fn choose(caps: &Caps, p: &Problem) -> Variant {
+    choose_among(caps, p, |_| true)
+}
+
+/// The same among the algorithms that are `trusted`. It is asked about the best first; the plain one always is.
+pub(super) fn choose_among(caps: &Caps, p: &Problem, trusted: impl Fn(&Algorithm) -> bool) -> Variant {
     let p = &p.plain();
+    let with_split = |algorithm| Variant { algorithm, split: split(caps, p, algorithm) };
+    let plain = with_split(Algorithm::Direct);
     if caps.is_cpu() {
-        let algorithm = on_cpu(caps, p);
-        return Variant { algorithm, split: split(caps, p, algorithm) };
+        return Some(on_cpu(caps, p)).filter(trusted).map_or(plain, with_split);
     }
-    if Algorithm::Depthwise.fits(caps, p) {
-        return Variant { algorithm: Algorithm::Depthwise, split: split(caps, p, Algorithm::Depthwise) };
+    let depthwise = Algorithm::Depthwise;
+    if depthwise.fits(caps, p) && trusted(&depthwise) {
+        return with_split(depthwise);
     }
     // a tile of two channels or fewer is nearly all padding
     let tiled = |a: &Algorithm| matches!(a, Algorithm::Tile(_) | Algorithm::Coop(_)) && p.rows() > 2;
-    let costs = algorithms(caps, p).into_iter().filter(tiled).map(|algorithm| {
-        let split = split(caps, p, algorithm);
-        (cost(caps, p, algorithm, split), Variant { algorithm, split })
-    });
-    let best = costs.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, variant)| variant);
-    best.unwrap_or(Variant { algorithm: Algorithm::Direct, split: split(caps, p, Algorithm::Direct) })
+    let all = algorithms(caps, p).into_iter().filter(tiled).map(with_split);
+    let mut by_cost: Vec<(f64, Variant)> = all.map(|v| (cost(caps, p, v.algorithm, v.split), v)).collect();
+    by_cost.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    by_cost.into_iter().map(|(_, variant)| variant).find(|v| trusted(&v.algorithm)).unwrap_or(plain)
 }
 
 /// CPU adapters: blocks of the subgroup's lanes, fewer channels a lane for thin groups.

@@ -14,13 +14,17 @@
 //! the variant, the window (kernel, stride, padding, dilation), the element types, and whether fours can be loaded and
 //! stored; batch, channels and spatial sizes are run-time parameters.
 //!
-//! [`variants`] lists what a device can run, [`choose`] is the heuristics' choice, [`launch_with`] launches either.
+//! [`variants`] lists what a device can run, [`choose`] is the heuristics' choice, [`pick`] the one that also follows
+//! tuning and self-tests, [`launch_with`] launches any of them.
 
 mod choose;
 mod source;
+mod tuned;
 mod variant;
 
 pub use choose::choose;
+pub(crate) use tuned::FAMILY;
+pub use tuned::pick;
 pub use variant::{Algorithm, Coop, Tile, Variant};
 
 use super::{Kind, Scalar, Stages, reduce};
