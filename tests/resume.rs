@@ -142,7 +142,8 @@ fn killed(kind: &str, times: usize) {
 
     let mut draw = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let (mut kills, mut begun, mut tries) = (0, 0, 0);
-    while kills < times {
+    // at least one of the moments lies behind a checkpoint
+    while kills < times || begun == 0 {
         tries += 1;
         assert!(tries < 10 * times + 20, "the runs are over before they are killed");
         draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -168,7 +169,6 @@ fn killed(kind: &str, times: usize) {
         fs::remove_dir_all(&folder).unwrap();
     }
     println!("{kind}: the same bytes after {kills} of {kills} kills, {begun} of them behind a checkpoint");
-    assert!(begun > 0);
     fs::remove_dir_all(&home).unwrap();
 }
 

@@ -54,7 +54,7 @@ impl Calibration {
         Ok(())
     }
 
-    /// Adds a batch of `logits` [rows, classes] with `labels` [rows]: the largest softmax is the confidence.
+    /// Adds a batch of `logits [rows, classes]` with `labels [rows]`: the largest softmax is the confidence.
     ///
     /// # Errors
     /// What evaluating gives.
