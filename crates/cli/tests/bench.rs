@@ -150,7 +150,7 @@ fn what_makes_no_sense_is_explained_with_status_2() {
         (&["run", "matmul", "--size", "8x8x8", "--dtype", "f64"], "there are f32, f16 and all"),
         (&["run", "sort", "--size", "8x8", "--dtype", "f16"], "f16"),
         (&["run", "matmul", "--size", "8x8x8", "--variant", "magic"], "no variant `magic` here; there are auto, "),
-        (&["run", "softmax", "--size", "8x8", "--variant", "tile"], "one algorithm only"),
+        (&["run", "sort", "--size", "8x8", "--variant", "tile"], "one algorithm only"),
         (&["run", "conv2d", "--size", "1x1x1x8x4"], "has a middle"),
         (&["run", "max_pool2d", "--size", "1x1x7"], "the side is even"),
         (&["run", "train_gpt", "--size", "1x10x3x4x5x6"], "the heads divide the width"),
