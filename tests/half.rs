@@ -86,3 +86,16 @@ fn products_are_exact_unless_the_device_may_round() {
         kiln::gpu::Options { matmul_precision: MatmulPrecision::Fast, ..kiln::gpu::Options::from_env().unwrap() };
     assert_eq!(Device::open_with(&options).unwrap().matmul_precision(), MatmulPrecision::Fast);
 }
+
+/// A cast rounds, also where the next operation goes on in f32 within the same kernel.
+#[test]
+fn casts_round() {
+    let device = Device::open().unwrap();
+    if !device.caps().f16 {
+        return;
+    }
+    let x = Tensor::new(&device, [0.1, -0.1, 2049.0, 2051.0, 65519.9, 65520.0, 5e-8, 1e-8]);
+    let y = (x * 1.0).cast(DType::F16).cast(DType::F32) + 0.0;
+    let want = [0.099975586, -0.099975586, 2048.0, 2052.0, 65504.0, f32::INFINITY, 5.9604645e-8, 0.0];
+    assert_eq!(y.to_vec::<f32>().unwrap(), want);
+}

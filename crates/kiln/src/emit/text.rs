@@ -79,14 +79,15 @@ pub(super) fn substitute(text: &str, dtype: DType, x: &str, y: &str) -> String {
     out
 }
 
-pub(super) fn cast(from: DType, to: DType, x: &str, width: usize) -> String {
+pub(super) fn cast(from: DType, to: DType, x: &str) -> String {
     match (from, to) {
         (DType::Bool, DType::Bool) => x.into(),
         (DType::Bool, to) => format!("select({}, {}, {x})", constant(to, 0), one(to)),
         // not `!=`, which is false of NaN on some drivers
         (from, DType::Bool) if from.is_float() => format!("!({x} == {})", zero(from)),
         (from, DType::Bool) => format!("{x} != {}", zero(from)),
-        (_, DType::F16) => format!("F({}({x}))", if width == 4 { "vec4<f16>" } else { "f16" }),
+        (from, DType::F16) if from.is_float() => format!("half_({x})"),
+        (_, DType::F16) => format!("half_(F({x}))"),
         (from, to) if from.wgsl() == to.wgsl() => x.into(),
         (_, to) => format!("{}({x})", to.wgsl()),
     }

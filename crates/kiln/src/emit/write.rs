@@ -120,7 +120,7 @@ impl Slot<'_, '_> {
                 }
             }
             Inst::Random { kind, layout, key } => self.write_random(at, *kind, layout, key, grid, text),
-            Inst::Apply { node, args } => self.apply(*node, args, grid.width),
+            Inst::Apply { node, args } => self.apply(*node, args),
             Inst::Gather { .. } => self.write_gather(at, inst, grid, text)?,
             Inst::Check { node, extent, index } => {
                 self.check_index(at, *node, *extent, *index, grid, text);
@@ -374,7 +374,7 @@ impl Slot<'_, '_> {
         text
     }
 
-    pub(super) fn apply(&self, node: u32, args: &[usize], width: usize) -> String {
+    pub(super) fn apply(&self, node: u32, args: &[usize]) -> String {
         let graph = self.kernel.graph;
         let dtype = graph.dtype(node);
         let arg = |k: usize| format!("v{}", args[k]);
@@ -393,7 +393,7 @@ impl Slot<'_, '_> {
                 substitute(text, from, &arg(0), &arg(1))
             }
             Op::Where => format!("select({}, {}, {})", arg(2), arg(1), arg(0)),
-            Op::Cast => cast(from, dtype, &arg(0), width),
+            Op::Cast => cast(from, dtype, &arg(0)),
             _ => arg(0),
         }
     }
