@@ -63,7 +63,7 @@ impl Bench {
         let single = run(1)?.min(run(1)?);
         let inner = ((REPETITION_MS / single) as usize).clamp(1, 16);
         let (median, least) = time(|| run(inner))?;
-        self.tell(name, size, median, least, &format!("\"check\": {check:.6}"));
+        self.tell(name, size, median, least, &format!("\"check\": {check:.9}"));
         Ok(())
     }
 
