@@ -6,6 +6,7 @@ pub mod conv;
 pub mod conv_transpose;
 pub mod create;
 pub mod custom;
+pub mod draw;
 pub(crate) mod einsum;
 pub mod fractional;
 pub mod index;

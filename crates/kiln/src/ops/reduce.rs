@@ -235,6 +235,12 @@ impl Tensor {
         })
     }
 
+    /// Divided by its p-norm over `axis`, or by 1e-12 where that is smaller: `torch.nn.functional.normalize`.
+    #[track_caller]
+    pub fn normalize(&self, p: f32, axis: i64) -> Tensor {
+        composed("normalize", || self / self.norm(p, [axis], true).maximum(Lit(1e-12)))
+    }
+
     /// Summed down to `shape`, which broadcasts to this one's: how gradients of broadcast operands come together.
     #[track_caller]
     pub(crate) fn sum_to(&self, shape: Shape) -> Tensor {
