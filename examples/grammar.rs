@@ -9,7 +9,6 @@ use kiln::prelude::*;
 
 /// The share of next letters that is guessed, less the share that is guessed by the rules.
 pub(crate) const BAR: f64 = -0.01;
-
 const LETTERS: usize = 7; // B T P S X V E
 const LENGTH: usize = 48;
 const LIKELY: f64 = 0.7; // the first of two ways
@@ -37,9 +36,8 @@ fn ways(state: usize) -> Vec<(char, usize)> {
 
 /// How often the likeliest letter is the right one, for letters 1..=LENGTH of a text (letter 0 is given): exactly.
 fn bayes_rate() -> f64 {
-    let mut at = [0.0; 19];
+    let (mut at, mut rate) = ([0.0; 19], 0.0);
     at[1] = 1.0;
-    let mut rate = 0.0;
     for _ in 0..LENGTH {
         let mut next = [0.0; 19];
         for (state, &p) in at.iter().enumerate() {
@@ -63,27 +61,34 @@ fn texts(device: &Device, count: usize, seed: u64) -> Result<Tensor> {
         state = way.1;
         "BTPSXVE".find(way.0).unwrap_or_default() as i32
     };
-    Ok(Tensor::from_vec(device, chance.iter().enumerate().map(letter).collect::<Vec<_>>(), &[count, LENGTH + 1]))
+    let letters: Vec<i32> = chance.iter().enumerate().map(letter).collect();
+    Ok(Tensor::from_vec(device, letters, &[count, LENGTH + 1]))
+}
+
+/// An LSTM, and a linear map from its state.
+pub(crate) fn model(init: &mut Init) -> (Lstm, Linear) {
+    let options = RecurrentOptions { batch_first: true, ..Default::default() };
+    (Lstm::with(LETTERS, 64, options, init), Linear::new(64, LETTERS, init))
+}
+
+/// `text` [batch, time] → logits of the letter after each, [batch · time, LETTERS].
+pub(crate) fn logits((lstm, out): &(Lstm, Linear), text: &Tensor) -> Tensor {
+    out.forward(&lstm.forward(&text.one_hot(LETTERS).cast(DType::F32))).flatten(0, 1)
 }
 
 /// Trains from `seed` and gives the share guessed right less the Bayes rate.
 pub(crate) fn run(device: &Device, seed: u64, quick: bool) -> Result<f64> {
-    let init = &mut Init::new(device, seed);
-    let options = RecurrentOptions { batch_first: true, ..Default::default() };
-    let (lstm, out) = (Lstm::with(LETTERS, 32, options, init), Linear::new(32, LETTERS, init));
-    // letters [batch, LENGTH + 1] → logits of letters 1..=LENGTH [batch · LENGTH, 7], and those letters
-    let forward = |text: &Tensor| {
-        let x = text.narrow(1, 0, LENGTH).one_hot(LETTERS).cast(DType::F32);
-        (out.forward(&lstm.forward(&x)).flatten(0, 1), text.narrow(1, 1, LENGTH).flatten(0, 1))
-    };
-    let mut adam = Adam::new(&(&lstm, &out), 1e-2);
-    let steps = if quick { 40 } else { 500 };
+    let (model, steps) = (model(&mut Init::new(device, seed)), if quick { 40 } else { 500 });
+    let mut adam = Adam::new(&model, 3e-2);
+    let read = |text: &Tensor| (logits(&model, &text.narrow(1, 0, LENGTH)), text.narrow(1, 1, LENGTH).flatten(0, 1));
     for step in 0..steps {
-        adam.set_lr(schedule::one_cycle(2e-2, step, steps));
-        let (logits, next) = forward(&texts(device, 64, seed << 32 | step as u64)?);
-        adam.step(&cross_entropy(&logits, &next))?;
+        adam.set_lr(schedule::one_cycle(3e-2, step, steps));
+        let (logits, next) = read(&texts(device, 64, seed << 32 | step as u64)?);
+        let mut gradients = cross_entropy(&logits, &next).backward()?;
+        clip_grad_norm(&mut gradients, 1.0); // the way to the second letter is found suddenly
+        adam.step(&gradients)?;
     }
-    let (logits, next) = forward(&texts(device, 1000, u64::MAX)?);
+    let (logits, next) = read(&texts(device, 1000, u64::MAX)?);
     let (right, rate) = (f64::from(accuracy(&logits, &next).item()?), bayes_rate());
     println!("{:.2} % of the next letters; by the rules {:.2} %", 100.0 * right, 100.0 * rate);
     Ok(right - rate)

@@ -11,7 +11,7 @@ use kiln::prelude::*;
 /// The share of first weights from which 30 or more of the other 32 members are put where they went.
 pub(crate) const BAR: f64 = 0.95;
 
-const MEMBERS: usize = 34;
+pub(crate) const MEMBERS: usize = 34;
 
 /// For each member, from 0, the friends with a higher number.
 const FRIENDS: &str = "\
@@ -23,32 +23,40 @@ const FRIENDS: &str = "\
 const TEACHERS: [usize; 17] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 16, 17, 19, 21];
 
 #[derive(Module)]
-struct Gcn {
+pub(crate) struct Gcn {
     conv1: nn::GcnConv,
     conv2: nn::GcnConv,
 }
 
 impl Gcn {
+    pub(crate) fn new(init: &mut Init) -> Self {
+        Self { conv1: nn::GcnConv::new(MEMBERS, 16, init), conv2: nn::GcnConv::new(16, 2, init) }
+    }
+
     /// `x` [members, features], `edges` [2, count] → logits [members, 2].
-    fn forward(&self, x: &Tensor, edges: &Tensor) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor, edges: &Tensor) -> Tensor {
         self.conv2.run(&self.conv1.run(x, edges, None).tanh(), edges, None)
     }
 }
 
-/// Trains from many seeds and gives the share that puts 30 or more of 32 right.
-pub(crate) fn run(device: &Device, seed: u64, quick: bool) -> Result<f64> {
+/// The friendships, both ways: [2, count].
+pub(crate) fn edges(device: &Device) -> Tensor {
     let friends = |list: &'static str| list.split_whitespace().filter_map(|friend| friend.parse::<i32>().ok());
     let pairs = || FRIENDS.split(';').zip(0..).flat_map(|(list, a)| friends(list).map(move |b| (a, b)));
     let ends: Vec<i32> = pairs().chain(pairs().map(|(a, b)| (b, a))).flat_map(|(a, b)| [a, b]).collect();
-    let edges = Tensor::from_slice(device, &ends, &[ends.len() / 2, 2]).t();
+    Tensor::from_slice(device, &ends, &[ends.len() / 2, 2]).t()
+}
+
+/// Trains from many seeds and gives the share that puts 30 or more of 32 right.
+pub(crate) fn run(device: &Device, seed: u64, quick: bool) -> Result<f64> {
+    let edges = edges(device);
     let factions: Vec<i32> = (0..MEMBERS).map(|member| i32::from(!TEACHERS.contains(&member))).collect();
     let (x, told) = (Tensor::eye(device, MEMBERS), Tensor::new(device, [0, 33]));
 
     let seeds = if quick { 2 } else { 100 };
     let mut good = 0;
     for seed in (0..seeds).map(|i| seed * 1000 + i) {
-        let init = &mut Init::new(device, seed);
-        let model = Gcn { conv1: nn::GcnConv::new(MEMBERS, 16, init), conv2: nn::GcnConv::new(16, 2, init) };
+        let model = Gcn::new(&mut Init::new(device, seed));
         let mut adam = Adam::new(&model, 1e-2).weight_decay(5e-3);
         for _ in 0..60 {
             let logits = model.forward(&x, &edges).index_select(0, &told);

@@ -8,7 +8,7 @@ use kiln::prelude::*;
 pub(crate) const BAR: f64 = -0.03;
 
 const LETTERS: usize = 5;
-const LENGTH: usize = 32;
+pub(crate) const LENGTH: usize = 32;
 
 /// p[a][b][c]: how likely c follows a, b.
 type Source = [[[f64; LETTERS]; LETTERS]; LETTERS];
@@ -67,11 +67,16 @@ fn loss(model: &nn::Gpt2, text: &Tensor) -> Tensor {
     cross_entropy(&logits.flatten(0, 1), &text.narrow(1, 2, LENGTH - 1).flatten(0, 1))
 }
 
+/// The untrained network: letters [batch, time] → logits [batch, time, LETTERS].
+pub(crate) fn gpt(init: &mut Init) -> nn::Gpt2 {
+    let sizes = nn::Gpt2Options { vocabulary: LETTERS, context: LENGTH, width: 32, layers: 2, heads: 2, dropout: 0.0 };
+    nn::Gpt2::new(sizes, init)
+}
+
 /// Trains from `seed` and gives the entropy rate less the loss on texts that it has not seen.
 pub(crate) fn run(device: &Device, seed: u64, quick: bool) -> Result<f64> {
     let source = source(device, seed)?;
-    let sizes = nn::Gpt2Options { vocabulary: LETTERS, context: LENGTH, width: 32, layers: 2, heads: 2, dropout: 0.0 };
-    let model = nn::Gpt2::new(sizes, &mut Init::new(device, seed));
+    let model = gpt(&mut Init::new(device, seed));
     let mut adam = AdamW::new(&model, 1e-2);
     let steps = if quick { 30 } else { 300 };
     let mut train = adam.capture(|text: &Tensor| loss(&model, text));

@@ -43,7 +43,7 @@ impl Block {
 }
 
 #[derive(Module)]
-struct ResNet {
+pub(crate) struct ResNet {
     conv1: Conv2d,
     bn1: BatchNorm2d,
     layers: Vec<Block>,
@@ -51,7 +51,7 @@ struct ResNet {
 }
 
 impl ResNet {
-    fn new(init: &mut Init) -> Self {
+    pub(crate) fn new(init: &mut Init) -> Self {
         Self {
             conv1: Conv2d::new(1, 16, 3, init).padding(1).no_bias(),
             bn1: BatchNorm2d::new(16, init),
@@ -61,7 +61,7 @@ impl ResNet {
     }
 
     /// `x` [batch, 64] → logits [batch, 10].
-    fn forward(&self, x: &Tensor) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         let x = self.bn1.forward(&self.conv1.forward(&x.reshape([-1, 1, 8, 8]))).relu();
         let x = self.layers.iter().fold(x, |x, block| block.forward(&x)); // [batch, 64, 2, 2]
         self.fc.forward(&x.mean_axes([2, 3], false))

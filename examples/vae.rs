@@ -13,16 +13,16 @@ use kiln::prelude::*;
 /// -27.1; as pixels are grey, a model that knew them all would still be at -13.7.
 pub(crate) const BAR: f64 = -24.5;
 
-const LATENT: usize = 8;
+pub(crate) const LATENT: usize = 8;
 
 #[derive(Module)]
-struct Vae {
+pub(crate) struct Vae {
     encoder: Sequential,
     decoder: Sequential,
 }
 
 impl Vae {
-    fn new(init: &mut Init) -> Self {
+    pub(crate) fn new(init: &mut Init) -> Self {
         let mut mlp = |inputs: usize, outputs: usize| {
             let first = Sequential::new().push(Linear::new(inputs, 128, init)).push(Gelu);
             first.push(Linear::new(128, 128, init)).push(Gelu).push(Linear::new(128, outputs, init))
@@ -31,7 +31,7 @@ impl Vae {
     }
 
     /// ln p(x|z) − KL(q(z|x) ‖ N(0, 1)), the mean over `x` [batch, 64], with z = mean + deviation · `noise`.
-    fn elbo(&self, x: &Tensor, noise: &Tensor) -> Tensor {
+    pub(crate) fn elbo(&self, x: &Tensor, noise: &Tensor) -> Tensor {
         let q = self.encoder.forward(x);
         let (mean, log_var) = (q.narrow(1, 0, LATENT), q.narrow(1, LATENT as i64, LATENT));
         let z = &mean + (&log_var * 0.5).exp() * noise;

@@ -123,7 +123,7 @@ fn paths_are_those_of_a_state_dict() {
 fn a_shared_parameter_is_trained_once_and_saved_under_both_names() {
     let device = Device::open().unwrap();
     let first = Embedding::new(3, 2, &mut Init::new(&device, 0));
-    let second = Linear { weight: first.weight.clone(), bias: None };
+    let second = Linear::of(first.weight.clone(), None);
     let tied = (first, second);
     assert_eq!(tied.parameters().len(), 1);
     assert_eq!(tied.state_dict().into_keys().collect::<Vec<_>>(), ["0.weight", "1.weight"]);

@@ -10,6 +10,10 @@ use kiln::nn::{self, Interpolation::*, *};
 use kiln::prelude::*;
 use kiln::{Patches, loss};
 
+#[path = "models/resnet18.rs"]
+mod resnet18;
+use resnet18::ResNet18;
+
 fn reference(device: &Device) -> StateDict {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/nn_layers.safetensors");
     store::load_tensors(device, path).unwrap().0
@@ -248,81 +252,6 @@ fn layers_agree_with_pytorch() {
     assert!(left.is_empty(), "not compared: {left:?}");
 }
 
-/// torchvision's `BasicBlock`.
-#[derive(Module)]
-struct Block {
-    conv1: Conv2d,
-    bn1: BatchNorm2d,
-    conv2: Conv2d,
-    bn2: BatchNorm2d,
-    downsample: Option<Sequential>,
-}
-
-impl Block {
-    fn new(inputs: usize, outputs: usize, stride: usize, init: &mut Init) -> Self {
-        let downsample = (stride != 1 || inputs != outputs).then(|| {
-            let conv = Conv2d::new(inputs, outputs, 1, init).stride(stride).no_bias();
-            Sequential::new().push(conv).push(BatchNorm2d::new(outputs, init))
-        });
-        Self {
-            conv1: Conv2d::new(inputs, outputs, 3, init).stride(stride).padding(1).no_bias(),
-            bn1: BatchNorm2d::new(outputs, init),
-            conv2: Conv2d::new(outputs, outputs, 3, init).padding(1).no_bias(),
-            bn2: BatchNorm2d::new(outputs, init),
-            downsample,
-        }
-    }
-}
-
-impl Forward for Block {
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let y = self.bn1.forward(&self.conv1.forward(x)).relu();
-        let y = self.bn2.forward(&self.conv2.forward(&y));
-        (y + self.downsample.as_ref().map_or_else(|| x.clone(), |d| d.forward(x))).relu()
-    }
-}
-
-/// torchvision's `resnet18`, with `width` in the place of 64.
-#[derive(Module)]
-struct ResNet18 {
-    conv1: Conv2d,
-    bn1: BatchNorm2d,
-    layer1: Sequential,
-    layer2: Sequential,
-    layer3: Sequential,
-    layer4: Sequential,
-    fc: nn::Linear,
-}
-
-impl ResNet18 {
-    fn new(width: usize, classes: usize, init: &mut Init) -> Self {
-        let mut stage = |inputs: usize, outputs: usize, stride: usize| {
-            Sequential::new()
-                .push(Block::new(inputs, outputs, stride, init))
-                .push(Block::new(outputs, outputs, 1, init))
-        };
-        let (layer1, layer2) = (stage(width, width, 1), stage(width, 2 * width, 2));
-        let (layer3, layer4) = (stage(2 * width, 4 * width, 2), stage(4 * width, 8 * width, 2));
-        Self {
-            conv1: Conv2d::new(3, width, 7, init).stride(2).padding(3).no_bias(),
-            bn1: BatchNorm2d::new(width, init),
-            layer1,
-            layer2,
-            layer3,
-            layer4,
-            fc: nn::Linear::new(8 * width, classes, init),
-        }
-    }
-
-    /// `x [batch, 3, h, w]` → `[batch, classes]`.
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let x = self.bn1.forward(&self.conv1.forward(x)).relu();
-        let x = MaxPool2d::new(3).stride(2).padding(1).forward(&x);
-        let x = self.layer4.forward(&self.layer3.forward(&self.layer2.forward(&self.layer1.forward(&x))));
-        self.fc.forward(&x.global_avg_pool().flatten(1, -1))
-    }
-}
-
 #[test]
 fn a_resnet_of_torchvision_loads_by_name_and_gives_its_logits() {
     let device = Device::open().unwrap();
@@ -346,33 +275,6 @@ fn a_resnet_of_torchvision_loads_by_name_and_gives_its_logits() {
 }
 
 #[test]
-fn adapters_train_alone_and_merge_into_the_weight() {
-    let device = Device::open().unwrap();
-    let mut init = Init::new(&device, 3);
-    let x = Rng::new(&device, 1).normal([16, 6]);
-    let y = Rng::new(&device, 2).normal([16, 4]);
-    let plain = nn::Linear::new(6, 4, &mut init);
-    let (before, frozen) = (plain.forward(&x).to_vec::<f32>().unwrap(), plain.weight.to_vec::<f32>().unwrap());
-    let layer = Lora::new(plain, 2, 8.0, &mut init).unwrap();
-    assert_eq!(layer.forward(&x).to_vec::<f32>().unwrap(), before);
-
-    let mut adam = Adam::new(&layer, 0.02);
-    let first = mse_loss(&layer.forward(&x), &y).item().unwrap();
-    for _ in 0..60 {
-        adam.step(&mse_loss(&layer.forward(&x), &y)).unwrap();
-    }
-    let last = mse_loss(&layer.forward(&x), &y).item().unwrap();
-    assert!(last < 0.9 * first, "{first} -> {last}");
-    assert_eq!(layer.state_dict()["base_layer.weight"].to_vec::<f32>().unwrap(), frozen);
-
-    let adapted = layer.forward(&x).to_vec::<f32>().unwrap();
-    let merged = layer.merge().unwrap();
-    assert!(worst(&merged.forward(&x).to_vec::<f32>().unwrap(), &adapted) < 1e-5);
-    assert!(merged.parameters().iter().all(|p| p.trainable()));
-    assert!(Lora::new(merged, 0, 1.0, &mut init).is_err());
-}
-
-#[test]
 fn tied_weights_are_one_parameter_under_two_names() {
     #[derive(Module)]
     struct Tied {
@@ -382,7 +284,7 @@ fn tied_weights_are_one_parameter_under_two_names() {
     let device = Device::open().unwrap();
     let mut init = Init::new(&device, 0);
     let embed = Embedding::new(5, 3, &mut init);
-    let head = nn::Linear { weight: embed.weight.clone(), bias: None };
+    let head = nn::Linear::of(embed.weight.clone(), None);
     let model = Tied { embed, head };
     assert_eq!(model.parameters().len(), 1);
     assert_eq!(model.state_dict().into_keys().collect::<Vec<_>>(), ["embed.weight", "head.weight"]);

@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// Before training, shows what memory a step needs, and its largest tensors.
     #[arg(long)]
     plan: bool,
+    /// Only show the model: what each layer makes, holds and costs.
+    #[arg(long)]
+    summary: bool,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -66,6 +69,12 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let ink = Ink::stdout();
     let device = Device::open()?;
+    if args.summary {
+        let model = args.model.build(&mut Init::new(&device, args.seed));
+        model.eval();
+        say(nn::summary(&model, &model.forward(&Tensor::zeros(&device, [1, 64])))?);
+        return Ok(());
+    }
     let write = |path: &Path, why| Failure::Write { path: path.to_owned(), why };
     std::fs::create_dir_all(&args.out).map_err(|why| write(&args.out, why))?;
     let (train, test) = data::digits::split(&device)?;

@@ -53,6 +53,31 @@ fn tuning_is_kept_and_listed() {
     }
 }
 
+/// Every example is there; each shows its model without its data.
+#[test]
+fn train_lists_the_examples_and_shows_their_models() {
+    let (status, out, err) = run(&["train", "--help"]);
+    assert_eq!(status, 0, "{err}");
+    let names = "digits residual grammar markov chars karate cancer vae mnist fashion cifar10";
+    for name in names.split(' ') {
+        assert!(out.lines().any(|line| line.trim_start().starts_with(&format!("{name} "))), "no {name} in {out}");
+        let (status, out, err) = run(&["train", name, "--summary"]);
+        assert_eq!(status, 0, "{name}: {err}");
+        assert!(
+            out.starts_with("layer ") && out.contains("parameters are trained") && !out.contains("not run"),
+            "{out}"
+        );
+    }
+    let (_, out, _) = run(&["train", "mnist", "--summary"]);
+    let row = |name: &str| out.lines().find(|line| line.starts_with(name)).map(str::to_string).unwrap_or_default();
+    assert!(row("conv1").contains("Conv2d") && row("conv1").contains("225,792"), "{out}"); // 784 · 32 · 9
+    assert!(row("fc1").contains("401,408"), "{out}"); // 3136 · 128
+    let (status, _, err) = run(&["train", "mnist"]);
+    assert!(status == 2 && err.contains("<DIR>"), "{err}");
+    let (status, _, err) = run(&["train", "cifar10", "no such folder"]);
+    assert!(status == 1 && err.contains("data_batch_1.bin"), "{err}");
+}
+
 #[test]
 fn without_an_adapter_it_says_what_to_install() {
     let (status, _, err) = told(&kiln(&["train", "digits"]).env("KILN_ADAPTER", "no such adapter").output().unwrap());

@@ -9,6 +9,7 @@
 //! ```text
 //! impl ::kiln::nn::Module for Block {
 //!     fn visit(&self, visitor: &mut ::kiln::nn::Visitor<'_>) {
+//!         visitor.leaf(::kiln::nn::Leaf::Layer("Block"));
 //!         visitor.field("norm", &self.norm);
 //!         visitor.field("linear", &self.linear);
 //!     }
@@ -60,11 +61,15 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream> {
     }
     let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
     let name = &input.ident;
+    let text = name.to_string();
     Ok(quote! {
         #[automatically_derived]
         impl #impl_generics ::kiln::nn::Module for #name #type_generics #where_clause {
             #[allow(unused_variables)]
-            fn visit(&self, visitor: &mut ::kiln::nn::Visitor<'_>) { #body }
+            fn visit(&self, visitor: &mut ::kiln::nn::Visitor<'_>) {
+                visitor.leaf(::kiln::nn::Leaf::Layer(#text));
+                #body
+            }
         }
     })
 }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::Dataset;
-use super::augment::Draw;
+use super::augment::{Draw, Image, stack};
 use super::order::{argument, epoch_seed, permutation, weighted};
 use super::stream::Prefetch;
-use crate::Result;
+use super::{Dataset, TensorDataset};
 use crate::error::At;
+use crate::{Result, Tensor};
 
 /// What becomes of a last batch that would be smaller than the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -250,6 +250,37 @@ impl<B: Send + 'static> DataLoader<B> {
         };
         let workers = (0..self.workers.min(plan.steps - first)).map(work).collect();
         Epoch { workers, plan, epoch: position.epoch, first, step: first, ended: false }
+    }
+}
+
+impl DataLoader<(Tensor, Tensor)> {
+    /// The batches of a set of images, each of which `change` changes on the workers: inputs `[batch, channels, height,
+    /// width]` as they come from it, and targets.
+    ///
+    /// ```
+    /// # use kiln::prelude::*;
+    /// use kiln::data::augment::{random_crop, random_hflip};
+    /// # let device = Device::open()?;
+    /// let set = TensorDataset::new(&device, (vec![0u8; 8 * 3 * 32 * 32], [3, 32, 32]), (vec![0i32; 8], []))?;
+    /// let loader = DataLoader::images(set, |image, draw| random_crop(&random_hflip(image, 0.5, draw), 32, 32, 4, draw));
+    /// for batch in loader.batch_size(4).shuffle(true).workers(1).epoch(0) {
+    ///     assert_eq!(batch?.content.0.shape()?, [4, 3, 32, 32]);
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// From a batch: what `change` gives, and [`Error::Argument`](crate::Error::Argument) if the inputs are no images
+    /// ([`TensorDataset::image`]) or those of a batch are changed to several sizes.
+    pub fn images(
+        set: TensorDataset,
+        change: impl Fn(Image, &mut Draw) -> Result<Image> + Send + Sync + 'static,
+    ) -> Self {
+        Self::from_rows(set.len(), move |rows| {
+            let changed = |(index, &row)| change(set.image(row)?, &mut rows.draw(index));
+            let images = rows.rows.iter().enumerate().map(changed).collect::<Result<Vec<_>>>()?;
+            Ok((stack(set.device(), &images)?, set.targets_of(&rows.rows)))
+        })
     }
 }
 

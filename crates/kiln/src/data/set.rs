@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::augment::Image;
 use super::order::{folds, parts, permutation, share, stratified_folds, stratified_parts};
 use crate::error::{At, List};
 use crate::{Device, Error, Result, Shape, Tensor};
@@ -210,6 +211,41 @@ impl TensorDataset {
             Column::I32(values, row) => pick(values, &self.rows, row.iter().product()),
             Column::F32(..) | Column::Bytes(..) => Vec::new(),
         }
+    }
+
+    /// The input of the example at `row` as an image in the host's memory.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no such example, or its input is not `[channels, height, width]` of numbers or
+    /// bytes.
+    #[track_caller]
+    pub fn image(&self, row: usize) -> Result<Image> {
+        let at = At::here();
+        let refused = |name, value, why| Err(Error::Argument { op: "image", name, value, why, at });
+        let Some(&row) = self.rows.get(row) else {
+            return refused("row", row.to_string(), "less than the number of examples");
+        };
+        let &[channels, height, width] = self.inputs.row_shape() else {
+            return refused("input", format!("{:?}", self.inputs.row_shape()), "[channels, height, width]");
+        };
+        let size = channels * height * width;
+        let of = row * size..(row + 1) * size;
+        match &self.inputs {
+            Column::F32(values, _) => Image::new(channels, height, width, values[of].to_vec()),
+            Column::Bytes(values, _) => Image::from_bytes(channels, height, width, &values[of]),
+            Column::I32(..) => refused("input", "I32".into(), "real numbers or bytes"),
+        }
+    }
+
+    /// Where its batches are.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The targets of the examples `rows`.
+    pub(super) fn targets_of(&self, rows: &[usize]) -> Tensor {
+        let rows: Vec<usize> = rows.iter().filter_map(|&row| self.rows.get(row).copied()).collect();
+        self.targets.gather(&self.device, &rows)
     }
 
     /// The same examples whose inputs have another shape of the same size: `[64]` as `[1, 8, 8]`.

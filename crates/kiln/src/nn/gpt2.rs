@@ -1,6 +1,7 @@
 //! GPT-2: a decoder of causal self-attention blocks, with the parameter names of Hugging Face's model.
 
 use super::attention::{additive, attend};
+use super::lora::Adaptable;
 use super::{Dropout, Embedding, Forward, KvCache, LayerNorm, Module};
 use crate::init::Init;
 use crate::{Param, Tensor, in_module};
@@ -13,19 +14,27 @@ pub struct Projection {
     pub weight: Param,
     /// b, zero at first.
     pub bias: Param,
+    /// Room for a low-rank adapter: [`Lora`](super::Lora).
+    #[module(flatten)]
+    pub adapter: Adaptable,
 }
 
 impl Projection {
     /// From `inputs` to `outputs` features.
     pub fn new(inputs: usize, outputs: usize, init: &mut Init) -> Self {
-        Self { weight: init.normal(&[inputs, outputs], 0.0, 0.02), bias: init.zeros(&[outputs]) }
+        Self::drawn(inputs, outputs, 0.02, init)
+    }
+
+    fn drawn(inputs: usize, outputs: usize, std: f64, init: &mut Init) -> Self {
+        let (weight, bias) = (init.normal(&[inputs, outputs], 0.0, std), init.zeros(&[outputs]));
+        Self { weight, bias, adapter: Adaptable::transposed() }
     }
 }
 
 impl Forward for Projection {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.matmul(&self.weight) + &self.bias
+        self.adapter.adapted(x.matmul(&self.weight) + &self.bias, x)
     }
 }
 
@@ -103,10 +112,8 @@ impl Block {
     fn new(options: &Gpt2Options, init: &mut Init) -> Self {
         let (width, dropout) = (options.width, options.dropout);
         // the residual stream grows with depth: what is added to it starts smaller
-        let last = |inputs: usize, init: &mut Init| Projection {
-            weight: init.normal(&[inputs, width], 0.0, 0.02 / (2.0 * options.layers as f64).sqrt()),
-            bias: init.zeros(&[width]),
-        };
+        let std = 0.02 / (2.0 * options.layers as f64).sqrt();
+        let last = |inputs: usize, init: &mut Init| Projection::drawn(inputs, width, std, init);
         Self {
             ln_1: LayerNorm::new(width, init),
             attn: CausalAttention {

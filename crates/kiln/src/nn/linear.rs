@@ -1,5 +1,6 @@
 //! Linear and bilinear maps.
 
+use super::lora::Adaptable;
 use super::reparam::Weighted;
 use super::{Forward, Module, Visitor};
 use crate::init::Init;
@@ -14,18 +15,26 @@ pub struct Linear {
     pub weight: Param,
     /// b, drawn likewise; `None` leaves the term out.
     pub bias: Option<Param>,
+    /// Room for a low-rank adapter: [`Lora`](super::Lora).
+    #[module(flatten)]
+    pub adapter: Adaptable,
 }
 
 impl Linear {
     /// A layer from `inputs` to `outputs` features, with bias.
     pub fn new(inputs: usize, outputs: usize, init: &mut Init) -> Self {
         let weight = init.fan_in_uniform(&[outputs, inputs], inputs);
-        Self { weight, bias: Some(init.fan_in_uniform(&[outputs], inputs)) }
+        Self::of(weight, Some(init.fan_in_uniform(&[outputs], inputs)))
     }
 
     /// The same without bias.
     pub fn no_bias(inputs: usize, outputs: usize, init: &mut Init) -> Self {
-        Self { weight: init.fan_in_uniform(&[outputs, inputs], inputs), bias: None }
+        Self::of(init.fan_in_uniform(&[outputs, inputs], inputs), None)
+    }
+
+    /// A layer of these parameters, `weight [outputs, inputs]` and `bias [outputs]`; another layer may share them.
+    pub fn of(weight: Param, bias: Option<Param>) -> Self {
+        Self { weight, bias, adapter: Adaptable::default() }
     }
 }
 
@@ -34,7 +43,7 @@ impl Forward for Linear {
     /// the caller puts after it, go into the matmul's output slot.
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        self.with_weight(&self.weight, x)
+        self.adapter.adapted(self.with_weight(&self.weight, x), x)
     }
 }
 

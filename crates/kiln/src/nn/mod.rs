@@ -13,10 +13,12 @@ mod generate;
 mod gpt2;
 mod graph;
 mod linear;
+mod lora;
 mod mix;
 mod module;
 mod norm;
 mod pad;
+mod pattern;
 mod pool;
 mod recurrent;
 mod reparam;
@@ -24,6 +26,7 @@ mod resize;
 mod sequential;
 mod shape;
 mod state_dict;
+mod summary;
 mod transformer;
 
 pub use crate::init::Init;
@@ -55,6 +58,7 @@ pub use graph::{
 };
 pub use kiln_derive::Module;
 pub use linear::{Bilinear, Linear};
+pub use lora::{Adaptable, Lora, LoraOptions};
 pub use mix::{beta, cutmix, mixup};
 pub use module::{Forward, Leaf, Mode, Module, Visitor, walk};
 pub use norm::{GroupNorm, LayerNorm, LocalResponseNorm, RmsNorm};
@@ -69,11 +73,12 @@ pub use pool::{
     MaxPool2d, MaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d,
 };
 pub use recurrent::{Gru, GruCell, Lstm, LstmCell, Nonlinearity, RecurrentOptions, RecurrentWeights, Rnn, RnnCell};
-pub use reparam::{Lora, SpectralNorm, WeightNorm, Weighted};
+pub use reparam::{SpectralNorm, WeightNorm, Weighted};
 pub use resize::{Interpolation, Size, Upsample, interpolate};
 pub use sequential::Sequential;
 pub use shape::{ChannelShuffle, Flatten, Fold, PixelShuffle, PixelUnshuffle, Unflatten, Unfold};
 pub use state_dict::StateDict;
+pub use summary::{Summary, SummaryRow, summary};
 pub use transformer::{
     DecoderMasks, Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
     TransformerEncoderLayer, TransformerOptions,

@@ -7,6 +7,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::lora::Adaptable;
+use super::pattern;
 use super::state_dict::{self, StateDict};
 use crate::{Conv, DType, Device, Param, Pool, Result, State, StateReport, Tensor};
 
@@ -86,7 +88,7 @@ pub trait Module {
         walk(self, |path, leaf| match leaf {
             Leaf::Param(param) => drop(out.insert(path.to_string(), param.value())),
             Leaf::State(state) => drop(out.insert(path.to_string(), state.value())),
-            Leaf::Counter(_) | Leaf::Mode(_) => {}
+            _ => {}
         });
         out
     }
@@ -135,6 +137,27 @@ pub trait Module {
     fn unfreeze(&self) {
         self.parameters().iter().for_each(|param| param.set_trainable(true));
     }
+
+    /// Freezes the parameters that `pattern` names, and gives their number. A pattern is a path, of a parameter or of a
+    /// part of the model with all that is in it; in it `*` stands for any letters of one name and `**` for any names:
+    /// `wte`, `h.*.attn`, `**.bias`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) if it names nothing.
+    #[track_caller]
+    fn freeze_matching(&self, pattern: &str) -> Result<usize> {
+        pattern::set_trainable(self, pattern, false)
+    }
+
+    /// Undoes it for the parameters that `pattern` names, and gives their number: after
+    /// [`freeze`](Module::freeze), what alone is to be trained.
+    ///
+    /// # Errors
+    /// As for [`freeze_matching`](Module::freeze_matching).
+    #[track_caller]
+    fn unfreeze_matching(&self, pattern: &str) -> Result<usize> {
+        pattern::set_trainable(self, pattern, true)
+    }
 }
 
 /// A module from one tensor to one tensor: what [`Sequential`](super::Sequential) holds.
@@ -157,6 +180,11 @@ impl<T: Forward + ?Sized> Forward for Arc<T> {
 
 /// What a walk over a module meets.
 pub enum Leaf<'a> {
+    /// A layer or a struct of layers begins: its type's name. What follows lies in it, at this path or below. Derived;
+    /// of several at one path (a type around another) the first is the outermost.
+    Layer(&'static str),
+    /// A place for a low-rank adapter.
+    Adaptable(&'a Adaptable),
     /// Something that is trained.
     Param(&'a Param),
     /// A buffer.

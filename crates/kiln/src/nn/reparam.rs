@@ -1,6 +1,6 @@
-//! Layers whose weight is computed from other parameters: weight norm, spectral norm, low-rank adapters.
+//! Layers whose weight is computed from other parameters: weight norm, spectral norm.
 
-use super::{Forward, Mode, Module, Visitor};
+use super::{Forward, Leaf, Mode, Module, Visitor};
 use crate::init::Init;
 use crate::{Param, Result, State, Tensor, composed};
 
@@ -46,6 +46,7 @@ fn length(v: &Tensor) -> Tensor {
 
 impl<L: Weighted> Module for WeightNorm<L> {
     fn visit(&self, visitor: &mut Visitor<'_>) {
+        visitor.leaf(Leaf::Layer("WeightNorm"));
         self.layer.visit_rest(visitor);
         visitor.field("parametrizations.weight.original0", &self.g);
         visitor.field("parametrizations.weight.original1", &self.v);
@@ -118,6 +119,7 @@ fn iterate(matrix: &Tensor, mut u: Tensor, mut v: Tensor, steps: usize, eps: f32
 
 impl<L: Weighted> Module for SpectralNorm<L> {
     fn visit(&self, visitor: &mut Visitor<'_>) {
+        visitor.leaf(Leaf::Layer("SpectralNorm"));
         self.layer.visit_rest(visitor);
         visitor.field("parametrizations.weight.original", &self.original);
         visitor.field("parametrizations.weight.0._u", &self.u);
@@ -141,75 +143,5 @@ impl<L: Weighted> Forward for SpectralNorm<L> {
             let sigma = (&u * matrix.matmul(&v)).sum();
             self.layer.with_weight(&(self.original.value() / sigma), x)
         })
-    }
-}
-
-/// A layer whose weight is frozen, with a trained product of two thin matrices beside it:
-/// W + B·A · alpha/rank. B is zero at first, so that the output does not change.
-///
-/// Paths are PEFT's: `base_layer.weight`, `lora_A.weight`, `lora_B.weight`.
-///
-/// Source: Hu et al. 2021, "LoRA: low-rank adaptation of large language models", §4.1.
-///
-/// ```
-/// # use kiln::prelude::*; let device = Device::open()?;
-/// let mut init = Init::new(&device, 0);
-/// let layer = Lora::new(Linear::new(16, 8, &mut init), 2, 4.0, &mut init)?;
-/// let trained: usize = layer.parameters().iter().filter(|p| p.trainable()).map(|p| p.numel()).sum();
-/// assert_eq!(trained, 2 * 16 + 8 * 2);
-/// let plain: Linear = layer.merge()?;
-/// # Ok::<(), Error>(())
-/// ```
-pub struct Lora {
-    layer: super::Linear,
-    a: Param,
-    b: Param,
-    /// What B·A is multiplied by: alpha/rank.
-    pub scale: f64,
-}
-
-impl Lora {
-    /// Freezes `layer` and puts an adapter of `rank` beside it. A is drawn as PEFT draws it
-    /// (`kaiming_uniform(a=√5)`), B is zero.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) if the rank is 0.
-    #[track_caller]
-    pub fn new(layer: super::Linear, rank: usize, alpha: f64, init: &mut Init) -> Result<Self> {
-        let [outputs, inputs] = layer.weight.dims::<2>()?;
-        if rank == 0 {
-            layer.weight.bad_argument("lora", "rank", rank, "at least 1").shape()?;
-        }
-        layer.freeze();
-        let a = init.fan_in_uniform(&[rank, inputs], inputs);
-        Ok(Self { layer, a, b: init.zeros(&[outputs, rank]), scale: alpha / rank as f64 })
-    }
-
-    /// The layer with the adapter added to its weight, trainable again.
-    ///
-    /// # Errors
-    /// What the device says.
-    pub fn merge(self) -> Result<super::Linear> {
-        let merged = self.layer.weight.value() + self.b.value().matmul(&self.a.value()) * self.scale;
-        self.layer.unfreeze();
-        self.layer.weight.set(&merged)?; // at once, for it is trained again
-        Ok(self.layer)
-    }
-}
-
-impl Module for Lora {
-    fn visit(&self, visitor: &mut Visitor<'_>) {
-        visitor.field("base_layer", &self.layer);
-        visitor.field("lora_A.weight", &self.a);
-        visitor.field("lora_B.weight", &self.b);
-    }
-}
-
-impl Forward for Lora {
-    /// Two thin products instead of a full one: x·Wᵀ + b + ((x·Aᵀ)·Bᵀ)·alpha/rank.
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let adapted = x.matmul(&self.a.t()).matmul(&self.b.t());
-        self.layer.forward(x) + adapted * self.scale
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn load<M: Module + ?Sized>(module: &M, dict: &StateDict, strict: boo
     walk(module, |path, leaf| match leaf {
         Leaf::Param(param) => targets.push((path.to_string(), State::clone(param))),
         Leaf::State(state) => targets.push((path.to_string(), state.clone())),
-        Leaf::Counter(_) | Leaf::Mode(_) => {}
+        _ => {}
     });
 
     let mut report = StateReport::default();

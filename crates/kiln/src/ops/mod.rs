@@ -25,6 +25,7 @@ pub mod scatter_reduce;
 pub mod unary;
 pub mod unpool;
 pub mod view;
+pub(crate) mod work;
 
 use crate::error::At;
 use crate::node::{Node, Op, Value};

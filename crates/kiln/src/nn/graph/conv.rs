@@ -222,6 +222,7 @@ pub struct GinConv<M> {
 
 impl<M: Module> Module for GinConv<M> {
     fn visit(&self, visitor: &mut crate::nn::Visitor<'_>) {
+        visitor.leaf(crate::nn::Leaf::Layer("GinConv"));
         visitor.field("nn", &self.nn);
         match &self.eps {
             Epsilon::Fixed(state) => visitor.field("eps", state),

@@ -11,9 +11,9 @@ pub use cell::{GruCell, LstmCell, RnnCell};
 pub use step::{Nonlinearity, RecurrentWeights};
 
 use super::{Dropout, Forward, Module, Visitor};
-use crate::Tensor;
 use crate::init::Init;
 use crate::ops::recurrence::{Cell, Given, Recurrence};
+use crate::{Tensor, composed};
 use step::{Carry, Kind, Sizes};
 
 /// Settings of recurrent layers, with PyTorch's defaults.
@@ -105,7 +105,7 @@ impl Stack {
     /// Output, h and c at the end; all three carry the error if something does not fit.
     #[track_caller]
     fn run(&self, x: &Tensor, states: &[&Tensor], lengths: Option<&Tensor>) -> [Tensor; 3] {
-        match self.checked(x, states, lengths) {
+        composed(self.kind.name(), || match self.checked(x, states, lengths) {
             Ok(input) if x.rank() == 3 => self.layers(input, states),
             Ok(input) => {
                 let lifted: Vec<Tensor> = states.iter().map(|s| s.unsqueeze(1)).collect();
@@ -114,7 +114,7 @@ impl Stack {
                 [y.squeeze(axis), h.squeeze(1), c.squeeze(1)]
             }
             Err(bad) => [bad.clone(), bad.clone(), bad],
-        }
+        })
     }
 
     #[track_caller]
