@@ -10,7 +10,7 @@ use kiln::prelude::*;
 /// The share of next letters that is guessed, less the share that is guessed by the rules.
 pub(crate) const BAR: f64 = -0.01;
 const LETTERS: usize = 7; // B T P S X V E
-const LENGTH: usize = 48;
+pub(crate) const LENGTH: usize = 24;
 const LIKELY: f64 = 0.7; // the first of two ways
 
 /// The ways on from a state: letter and next state. 0 begins a word; the inner grammar is 2..=8 after T, 9..=15 after
@@ -78,17 +78,17 @@ pub(crate) fn logits((lstm, out): &(Lstm, Linear), text: &Tensor) -> Tensor {
 
 /// Trains from `seed` and gives the share guessed right less the Bayes rate.
 pub(crate) fn run(device: &Device, seed: u64, quick: bool) -> Result<f64> {
-    let (model, steps) = (model(&mut Init::new(device, seed)), if quick { 40 } else { 500 });
-    let mut adam = Adam::new(&model, 3e-2);
+    let (model, steps) = (model(&mut Init::new(device, seed)), if quick { 40 } else { 800 });
+    let mut adam = Adam::new(&model, 2e-2);
     let read = |text: &Tensor| (logits(&model, &text.narrow(1, 0, LENGTH)), text.narrow(1, 1, LENGTH).flatten(0, 1));
     for step in 0..steps {
-        adam.set_lr(schedule::one_cycle(3e-2, step, steps));
-        let (logits, next) = read(&texts(device, 64, seed << 32 | step as u64)?);
+        adam.set_lr(schedule::one_cycle(2e-2, step, steps));
+        let (logits, next) = read(&texts(device, 128, seed << 32 | step as u64)?);
         let mut gradients = cross_entropy(&logits, &next).backward()?;
         clip_grad_norm(&mut gradients, 1.0); // the way to the second letter is found suddenly
         adam.step(&gradients)?;
     }
-    let (logits, next) = read(&texts(device, 1000, u64::MAX)?);
+    let (logits, next) = read(&texts(device, 2000, u64::MAX)?);
     let (right, rate) = (f64::from(accuracy(&logits, &next).item()?), bayes_rate());
     println!("{:.2} % of the next letters; by the rules {:.2} %", 100.0 * right, 100.0 * rate);
     Ok(right - rate)

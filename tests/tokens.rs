@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use kiln::data::augment::Draw;
-use kiln::data::tokens::{Bpe, Chars, Windows, pieces};
+use kiln::data::tokens::{Bpe, Chars, Gpt2Bpe, Windows, pieces};
 use kiln::data::{Dataset, files::text};
 use kiln::prelude::*;
 use std::path::{Path, PathBuf};
@@ -100,4 +100,93 @@ fn windows_of_a_text() {
         assert!(*y.to_vec::<i32>().unwrap().last().unwrap() <= 9);
     }
     assert!(Windows::new(&device, vec![1, 2, 3], 3).is_err() && Windows::new(&device, vec![1, 2], 0).is_err());
+}
+
+/// Every character alone before a letter and before a digit: they are of one piece where the classes are one.
+#[test]
+fn the_class_of_every_character_is_that_of_the_published_pattern() {
+    let all = gpt2();
+    let runs = all["classes"].chunks(2).map(|run| (run[0] as u32, run[1])).chain([(0x11_0000, 0)]).collect::<Vec<_>>();
+    let mut wrong = Vec::new();
+    for pair in runs.windows(2) {
+        let class = pair[0].1;
+        for c in (pair[0].0..pair[1].0).filter_map(char::from_u32) {
+            let joins = |other: &str| pieces(format!("{c}{other}").as_bytes()).count() == 1;
+            let got = match (joins("a"), joins("1"), joins("?")) {
+                (true, true, true) => 0, // only a space, which belongs to what follows it
+                (true, false, false) => 1,
+                (false, true, false) => 2,
+                (false, false, true) => 3,
+                (false, false, false) => 0,
+                _ => -1,
+            };
+            if got != class && c != '\'' {
+                wrong.push(format!("{c:?} is {got}, not {class}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong: {}", wrong.len(), wrong.join(", ").chars().take(300).collect::<String>());
+}
+
+#[test]
+fn gpt2s_files_give_gpt2s_tokens() {
+    let all = gpt2();
+    let file = |name: &str| data().join("files").join(name);
+    let text = text::read(file("gpt2_text.txt")).unwrap();
+    let lengths: Vec<i32> = pieces(text.as_bytes()).map(|piece| piece.len() as i32).collect();
+    assert_eq!(lengths, all["pieces"]);
+    let tokens = Gpt2Bpe::read(file("gpt2_vocab.json"), file("gpt2_merges.txt")).unwrap();
+    assert_eq!(tokens.encode(&text), all["tokens"]);
+    assert_eq!(tokens.decode(&all["tokens"]).unwrap(), text.as_bytes());
+    assert_eq!((tokens.vocab_size(), tokens.special("<|endoftext|>")), (317, Some(316)));
+    assert_eq!(tokens.encode("!~ "), [0, 93, 220]); // the numbers that GPT-2 gives these bytes
+    assert_eq!(tokens.decode(&[0, 316]).unwrap(), b"!<|endoftext|>");
+    assert!(matches!(tokens.decode(&[317]), Err(Error::Argument { .. })));
+    assert!(matches!(tokens.decode(&[-1]), Err(Error::Argument { .. })));
+}
+
+/// Each change to the two files that makes them no vocabulary, and where the error says it is.
+#[test]
+fn vocabularies_that_are_refused() {
+    let read = |name: &str| std::fs::read_to_string(data().join("files").join(name)).unwrap();
+    let (vocab, merges) = (read("gpt2_vocab.json"), read("gpt2_merges.txt"));
+    let parse = |vocab: &str, merges: &str| Gpt2Bpe::parse((vocab, Path::new("v")), (merges, Path::new("m")));
+    assert!(parse(&vocab, &merges).is_ok());
+    assert!(parse(&format!(" \r\n{vocab}\t"), merges.trim_start_matches("#version: 0.2\n")).is_ok());
+    let vocabs = [
+        ("".to_string(), "byte 0"),
+        ("{}".into(), "0x00"),
+        ("{} x".into(), "byte 3"),
+        ("[1]".into(), "byte 0"),
+        (vocab.replacen("\"!\": 0", "\"!\": -1", 1), "byte 6"),
+        (vocab.replacen("\"!\": 0", "\"!\": 00", 1), "byte 6"),
+        (vocab.replacen("\"!\": 0", "\"!\": 2147483648", 1), "byte 6"),
+        (vocab.replacen("\"!\": 0", "\"!\": 1", 1), "occur once"),
+        (vocab.replacen("\"!\": 0", "\"#\": 0", 1), "occur once"),
+        (vocab.replacen("\"!\": 0", "\"!\" 0", 1), "byte 5"),
+        (vocab.replacen("\"!\": 0,", "\"!\": 0;", 1), "byte 7"),
+        (vocab.replacen("\"!\": 0, ", "", 1), "0x21"),
+        ("{\"\\x\": 0}".into(), "byte 2"),
+        ("{\"\\ud83d\": 0}".into(), "byte 2"),
+        ("{\"\\u+123\": 0}".into(), "byte 2"),
+        ("{\"a".into(), "byte 3"),
+        ("{\"a\n\": 1}".into(), "byte 3"),
+        (vocab[..vocab.len() - 1].into(), "byte"),
+    ];
+    for (vocab, place) in vocabs {
+        let error = parse(&vocab, &merges).unwrap_err();
+        assert!(matches!(error, Error::Malformed { .. }) && error.to_string().contains(place), "{place}: {error}");
+    }
+    let first = merges.lines().nth(1).unwrap();
+    for wrong in ["", "a", "a  b", "a zzz", "! !", first, "a b c"] {
+        let lines: Vec<&str> = merges.lines().take(3).chain([wrong]).chain(merges.lines().skip(3)).collect();
+        let error = parse(&vocab, &lines.join("\n")).unwrap_err();
+        assert!(matches!(error, Error::Malformed { .. }) && error.to_string().contains("4"), "{wrong:?}: {error}");
+    }
+}
+
+fn gpt2() -> std::collections::BTreeMap<String, Vec<i32>> {
+    let path = data().join("gpt2_tokens.safetensors");
+    let tensors = store::load_tensors(&Device::open().unwrap(), path).unwrap().0;
+    tensors.into_iter().map(|(name, tensor)| (name, tensor.to_vec::<i32>().unwrap())).collect()
 }

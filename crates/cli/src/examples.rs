@@ -124,7 +124,7 @@ impl Example {
             }
             Example::Grammar(_) => {
                 let model = grammar::model(init);
-                nn::summary(&model, &grammar::logits(&model, &letters(48)))
+                nn::summary(&model, &grammar::logits(&model, &letters(grammar::LENGTH)))
             }
             Example::Markov(_) => of(&markov::gpt(init), &letters(markov::LENGTH)),
             Example::Chars(_) => {

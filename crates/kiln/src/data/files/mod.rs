@@ -49,7 +49,7 @@ fn unreadable(path: &Path, why: impl ToString) -> Error {
     Error::File { path: path.to_path_buf(), why: why.to_string() }
 }
 
-fn malformed(path: &Path, place: Place, expected: impl ToString, found: impl ToString) -> Error {
+pub(super) fn malformed(path: &Path, place: Place, expected: impl ToString, found: impl ToString) -> Error {
     Error::Malformed { path: path.to_path_buf(), place, expected: expected.to_string(), found: found.to_string() }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 
+use super::marks::is_mark;
 use crate::data::files::{malformed_line, text_of};
 use crate::error::At;
 use crate::{Error, Result, store};
@@ -44,7 +45,7 @@ impl Bpe {
     /// Learns merges from `text` until there are `vocab` tokens or no pair occurs twice. Each merge is the most frequent
     /// pair; of several, the one with the smaller first token, then the smaller second one.
     pub fn train(text: impl AsRef<[u8]>, vocab: usize) -> Self {
-        let mut bpe = Self { merges: Vec::new(), ranks: HashMap::new(), lengths: vec![1; 256] };
+        let mut bpe = Self::bytes();
         let mut counts: BTreeMap<&[u8], i64> = BTreeMap::new();
         for piece in pieces(text.as_ref()) {
             *counts.entry(piece).or_default() += 1;
@@ -65,6 +66,16 @@ impl Bpe {
             }
         }
         bpe
+    }
+
+    /// The bytes as tokens, without merges.
+    pub(super) fn bytes() -> Self {
+        Self { merges: Vec::new(), ranks: HashMap::new(), lengths: vec![1; 256] }
+    }
+
+    /// Adds a merge of known tokens and gives its token, unless it is known already or the token would be too long.
+    pub(super) fn add(&mut self, pair: Pair) -> Option<i32> {
+        (!self.ranks.contains_key(&pair) && self.length(pair) <= LONGEST).then(|| self.push(pair))
     }
 
     fn length(&self, (a, b): Pair) -> usize {
@@ -183,7 +194,7 @@ impl Bpe {
         let bad = |line: usize, expected: &str, found: &str| {
             Err(malformed_line(name.as_ref(), line as u64 + 1, expected, format!("{found:?}")))
         };
-        let mut bpe = Self { merges: Vec::new(), ranks: HashMap::new(), lengths: vec![1; 256] };
+        let mut bpe = Self::bytes();
         let mut lines = text.lines().enumerate();
         match lines.next() {
             Some((_, HEADER)) => {}
@@ -271,9 +282,8 @@ enum Class {
 
 /// The pieces that merges stay within, by GPT-2's rule
 /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`: contractions, letters, numbers and other
-/// characters with the space in front of them, and other white space. Letters and numbers are what Rust's
-/// `is_alphabetic` and `is_numeric` say, which also counts some combining marks as letters; a byte that is not UTF-8 is an
-/// other character. Joined, the pieces are the text.
+/// characters with the space in front of them, and other white space. A byte that is not UTF-8 is an other character.
+/// Joined, the pieces are the text.
 pub fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -294,8 +304,9 @@ fn first_char(text: &[u8]) -> Option<(Class, usize)> {
         None if text.is_empty() => return None,
         None => (Class::Other, 1),
         Some(c) if c.is_whitespace() => (Class::Space, c.len_utf8()),
-        Some(c) if c.is_alphabetic() => (Class::Letter, c.len_utf8()),
+        // Roman numerals are alphabetic too
         Some(c) if c.is_numeric() => (Class::Number, c.len_utf8()),
+        Some(c) if c.is_alphabetic() && !is_mark(c) => (Class::Letter, c.len_utf8()),
         Some(c) => (Class::Other, c.len_utf8()),
     })
 }

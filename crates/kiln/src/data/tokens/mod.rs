@@ -2,8 +2,12 @@
 
 mod bpe;
 mod chars;
+mod gpt2;
+mod json;
+mod marks;
 mod windows;
 
 pub use bpe::{Bpe, pieces};
 pub use chars::Chars;
+pub use gpt2::Gpt2Bpe;
 pub use windows::Windows;
