@@ -21,8 +21,7 @@ fn ways(state: usize) -> Vec<(char, usize)> {
     match (state, inner) {
         (0, _) => vec![('B', 1)],
         (1, _) => vec![('T', 2), ('P', 9)],
-        (16, _) => vec![('T', 18)],
-        (17, _) => vec![('P', 18)],
+        (16 | 17, _) => vec![(if state == 16 { 'T' } else { 'P' }, 18)],
         (18, _) => vec![('E', 0)],
         (_, 0) => vec![('B', from + 1)],
         (_, 1) => to([('T', 2), ('P', 3)]),
