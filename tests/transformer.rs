@@ -234,6 +234,25 @@ fn gpt2_agrees_with_pytorch_and_with_its_cache() {
     assert!(gpt.forward_cached(&tokens, &caches[1..], 0).eval().is_err());
 }
 
+/// The file that is published holds the causal masks of the blocks too.
+#[test]
+fn masks_in_a_file_of_gpt2_are_left_out_and_named() {
+    let device = Device::open().unwrap();
+    let sizes = Gpt2Options { vocabulary: 13, context: 4, width: 8, layers: 2, heads: 2, dropout: 0.0 };
+    let [published, gpt] = [1, 2].map(|seed| Gpt2::new(sizes.clone(), &mut Init::new(&device, seed)));
+    let mut dict = published.state_dict();
+    for mask in ["h.0.attn.bias", "h.1.attn.bias"] {
+        dict.insert(mask.to_string(), Tensor::ones(&device, [1, 1, 4, 4]).tril(0));
+    }
+    assert!(matches!(gpt.load_state_dict(&dict), Err(Error::State(_))));
+    let report = gpt.load_matching(&dict).unwrap();
+    assert_eq!(report.unexpected, ["h.0.attn.bias", "h.1.attn.bias"]);
+    assert!(report.missing.is_empty() && report.mismatched.is_empty());
+    let tokens = Tensor::new(&device, [[1i32, 12, 3]]);
+    let [want, got] = [&published, &gpt].map(|model| model.forward(&tokens).to_vec::<f32>().unwrap());
+    assert_eq!(want, got);
+}
+
 #[test]
 fn generation_with_a_cache_is_generation_without() {
     let device = Device::open().unwrap();
