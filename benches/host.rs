@@ -1,11 +1,17 @@
 //! What a step costs the host: processor time of the calling thread per dispatch and per node, for models so small
-//! that the adapter's work hardly counts. `cargo bench --bench host`.
+//! that the adapter's work hardly counts, beside the same number of dispatches in plain wgpu; and what it costs to make
+//! a plan. `cargo bench -p kiln --bench host -- mlp gpt plan-gpt plan-recurrence plan-ctc plan-resnet`, or `cold`.
 //!
 //! The time is read from the scheduler (Linux), so a busy machine disturbs it little.
 
 #![allow(missing_docs)]
 
-use kiln::nn::Init;
+#[path = "host/floor.rs"]
+mod floor;
+#[path = "host/plans.rs"]
+mod plans;
+
+use floor::Floor;
 use kiln::optim::{Adam, AdamW, Optimizer};
 use kiln::prelude::*;
 
@@ -55,21 +61,46 @@ struct Gpt {
     head: Linear,
 }
 
+impl Gpt {
+    fn new(length: usize, width: usize, layers: usize, init: &mut Init) -> Self {
+        Self {
+            tokens: Embedding::new(16, width, init),
+            places: Embedding::new(length, width, init),
+            blocks: (0..layers).map(|_| Block::new(width, init)).collect(),
+            norm: LayerNorm::new([width], init),
+            head: Linear::new(width, 16, init),
+        }
+    }
+}
+
+/// The loss of a model of `ids` [batch, length] that predicts them.
+fn gpt_loss(model: &Gpt, ids: &Tensor) -> Result<Tensor> {
+    let device = ids.device();
+    let [_, length] = ids.dims()?;
+    let mask = Tensor::full(device, [length, length], -1e9).triu(1);
+    let mut x = model.tokens.forward(ids) + model.places.forward(&Tensor::arange(device, 0, length as i32, 1));
+    for block in &model.blocks {
+        x = block.forward(&x, 2, &mask)?;
+    }
+    let logits = model.head.forward(&model.norm.forward(&x));
+    Ok(cross_entropy(&logits.reshape([-1, 16]), &ids.reshape([-1])))
+}
+
 /// Processor time of this thread so far, in nanoseconds.
 fn cpu() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     stat.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// Runs steps and prints what one costs the host.
-fn time(device: &Device, name: &str, mut step: impl FnMut() -> Result<()>) -> Result<()> {
+/// Runs steps and prints what one costs the host; how many dispatches it has.
+fn time(device: &Device, name: &str, mut step: impl FnMut() -> Result<()>) -> Result<usize> {
     for _ in 0..20 {
         step()?;
     }
     device.wait()?;
     let before = device.counters();
     let mut costs = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..9 {
         let start = cpu();
         for _ in 0..100 {
             step()?;
@@ -77,21 +108,59 @@ fn time(device: &Device, name: &str, mut step: impl FnMut() -> Result<()>) -> Re
         device.wait()?; // the scheduler counts in ticks: long stretches, and a wait that ends the tick
         costs.push((cpu() - start) as f64 / 1e5);
     }
-    let dispatches = (device.counters().dispatches - before.dispatches) as f64 / 500.0;
+    let dispatches = (device.counters().dispatches - before.dispatches) as usize / 900;
+    report(name, costs, dispatches);
+    Ok(dispatches)
+}
+
+fn report(name: &str, mut costs: Vec<f64>, dispatches: usize) {
     costs.sort_by(f64::total_cmp);
-    println!(
-        "{name:24} {:7.1} µs a step, least {:7.1}; {dispatches} dispatches, {:.2} µs each",
-        costs[2],
-        costs[0],
-        costs[2] / dispatches
-    );
+    let each = match dispatches {
+        0 => String::new(),
+        n => format!("; {n} dispatches, {:.2} µs each", costs[4] / n as f64),
+    };
+    println!("{name:24} {:7.1} µs a step, least {:7.1}{each}", costs[4], costs[0]);
+}
+
+/// The same for as many dispatches in plain wgpu.
+fn time_floor(device: &Device, floor: &Floor, dispatches: usize) -> Result<()> {
+    let mut costs = Vec::new();
+    for round in 0..10 {
+        let start = cpu();
+        for _ in 0..100 {
+            floor.step(device, dispatches);
+        }
+        device.wait()?;
+        if round > 0 {
+            costs.push((cpu() - start) as f64 / 1e5);
+        }
+    }
+    report("the same in plain wgpu", costs, dispatches);
+    Ok(())
+}
+
+/// What it takes from the start of the program to a first result; to be run alone.
+fn cold() -> Result<()> {
+    let start = std::time::Instant::now();
+    let ms = || 1e3 * start.elapsed().as_secs_f64();
+    let device = Device::open()?;
+    let open = ms();
+    let sum = (Tensor::new(&device, [1.0, 2.0, 3.0]) + 1.0).to_vec::<f32>()?;
+    println!("{sum:?} after {:.1} ms, {open:.1} of them to open the device", ms());
     Ok(())
 }
 
 fn main() -> Result<()> {
+    if std::env::args().any(|a| a == "cold") {
+        return cold();
+    }
     let device = Device::open()?;
     let init = &mut Init::new(&device, 0);
-    let wanted = |name: &str| !std::env::args().skip(1).any(|a| !a.starts_with('-') && a != name);
+    let wanted = |name: &str| {
+        let mut names = std::env::args().skip(1).filter(|a| !a.starts_with('-')).peekable();
+        names.peek().is_none() || names.any(|a| a == name)
+    };
+    let floor = Floor::new(&device);
     if wanted("mlp") {
         let model = Mlp(Linear::new(16, 16, init), Linear::new(16, 16, init), Linear::new(16, 4, init));
         let mut adam = Adam::new(&model, 1e-3);
@@ -100,32 +169,16 @@ fn main() -> Result<()> {
             let h = model.1.forward(&model.0.forward(x).relu()).relu();
             cross_entropy(&model.2.forward(&h), &y)
         };
-        time(&device, "mlp", || adam.step(&loss(&x)))?;
+        let dispatches = time(&device, "mlp", || adam.step(&loss(&x)))?;
         let mut train = adam.capture(|x: &Tensor| loss(x));
         time(&device, "mlp, captured", || train.step(&x).map(|_| ()))?;
+        time_floor(&device, &floor, dispatches)?;
     }
     if wanted("gpt") {
-        let (length, width, layers) = (4, 8, 4);
-        let model = Gpt {
-            tokens: Embedding::new(16, width, init),
-            places: Embedding::new(length, width, init),
-            blocks: (0..layers).map(|_| Block::new(width, init)).collect(),
-            norm: LayerNorm::new([width], init),
-            head: Linear::new(width, 16, init),
-        };
-        let mask = Tensor::full(&device, [length, length], -1e9).triu(1);
-        mask.eval()?;
+        let model = Gpt::new(4, 8, 4, init);
         let ids = Tensor::new(&device, [[0, 1, 2, 3], [4, 5, 6, 7]]);
-        let places = Tensor::new(&device, [0, 1, 2, 3]);
         let mut adam = AdamW::new(&model, 1e-3);
-        let loss = |ids: &Tensor| {
-            let mut x = model.tokens.forward(ids) + model.places.forward(&places);
-            for block in &model.blocks {
-                x = block.forward(&x, 2, &mask)?;
-            }
-            let logits = model.head.forward(&model.norm.forward(&x));
-            Ok::<_, Error>(cross_entropy(&logits.reshape([-1, 16]), &ids.reshape([-1])))
-        };
+        let loss = |ids: &Tensor| gpt_loss(&model, ids);
         time(&device, "gpt, expressions only", || loss(&ids).map(|_| ()))?;
         time(&device, "gpt, and backward", || loss(&ids)?.backward().map(|_| ()))?;
         time(&device, "gpt, and update", || {
@@ -133,9 +186,16 @@ fn main() -> Result<()> {
             drop(adam.update(&gradients));
             Ok(())
         })?;
-        time(&device, "gpt", || adam.step(&loss(&ids)?))?;
+        let dispatches = time(&device, "gpt", || adam.step(&loss(&ids)?))?;
         let mut train = adam.capture(|ids: &Tensor| loss(ids));
         time(&device, "gpt, captured", || train.step(&ids).map(|_| ()))?;
+        let mut lr = 1e-3;
+        time(&device, "gpt, captured, set_lr", || {
+            lr *= 0.999;
+            train.set_lr(lr);
+            train.step(&ids).map(|_| ())
+        })?;
+        time_floor(&device, &floor, dispatches)?;
     }
-    Ok(())
+    plans::all(&device, init, wanted)
 }

@@ -1,6 +1,6 @@
 //! Kernels: a validated text, its interface, its pipeline. Each final text is compiled once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -94,12 +94,24 @@ impl Device {
     ///
     /// # Errors
     /// The first error, as of [`kernel`](Self::kernel).
-    pub fn kernels(&self, sources: &[Source]) -> Result<Vec<Arc<Kernel>>> {
+    pub fn kernels<'s>(&self, sources: impl IntoIterator<Item = &'s Source>) -> Result<Vec<Arc<Kernel>>> {
         let max_immediates = self.caps().max_immediates;
-        let texts: Vec<Final> = sources.iter().map(|source| source.assemble(max_immediates)).collect::<Result<_>>()?;
+        // the layers of a network have kernels in common
+        let (mut number_of, mut distinct) = (HashMap::new(), Vec::new());
+        let numbers: Vec<usize> = sources
+            .into_iter()
+            .map(|source| {
+                *number_of.entry(source).or_insert_with(|| {
+                    distinct.push(source);
+                    distinct.len() - 1
+                })
+            })
+            .collect();
+        let texts: Vec<Final> = distinct.iter().map(|source| source.assemble(max_immediates)).collect::<Result<_>>()?;
         let mut seen = HashSet::new();
-        let missing: Vec<(&Source, &Final)> = sources
+        let missing: Vec<(&Source, &Final)> = distinct
             .iter()
+            .copied()
             .zip(&texts)
             .filter(|(source, text)| {
                 self.find(source, text).is_none() && seen.insert((self.checks(source), &text.code))
@@ -123,7 +135,9 @@ impl Device {
                 return Err(error);
             }
         }
-        sources.iter().zip(&texts).map(|(source, text)| self.find_or_compile(source, text)).collect()
+        let found = distinct.iter().zip(&texts).map(|(source, text)| self.find_or_compile(source, text));
+        let kernels: Vec<Arc<Kernel>> = found.collect::<Result<_>>()?;
+        Ok(numbers.into_iter().map(|number| kernels[number].clone()).collect())
     }
 
     fn checks(&self, source: &Source) -> bool {

@@ -13,7 +13,7 @@ use crate::items::{self, Item, Kind};
 const SIZES: &str = "Sizes";
 
 /// A kernel's text and what is to be changed in it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Source {
     name: Arc<str>,
     text: Cow<'static, str>,
@@ -21,7 +21,7 @@ pub struct Source {
     trusted: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Edit {
     Const(String, String),
     Alias(String, String),
@@ -63,8 +63,8 @@ impl Source {
 
     /// Whether the file defines the alias `name`.
     pub fn has_alias(&self, name: &str) -> bool {
-        let start = format!("alias {name} ");
-        self.text.lines().any(|line| line.starts_with(&start))
+        let line = format!("\nalias {name} ");
+        self.text.starts_with(&line[1..]) || self.text.contains(&line)
     }
 
     /// The kernel's name, for messages, labels and profiles.

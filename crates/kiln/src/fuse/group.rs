@@ -1,13 +1,11 @@
 //! Which kernel does what: a place for everything that is stored, and replacements last.
 
+use super::joining::Joining;
 use super::order::controls;
 use super::{Fuser, Group, elementwise, has_output, heavy, is_virtual};
 use crate::graph::{Role, content};
 use crate::node::Op;
-use std::collections::HashSet;
-
-/// Up to so many elements a dispatch costs more than the work, and what is alike only in size is put together.
-const SMALL: usize = 256;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Up to so many elements cells of one size are replaced together: step counts, bias corrections.
 const COUNTERS: usize = 8;
@@ -22,35 +20,27 @@ impl Fuser<'_> {
         let graph = self.graph;
         let count = graph.writes.len();
         let mut group: Vec<usize> = (0..count).collect();
-        let mut owner: std::collections::HashMap<u32, usize> = std::collections::HashMap::new();
+        // the first write that has met each expression, and the last
+        let mut owner: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+        let mut met = vec![0; graph.nodes.len()];
+        let mut counters: HashMap<usize, usize> = HashMap::new();
         for w in 0..count {
             if self.lessons.alone.contains(&w) {
                 continue;
             }
             let size = graph.shape(graph.writes[w].value).numel();
-            let alike = (0..w).find(|&v| {
-                size <= COUNTERS
-                    && graph.shape(graph.writes[v].value).numel() == size
-                    && !self.lessons.alone.contains(&v)
-            });
-            if let Some(other) = alike.filter(|_| self.fusion) {
-                group[w] = group[other];
+            if size <= COUNTERS && self.fusion {
+                group[w] = group[*counters.entry(size).or_insert(w)];
             }
-            let (mut stack, mut seen) = (vec![graph.writes[w].value], HashSet::new());
+            let mut stack = vec![graph.writes[w].value];
             while let Some(node) = stack.pop() {
-                if !seen.insert(node) {
+                if std::mem::replace(&mut met[node as usize], w + 1) == w + 1 {
                     continue;
                 }
                 if graph.shape(node).numel() == size && !is_virtual(graph, node) {
-                    let key = node;
-                    match owner.get(&key) {
-                        Some(&other) => {
-                            let (a, b) = (group[other], group[w]);
-                            group.iter_mut().filter(|g| **g == b).for_each(|g| *g = a);
-                        }
-                        None => {
-                            owner.insert(key, w);
-                        }
+                    let (a, b) = (group[*owner[node as usize].get_or_insert(w)], group[w]);
+                    if a != b {
+                        group.iter_mut().filter(|g| **g == b).for_each(|g| *g = a);
                     }
                 }
                 let open = elementwise(graph, node) || matches!(graph.op(node), Op::View(_));
@@ -65,7 +55,7 @@ impl Fuser<'_> {
     /// Finds a kernel for everything that is stored.
     pub(super) fn group(&mut self) -> Vec<Group> {
         let graph = self.graph;
-        let mut groups: Vec<Group> = Vec::new();
+        let mut joining = Joining::default();
         let mut home: Vec<Option<usize>> = vec![None; graph.nodes.len()];
         self.reread();
         for node in self.nodes() {
@@ -73,33 +63,29 @@ impl Fuser<'_> {
                 continue;
             }
             let reads = self.operands(node);
-            let mut needs: HashSet<usize> = reads.iter().filter_map(|&read| self.home_of(&home, read)).collect();
+            let mut needs: Vec<usize> = reads.iter().filter_map(|&read| self.home_of(&home, read)).collect();
             if self.ordered {
                 for after in controls(graph, &self.stored, node) {
                     let of = if self.stored[after as usize] { vec![after] } else { self.operands(after) };
                     needs.extend(of.into_iter().filter_map(|read| self.home_of(&home, read)));
                 }
             }
-            if heavy(graph, node) {
-                home[node as usize] = Some(groups.len());
-                groups.push(Group { heavy: Some(node), before: needs, reads, ..Group::default() });
-                continue;
-            }
-            let place = if self.fusion { self.place(node, &groups, &home, &needs) } else { None };
-            let at = place.unwrap_or_else(|| {
-                groups.push(Group::default());
-                groups.len() - 1
-            });
+            needs.sort_unstable();
+            needs.dedup();
+            let at = if heavy(graph, node) {
+                joining.add(Group { heavy: Some(node), ..Group::default() })
+            } else {
+                let place = if self.fusion { self.place(node, &joining, &home, &needs) } else { None };
+                place.unwrap_or_else(|| {
+                    let at = joining.add(Group::default());
+                    joining.open_map(at, graph.shape(node).numel(), &self.alike(node));
+                    at
+                })
+            };
             home[node as usize] = Some(at);
-            groups[at].members.push(node);
-            needs.remove(&at);
-            groups[at].before.extend(needs);
-            let own: HashSet<u32> = groups[at].heavy.iter().chain(&groups[at].members).copied().collect();
-            let new: Vec<u32> =
-                reads.into_iter().filter(|r| !own.contains(r) && !groups[at].reads.contains(r)).collect();
-            groups[at].reads.extend(new);
+            joining.join(at, node, &reads, &needs);
         }
-        self.finish(groups, &home)
+        self.finish(joining.groups, &home)
     }
 
     /// Recomputes what each expression reads now that it is known what is stored.
@@ -128,39 +114,27 @@ impl Fuser<'_> {
         home[node as usize]
     }
 
+    /// The memory of `node`'s own size that it reads.
+    fn alike(&self, node: u32) -> Vec<u32> {
+        let graph = self.graph;
+        let size = graph.shape(node).numel();
+        let same = |read: &u32| graph.shape(*read).numel() == size && !matches!(graph.op(*read), Op::Second);
+        self.reads[node as usize].iter().copied().filter(same).collect()
+    }
+
     /// A kernel whose slot or map `node` can join: one that makes an operand of its size, else a map that shares one.
-    pub(super) fn place(
-        &self,
-        node: u32,
-        groups: &[Group],
-        home: &[Option<usize>],
-        needs: &HashSet<usize>,
-    ) -> Option<usize> {
+    fn place(&self, node: u32, joining: &Joining, home: &[Option<usize>], needs: &[usize]) -> Option<usize> {
         let graph = self.graph;
         if self.lessons.apart.contains(&node) {
             return None;
         }
         let size = graph.shape(node).numel();
-        let same = |read: &u32| graph.shape(*read).numel() == size && !matches!(graph.op(*read), Op::Second);
-        let mut open: Vec<usize> =
-            self.reads[node as usize].iter().filter(|r| same(r)).filter_map(|&r| self.home_of(home, r)).collect();
-        let shares = |g: &Group| {
-            g.heavy.is_none()
-                && g.members.first().is_some_and(|&m| {
-                    graph.shape(m).numel() == size
-                        && (size <= SMALL
-                            || self.reads[m as usize].iter().any(|r| same(r) && self.reads[node as usize].contains(r)))
-                })
-        };
-        open.extend((0..groups.len()).filter(|&g| shares(&groups[g])));
-        open.sort_unstable();
-        open.dedup();
-        if open.is_empty() {
-            return None;
-        }
-        let earlier: Vec<(usize, Vec<bool>)> = needs.iter().map(|&other| (other, reached(groups, other))).collect();
-        open.into_iter().rev().find(|&at| {
-            let group = &groups[at];
+        let alike = self.alike(node);
+        let makers = alike.iter().filter_map(|&read| self.home_of(home, read)).collect();
+        let mut open = joining.candidates(makers, size, &alike);
+        let mut earlier = joining.earlier(needs);
+        open.find(|&at| {
+            let group = &joining.groups[at];
             // what a kernel writes beside its result is not there yet in its slot
             let beside = |h: u32| {
                 let second = |r: &u32| matches!(graph.op(*r), Op::Second) && graph.inputs(*r).first() == Some(&h);
@@ -170,25 +144,15 @@ impl Fuser<'_> {
                 Some(h) => has_output(graph.op(h)) && graph.shape(h).numel() == size && !beside(h),
                 None => group.members.first().is_some_and(|&m| graph.shape(m).numel() == size),
             };
-            let free = !earlier.iter().any(|(other, reached)| *other != at && reached[at]);
-            slot && free && self.count_bindings(group, node) <= self.bindings
+            slot && self.count_bindings(group, node) <= self.bindings && !earlier.holds(joining, at)
         })
     }
 
-    pub(super) fn count_bindings(&self, group: &Group, extra: u32) -> usize {
-        let mut reads: HashSet<u32> = HashSet::new();
-        for &member in group.members.iter().chain([&extra]) {
-            reads.extend(&self.reads[member as usize]);
-        }
-        if let Some(h) = group.heavy {
-            reads.extend(self.operands(h));
-            reads.remove(&h);
-        }
-        for member in &group.members {
-            reads.remove(member);
-        }
+    /// How many bindings a group needs with one more member.
+    fn count_bindings(&self, group: &Group, extra: u32) -> usize {
+        let new = self.reads[extra as usize].iter().filter(|read| !group.reads.contains(read) && !group.makes(**read));
         // each array could be bound twice, as scalars and as vectors, but hardly ever is
-        reads.len() + group.members.len() + 1 + 2 * usize::from(group.heavy.is_some())
+        group.reads.len() + new.count() + group.members.len() + 1 + 2 * usize::from(group.heavy.is_some())
     }
 
     /// The cells that a set replaces, and those of others that it reads.
@@ -204,27 +168,41 @@ impl Fuser<'_> {
         (writes, reads)
     }
 
-    /// The sets of replacements, those that read a cell before the one that replaces it, where that is possible.
-    pub(super) fn ordered_sets(&self) -> Vec<Vec<usize>> {
+    /// The sets of replacements with their cells, those that read a cell before the one that replaces it, where that
+    /// is possible.
+    fn ordered_sets(&self) -> Vec<(Vec<usize>, Cells)> {
         let writers = self.write_groups();
-        let sets =
-            (0..writers.len()).map(|first| (0..writers.len()).filter(|&w| writers[w] == first).collect::<Vec<_>>());
-        let mut open: Vec<(Vec<usize>, Cells)> = sets
-            .filter(|s| !s.is_empty())
-            .map(|s| {
-                let cells = self.cells_of(&s);
-                (s, cells)
-            })
-            .collect();
-        let mut ordered = Vec::new();
-        while !open.is_empty() {
-            let free =
-                |at: &usize| (0..open.len()).all(|other| other == *at || open[*at].1.0.is_disjoint(&open[other].1.1));
-            // a circle is broken anywhere: lowering will ask for copies
-            let next = (0..open.len()).find(free).unwrap_or(0);
-            ordered.push(open.remove(next).0);
+        let mut sets: Vec<Vec<usize>> = vec![Vec::new(); writers.len()];
+        for (w, &writer) in writers.iter().enumerate() {
+            sets[writer].push(w);
         }
-        ordered
+        sets.retain(|set| !set.is_empty());
+        let cells: Vec<Cells> = sets.iter().map(|set| self.cells_of(set)).collect();
+        let writer_of: HashMap<u64, usize> =
+            cells.iter().enumerate().flat_map(|(at, (writes, _))| writes.iter().map(move |&cell| (cell, at))).collect();
+        // the sets that each one must come before
+        let later: Vec<HashSet<usize>> = cells
+            .iter()
+            .map(|(_, reads)| reads.iter().filter_map(|cell| writer_of.get(cell).copied()).collect())
+            .collect();
+        let mut waits = vec![0; sets.len()];
+        later.iter().flatten().for_each(|&at| waits[at] += 1);
+        let mut open: BTreeSet<usize> = (0..sets.len()).collect();
+        let mut free: BTreeSet<usize> = open.iter().copied().filter(|&at| waits[at] == 0).collect();
+        let mut order = Vec::with_capacity(sets.len());
+        // a circle is broken anywhere: lowering will ask for copies
+        while let Some(next) = free.pop_first().or_else(|| open.first().copied()) {
+            open.remove(&next);
+            order.push(next);
+            for &at in &later[next] {
+                waits[at] -= 1;
+                if waits[at] == 0 && open.contains(&at) {
+                    free.insert(at);
+                }
+            }
+        }
+        let mut all: Vec<Option<(Vec<usize>, Cells)>> = sets.into_iter().zip(cells).map(Some).collect();
+        order.into_iter().filter_map(|at| all[at].take()).collect()
     }
 
     /// How many bindings the replacements of some sets need.
@@ -248,9 +226,8 @@ impl Fuser<'_> {
             groups.push(Group { guard: Some(number), before, ..Group::default() });
         }
         let mut last_reads = HashSet::new();
-        for set in self.ordered_sets() {
+        for (set, (writes, reads)) in self.ordered_sets() {
             // many parameters are updated by one dispatch, as far as its bindings go
-            let (writes, reads) = self.cells_of(&set);
             let apart = set.iter().any(|w| self.lessons.alone.contains(w)) || !writes.is_disjoint(&last_reads);
             let last = groups.last_mut().filter(|g| !g.writes.is_empty() && self.fusion && !apart);
             match last {
@@ -269,16 +246,4 @@ impl Fuser<'_> {
         }
         groups
     }
-}
-
-/// The groups that run before `from` necessarily, and itself.
-fn reached(groups: &[Group], from: usize) -> Vec<bool> {
-    let mut seen = vec![false; groups.len()];
-    let mut stack = vec![from];
-    while let Some(at) = stack.pop() {
-        if !std::mem::replace(&mut seen[at], true) {
-            stack.extend(groups[at].before.iter().filter(|&&before| !seen[before]));
-        }
-    }
-    seen
 }

@@ -5,6 +5,7 @@
 //! it would: one consumer, or one full-size operand and little arithmetic.
 
 mod group;
+mod joining;
 mod order;
 
 pub(crate) use order::order;
@@ -12,7 +13,7 @@ pub(crate) use order::order;
 use crate::graph::{Graph, Role};
 use crate::layout::{Layout, ViewOp};
 use crate::node::Op;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What is in memory, and which kernels there are.
 pub(crate) struct Choice {
@@ -30,10 +31,17 @@ pub(crate) struct Group {
     pub(crate) writes: Vec<Vec<usize>>,
     /// The number that it checks to be finite.
     pub(crate) guard: Option<u32>,
-    /// Groups that must run before.
-    pub(crate) before: HashSet<usize>,
+    /// Groups that must run before, each once.
+    pub(crate) before: Vec<usize>,
     /// Nodes in memory that it reads.
     pub(crate) reads: Vec<u32>,
+}
+
+impl Group {
+    /// Whether `node` is computed here.
+    fn makes(&self, node: u32) -> bool {
+        self.heavy == Some(node) || self.members.contains(&node)
+    }
 }
 
 /// What was learned from attempts that failed.
@@ -116,6 +124,14 @@ fn resolve(graph: &Graph, stored: &[bool], mut node: u32) -> (u32, Vec<ViewOp>) 
     }
     chain.reverse();
     (node, chain)
+}
+
+/// The node in memory, or the expression, that `node` is a view of.
+fn base(graph: &Graph, stored: &[bool], mut node: u32) -> u32 {
+    while graph.role(node) == Role::Compute && !stored[node as usize] && matches!(graph.op(node), Op::View(_)) {
+        node = graph.inputs(node)[0];
+    }
+    node
 }
 
 fn elementwise(graph: &Graph, node: u32) -> bool {
@@ -258,7 +274,7 @@ impl Fuser<'_> {
                 continue;
             }
             for &input in graph.inputs(node) {
-                let (base, _) = resolve(graph, &self.stored, input);
+                let base = base(graph, &self.stored, input);
                 let repeats = graph.shape(base).numel() < graph.shape(node).numel() && elementwise(graph, node);
                 self.uses[base as usize].push((node, repeats));
             }
@@ -291,11 +307,11 @@ impl Fuser<'_> {
                     break;
                 }
                 // too much for one kernel: the largest operand becomes memory
-                let (base, _) = match inputs
+                let base = match inputs
                     .iter()
-                    .map(|&i| resolve(graph, &self.stored, i))
-                    .filter(|(b, _)| elementwise(graph, *b) && !self.stored[*b as usize])
-                    .max_by_key(|(b, _)| (self.reads[*b as usize].len(), self.weight[*b as usize]))
+                    .map(|&i| base(graph, &self.stored, i))
+                    .filter(|&b| elementwise(graph, b) && !self.stored[b as usize])
+                    .max_by_key(|&b| (self.reads[b as usize].len(), self.weight[b as usize]))
                 {
                     Some(largest) => largest,
                     None => {
@@ -314,7 +330,7 @@ impl Fuser<'_> {
         let graph = self.graph;
         let (mut weight, mut reads) = (0, Vec::new());
         for &input in inputs {
-            let (base, _) = resolve(graph, &self.stored, input);
+            let base = base(graph, &self.stored, input);
             if graph.role(base) == Role::Empty || (is_virtual(graph, base) && !self.stored[base as usize]) {
                 continue;
             }
@@ -334,20 +350,25 @@ impl Fuser<'_> {
     fn decide(&mut self) {
         let graph = self.graph;
         let writers = self.write_groups();
-        let mut sites: Vec<HashSet<u32>> = vec![HashSet::new(); graph.nodes.len()];
+        // nothing below changes what is seen through views
+        let mut written: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (write, &writer) in graph.writes.iter().zip(&writers) {
+            written.entry(base(graph, &self.stored, write.value)).or_default().push(u32::MAX - writer as u32);
+        }
+        let mut sites: Vec<Vec<u32>> = vec![Vec::new(); graph.nodes.len()];
         for node in self.nodes().rev() {
             let at = node as usize;
             if !elementwise(graph, node) || self.stored[at] {
                 continue;
             }
-            let mut here: HashSet<u32> = HashSet::new();
+            let mut here: Vec<u32> = Vec::new();
             let mut must = false;
             for &(by, repeats) in &self.uses[at] {
                 must |= repeats && self.weight[at] > 8;
                 if elementwise(graph, by) && !self.stored[by as usize] {
                     here.extend(&sites[by as usize]);
                 } else {
-                    here.insert(by);
+                    here.push(by);
                     if heavy(graph, by) {
                         let times = graph
                             .inputs(by)
@@ -360,11 +381,9 @@ impl Fuser<'_> {
                     }
                 }
             }
-            for (w, write) in graph.writes.iter().enumerate() {
-                if resolve(graph, &self.stored, write.value).0 == node {
-                    here.insert(u32::MAX - writers[w] as u32);
-                }
-            }
+            here.extend(written.get(&node).into_iter().flatten());
+            here.sort_unstable();
+            here.dedup();
             let full = self.reads[at].iter().filter(|&&r| graph.shape(r).numel() >= graph.shape(node).numel()).count();
             let cheap = full <= 1 && self.weight[at] as usize * here.len() <= 64;
             if must || (here.len() > 1 && !cheap) {

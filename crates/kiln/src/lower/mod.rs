@@ -183,20 +183,21 @@ fn needed(graph: &Graph, choice: &Choice) -> Vec<bool> {
     for &root in graph.roots.iter().chain(&graph.guards) {
         needed[root as usize] = true;
     }
-    for group in &choice.groups {
-        let own: HashSet<u32> = group.heavy.iter().chain(&group.members).copied().collect();
+    // the last group that has met each node
+    let mut met = vec![0; graph.nodes.len()];
+    for (number, group) in (1..).zip(&choice.groups) {
+        let own = |node: u32| group.heavy == Some(node) || group.members.contains(&node);
         let starts = group.heavy.iter().chain(&group.members).copied();
         let mut stack: Vec<u32> = starts.flat_map(|n| graph.inputs(n)).copied().collect();
         stack.extend(group.writes.iter().flatten().map(|&w| graph.writes[w].value));
-        let mut seen = HashSet::new();
         while let Some(node) = stack.pop() {
-            if !seen.insert(node) || graph.role(node) != Role::Compute {
+            if std::mem::replace(&mut met[node as usize], number) == number || graph.role(node) != Role::Compute {
                 continue;
             }
             if matches!(graph.op(node), Op::Second) {
                 needed[node as usize] = true;
             } else if choice.stored(node) {
-                needed[node as usize] |= !own.contains(&node);
+                needed[node as usize] |= !own(node);
             } else {
                 stack.extend(graph.inputs(node));
             }

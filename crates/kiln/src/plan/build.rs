@@ -24,8 +24,7 @@ impl Executor {
         // the node of the plan's graph that a node belongs to
         let whole = |node: u32| split.as_ref().map_or(node, |s| s.from[node as usize]);
         let lowering = lower(small, &self.gpu, self.fusion)?;
-        let sources: Vec<_> = lowering.steps.iter().map(|s| s.source.clone()).collect();
-        let kernels = self.gpu.kernels(&sources)?;
+        let kernels = self.gpu.kernels(lowering.steps.iter().map(|s| &s.source))?;
         let mut layout = Placement { gpu: &self.gpu, workspace: &mut self.workspace, of: HashMap::new() };
         let mut leaves: Vec<Leaf> = Vec::new();
         let mut bound_of: HashMap<u32, Buffer> = HashMap::new();
@@ -89,6 +88,7 @@ impl Executor {
             record,
             blueprint: (!graph.guards.is_empty()).then(|| Blueprint::new(&self.gpu, graph)),
             memory,
+            nodes: graph.nodes.len(),
             runs: 0,
             used: 0,
             words_of: 0,

@@ -60,6 +60,7 @@ struct Plan {
     /// What its guards are made of, if it has some.
     blueprint: Option<Blueprint>,
     memory: PlanMemory,
+    nodes: usize,
     runs: u64,
     used: u64,
     /// The recipe whose words the program holds; 0 for those of a graph.
@@ -88,6 +89,8 @@ pub struct PlanInfo {
     pub label: String,
     /// How often it ran.
     pub runs: u64,
+    /// Operations of the graph that it was made for.
+    pub nodes: usize,
     /// Kernels a run.
     pub dispatches: usize,
     /// Memory that it works in, shared with the other plans.
@@ -216,6 +219,7 @@ impl Executor {
         let info = |p: &Plan| PlanInfo {
             label: p.label.clone(),
             runs: p.runs,
+            nodes: p.nodes,
             dispatches: p.program.len(),
             bytes: p.memory.workspace,
             memory: p.memory.clone(),
