@@ -101,7 +101,7 @@ pub(crate) fn all(device: &Device, init: &mut Init, wanted: impl Fn(&str) -> boo
             let mut adam = Adam::new(&model, 1e-3);
             let x = Tensor::ones(device, [steps, 2, 4]);
             let labels = Tensor::new(device, [[1, 2, 3], [4, 4, 1]]);
-            let lengths = (Tensor::new(device, [steps as i32; 2]), Tensor::new(device, [3, 3]));
+            let lengths = (Tensor::new(device, [steps; 2]), Tensor::new(device, [3, 3]));
             plan(device, &format!("ctc, {steps}"), || {
                 let logp = model.forward(&x).log_softmax(-1);
                 adam.step(&ctc_loss(&logp, &labels, &lengths.0, &lengths.1))

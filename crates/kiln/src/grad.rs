@@ -4,7 +4,7 @@
 use crate::cell::Param;
 use crate::error::{At, Error, Result};
 use crate::layout::ViewOp;
-use crate::node::{Node, Op, Quiet, Value, ascribed};
+use crate::node::{Inputs, Node, Op, Quiet, Value, ascribed};
 use crate::ops::attention::{self, Gradient};
 use crate::ops::{Lit, conv, index, join, matmul, norm, pool, recurrence, reduce, scan, view};
 use crate::{DType, Shape, Tensor};
@@ -271,18 +271,19 @@ fn assemble(whole: &Tensor, mut pieces: Vec<Piece>) -> Option<Tensor> {
 }
 
 impl Backward {
-    /// Nodes from `loss` on that `follow` lets through, each before its inputs.
-    fn order(loss: &Tensor, follow: impl Fn(&Tensor) -> bool) -> Vec<Tensor> {
-        let mut done = Ids::default();
-        let mut order = Vec::new();
-        let mut stack = vec![(loss.clone(), false)];
-        while let Some((tensor, expanded)) = stack.pop() {
-            if expanded {
-                order.push(tensor);
+    /// Nodes from `loss` on that `follow` lets through, with their inputs, each before its inputs.
+    fn order(loss: &Tensor, follow: impl Fn(&Tensor) -> bool) -> Vec<(Tensor, Inputs)> {
+        let mut done = Ids::with_capacity_and_hasher(512, Default::default());
+        let mut order = Vec::with_capacity(512);
+        let mut stack = vec![(loss.clone(), None)];
+        while let Some((tensor, inputs)) = stack.pop() {
+            if let Some(inputs) = inputs {
+                order.push((tensor, inputs));
             } else if follow(&tensor) && done.insert(tensor.id()) {
                 let inputs = tensor.inputs();
-                stack.push((tensor, true));
-                stack.extend(inputs.into_iter().map(|t| (t, false)));
+                let next: Inputs = inputs.iter().filter(|t| follow(t)).cloned().collect();
+                stack.push((tensor, Some(inputs)));
+                stack.extend(next.into_iter().map(|t| (t, None)));
             }
         }
         order.reverse();
@@ -293,8 +294,7 @@ impl Backward {
         let _span = loss.device().span("differentiate");
         let mut walk = Self::default();
         walk.of.insert(loss.id(), gradient);
-        for node in Self::order(loss, &follow) {
-            let inputs = node.inputs();
+        for (node, inputs) in Self::order(loss, &follow) {
             if inputs.is_empty() {
                 if let Some(gradient) = walk.take(&node) {
                     walk.leaves.push((node, gradient));
@@ -312,8 +312,8 @@ impl Backward {
         let _span = loss.device().span("differentiate");
         let all = Self::order(loss, |t| t.dtype().is_float());
         let mut leads = Ids::default();
-        for node in all.iter().rev() {
-            let through = !matches!(node.0.op, Op::Detach) && node.inputs().iter().any(|i| leads.contains(&i.id()));
+        for (node, inputs) in all.iter().rev() {
+            let through = !matches!(node.0.op, Op::Detach) && inputs.iter().any(|i| leads.contains(&i.id()));
             if targets.contains(&node.id()) || through {
                 leads.insert(node.id());
             }
@@ -321,7 +321,7 @@ impl Backward {
         let mut walk = Self::default();
         let mut kept = ById::default();
         walk.of.insert(loss.id(), seed.clone());
-        for node in all.into_iter().filter(|n| leads.contains(&n.id())) {
+        for (node, inputs) in all.into_iter().filter(|(n, _)| leads.contains(&n.id())) {
             let Some(dy) = walk.take(&node) else { continue };
             if targets.contains(&node.id()) {
                 kept.insert(node.id(), dy.clone());
@@ -329,7 +329,6 @@ impl Backward {
                     continue;
                 }
             }
-            let inputs = node.inputs();
             if !inputs.is_empty() {
                 ascribed(node.origin(), || walk.step(&node, &inputs, &dy, &|t: &Tensor| leads.contains(&t.id())))?;
             }
@@ -340,7 +339,7 @@ impl Backward {
     /// All of the gradient of `node`, once all its consumers have handed on theirs.
     fn take(&mut self, node: &Tensor) -> Option<Tensor> {
         let whole = self.of.remove(&node.id());
-        let pieces = self.pieces.remove(&node.id()).unwrap_or_default();
+        let Some(pieces) = self.pieces.remove(&node.id()) else { return whole };
         let joined = ascribed(node.origin(), || assemble(node, pieces));
         match (whole, joined) {
             (Some(whole), Some(joined)) => Some(whole + joined),

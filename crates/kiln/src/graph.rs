@@ -96,48 +96,42 @@ impl Graph {
             return Ok(known);
         }
         let top = root.clone();
-        // each entry is a node and how many of its inputs have been looked at
-        let mut stack = vec![(root, 0)];
-        while let Some((tensor, seen)) = stack.last_mut() {
+        // each entry is a node and whether its inputs have been put on the stack above it
+        let mut stack = vec![(root, false)];
+        while let Some((tensor, opened)) = stack.pop() {
+            if self.find(&tensor).is_some() {
+                continue; // met by another way
+            }
             if tensor.0.rewritten.get().is_some() {
                 let twin = tensor.current();
                 match self.find(&twin) {
-                    Some(known) => {
-                        self.mark(tensor, known);
-                        stack.pop();
-                    }
-                    None => stack.push((twin, 0)),
+                    Some(known) => self.mark(&tensor, known),
+                    None => stack.extend([(tensor, false), (twin, false)]),
                 }
                 continue;
             }
-            if *seen == 0 {
-                match Self::role_of(tensor)? {
-                    Role::Compute => {}
-                    role => {
-                        let tensor = tensor.clone();
-                        stack.pop();
-                        self.push(tensor, SmallVec::new(), role);
-                        continue;
-                    }
+            if !opened {
+                let role = Self::role_of(&tensor)?;
+                if role != Role::Compute {
+                    self.push(tensor, SmallVec::new(), role);
+                    continue;
                 }
             }
             let links = tensor.0.links();
             if links.inputs.is_empty() && !matches!(tensor.0.op, Op::Const(_) | Op::Iota) {
                 return Err(Error::Stale { op: tensor.0.name, at: tensor.0.at });
             }
-            let missing = links.inputs.iter().enumerate().skip(*seen).find(|(_, t)| self.find(t).is_none());
-            if let Some((at, input)) = missing {
-                let input = input.clone();
+            let inputs: SmallVec<[u32; 4]> = links.inputs.iter().filter_map(|t| self.find(t)).collect();
+            if inputs.len() == links.inputs.len() {
                 drop(links);
-                *seen = at + 1;
-                stack.push((input, 0));
+                self.push(tensor, inputs, Role::Compute);
                 continue;
             }
-            let inputs = links.inputs.iter().filter_map(|t| self.find(t)).collect();
+            let missing = links.inputs.iter().filter(|t| self.find(t).is_none());
+            let missing: SmallVec<[Tensor; 3]> = missing.cloned().collect();
             drop(links);
-            let tensor = tensor.clone();
-            stack.pop();
-            self.push(tensor, inputs, Role::Compute);
+            stack.push((tensor, true));
+            stack.extend(missing.into_iter().rev().map(|input| (input, false)));
         }
         match self.find(&top) {
             Some(node) => Ok(node),

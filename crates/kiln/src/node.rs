@@ -165,6 +165,11 @@ impl Node {
 
     /// A node without inputs.
     pub(crate) fn leaf(device: &Device, op: Op, shape: Shape, dtype: DType, at: At, value: Value) -> Tensor {
+        if let Op::Scalar(bits) = op
+            && let Some(known) = trace::known_number(bits, dtype, device)
+        {
+            return known;
+        }
         let links = Mutex::new(Links { inputs: Inputs::new(), value });
         let grad = matches!(&op, Op::Content(cell) if cell.trainable());
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
@@ -251,9 +256,16 @@ impl Drop for Quiet {
 impl Drop for Node {
     fn drop(&mut self) {
         let links = self.links.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if links.inputs.is_empty() {
+            return;
+        }
         let mut waiting: SmallVec<[Tensor; 16]> = links.inputs.drain(..).collect();
-        while let Some(tensor) = waiting.pop() {
-            if let Some(mut node) = Arc::into_inner(tensor.0) {
+        while let Some(mut tensor) = waiting.pop() {
+            if let Some(node) = Arc::get_mut(&mut tensor.0) {
+                let links = node.links.get_mut().unwrap_or_else(PoisonError::into_inner);
+                waiting.extend(links.inputs.drain(..));
+            } else if let Some(mut node) = Arc::into_inner(tensor.0) {
+                // the last handle, but somebody may still ask for it
                 let links = node.links.get_mut().unwrap_or_else(PoisonError::into_inner);
                 waiting.extend(links.inputs.drain(..));
             }
@@ -266,25 +278,26 @@ impl Tensor {
     /// carries an error is the result.
     #[track_caller]
     pub(crate) fn make(op: Op, inputs: &[&Tensor], shape: Shape, dtype: DType) -> Tensor {
-        let at = Self::origin_at(At::here());
+        let here = At::here();
+        let (at, scope, name, again) = ORIGIN.with(|o| {
+            let Origin { at, scope, op: composed, again } = &*o.borrow();
+            (at.unwrap_or(here), scope.clone(), composed.unwrap_or(op.name()), *again)
+        });
         let inputs: Inputs = inputs.iter().map(|t| t.current()).collect();
         if let Some(bad) = inputs.iter().find(|t| t.error().is_some()) {
             return bad.clone();
         }
         let device = inputs[0].0.device.clone();
         if inputs.iter().any(|t| !t.0.device.same(&device)) {
-            return Self::invalid(&device, Error::Devices { op: called(op.name()), at });
+            return Self::invalid(&device, Error::Devices { op: name, at });
         }
         if shape.numel() > i32::MAX as usize {
             let needs = shape.numel() as u64;
             let shapes = List(inputs.iter().map(|t| t.0.shape).chain([shape]).collect());
-            let error =
-                Error::Limit { op: called(op.name()), shapes, what: "elements", needs, has: i32::MAX as u64, at };
+            let error = Error::Limit { op: name, shapes, what: "elements", needs, has: i32::MAX as u64, at };
             return Self::invalid(&device, error);
         }
         let grad = dtype.is_float() && !matches!(op, Op::Detach) && inputs.iter().any(|t| t.0.grad);
-        let Origin { scope, again, .. } = ORIGIN.with(|o| o.borrow().clone());
-        let name = called(op.name());
         let links = Mutex::new(Links { inputs, value: Value::Pending });
         let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
         let rewritten = OnceLock::new();

@@ -64,6 +64,9 @@ impl Shape {
 
     /// The shape that both broadcast to (NumPy's rule), or `None` where two extents differ and neither is 1.
     pub fn broadcast(&self, other: &Shape) -> Option<Shape> {
+        if self == other || other.rank == 0 {
+            return Some(*self);
+        }
         let rank = self.rank().max(other.rank());
         let mut dims = [0; MAX_RANK];
         for back in 1..=rank {

@@ -153,16 +153,16 @@ impl Tensor {
         };
         // of truth values a sum is `or` and a product is `and`
         let both_bool = x.dtype() == DType::Bool && y.dtype() == DType::Bool;
-        let row = match row.name {
-            "add" | "maximum" if both_bool => &rows::logical_or,
-            "mul" | "minimum" if both_bool => &rows::logical_and,
+        let row = match (both_bool, row.name) {
+            (true, "add" | "maximum") => &rows::logical_or,
+            (true, "mul" | "minimum") => &rows::logical_and,
             _ => row,
         };
-        let operands = match row.kind {
-            Kind::Logic => DType::Bool,
-            Kind::Float if !meet(x, &y).is_float() => DType::F32,
-            Kind::Arith if meet(x, &y) == DType::Bool => DType::I32,
-            _ => meet(x, &y),
+        let operands = match (row.kind, meet(x, &y)) {
+            (Kind::Logic, _) => DType::Bool,
+            (Kind::Float, common) if !common.is_float() => DType::F32,
+            (Kind::Arith, DType::Bool) => DType::I32,
+            (_, common) => common,
         };
         let result = if matches!(row.kind, Kind::Compare | Kind::Logic) { DType::Bool } else { operands };
         // a float number of the host is computed in f32 with either float type

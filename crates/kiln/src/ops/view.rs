@@ -94,8 +94,9 @@ impl Tensor {
     /// Axis `i` of the result is axis `axes[i]` of this tensor.
     #[track_caller]
     pub fn permute(&self, axes: impl Extents) -> Tensor {
-        let mut order = Vec::new();
-        for axis in axes.list() {
+        let axes = axes.list();
+        let mut order = Vec::with_capacity(axes.len());
+        for axis in axes {
             match self.axis("permute", axis) {
                 Ok(axis) => order.push(axis as u8),
                 Err(invalid) => return invalid,
@@ -110,8 +111,9 @@ impl Tensor {
         if order.iter().enumerate().all(|(i, &a)| i == a as usize) {
             return self.current();
         }
-        let dims: Vec<usize> = order.iter().map(|&a| self.shape_or_scalar()[a as usize]).collect();
-        self.view_op(ViewOp::Permute(order), Shape::of(&dims))
+        let own = self.shape_or_scalar();
+        let shape = order.iter().enumerate().fold(own, |shape, (i, &a)| shape.with(i, own[a as usize]));
+        self.view_op(ViewOp::Permute(order), shape)
     }
 
     /// Two axes exchanged.
@@ -121,11 +123,13 @@ impl Tensor {
             (Ok(a), Ok(b)) => (a, b),
             (Err(invalid), _) | (_, Err(invalid)) => return invalid,
         };
-        let mut order: Vec<usize> = (0..self.rank()).collect();
-        if self.rank() > 0 {
-            order.swap(a, b);
+        if a == b {
+            return self.current();
         }
-        self.permute(order)
+        let own = self.shape_or_scalar();
+        let mut order: Vec<u8> = (0..self.rank() as u8).collect();
+        order.swap(a, b);
+        self.view_op(ViewOp::Permute(order), own.with(a, own[b]).with(b, own[a]))
     }
 
     /// The transpose of a matrix; vectors and numbers stay as they are.

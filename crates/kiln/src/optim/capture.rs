@@ -156,7 +156,7 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
         self.optimizer
     }
 
-    /// Sets the learning rate. That costs what the optimizer's formulas do, so not every step needs to.
+    /// Sets the learning rate. It is a number that travels with the step, as it does for [`Optimizer::step`].
     pub fn set_lr(&mut self, lr: f64) {
         if self.optimizer.lr() != lr {
             self.optimizer_mut().set_lr(lr);
@@ -193,7 +193,7 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
     fn refresh(&mut self, at: usize) -> bool {
         let known = &mut self.known[at];
         if !known.fresh {
-            let (_, Notes { numbers, .. }) = noted(|| self.optimizer.update(&known.gradients));
+            let numbers = self.optimizer.numbers(&known.gradients);
             known.fresh = known.recipe.renumber(&numbers, known.numbers);
         }
         known.fresh

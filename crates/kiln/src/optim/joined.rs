@@ -1,7 +1,7 @@
 //! Two optimizers that step together.
 
 use super::{Optimizer, Slots, Updates};
-use crate::{Gradients, State};
+use crate::{Gradients, State, Tensor};
 
 /// Two optimizers of different parameters as one: both step in the same plan. `lr` and `set_lr` are those of the first,
 /// and the second's learning rate keeps its ratio to it.
@@ -43,6 +43,12 @@ impl<A: Optimizer, B: Optimizer> Optimizer for Joined<A, B> {
         let mut updates = self.first.update(gradients);
         updates.extend(self.second.update(gradients));
         updates
+    }
+
+    fn numbers(&self, gradients: &Gradients) -> Vec<Tensor> {
+        let mut numbers = self.first.numbers(gradients);
+        numbers.extend(self.second.numbers(gradients));
+        numbers
     }
 
     fn states(&self) -> Vec<(String, State)> {

@@ -1,10 +1,12 @@
 //! What all optimizers share: from a rule for one parameter to an optimizer of a model, in groups, with its memory.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use super::{Optimizer, Slot, Slots, Updates};
 use crate::nn::Module;
-use crate::{Gradients, State, Tensor};
+use crate::trace::{Numbers, noted, with_numbers};
+use crate::{Gradients, Shape, State, Tensor};
 
 /// What an optimizer does to one parameter, and its settings. Write one, and [`Method`] makes an optimizer of it.
 pub trait Rule: Clone {
@@ -186,32 +188,36 @@ impl<R: Rule> Method<R> {
     }
 }
 
-impl<R: Rule> Optimizer for Method<R> {
-    fn slots(&self) -> &Slots {
-        &self.slots
-    }
+/// What a rule's numbers can depend on: group, shape, scale of the learning rate, weight decay, direction. Parameters
+/// that have it in common share them, which makes for a smaller graph and fewer numbers to send.
+type Kind = (usize, Shape, u64, u64, bool);
 
-    fn slots_mut(&mut self) -> &mut Slots {
-        &mut self.slots
-    }
+fn kind(slot: &Slot) -> Kind {
+    let (scale, decay) = (slot.lr_scale.to_bits(), slot.weight_decay.to_bits());
+    (slot.group, slot.param.shape_or_scalar(), scale, decay, slot.maximize)
+}
 
-    fn update(&self, gradients: &Gradients) -> Updates {
+impl<R: Rule> Method<R> {
+    /// The updates from the gradients of the slots that `wanted` names.
+    fn update_of(&self, gradients: &Gradients, mut wanted: impl FnMut(&Slot) -> bool) -> Updates {
         let cells = self.memory();
         let values = |states: &[(&str, State)]| states.iter().map(|(_, s)| s.value()).collect::<Vec<_>>();
         let counts: Vec<Vec<Tensor>> = cells.counts.iter().map(|states| values(states)).collect();
+        let mut numbers: HashMap<Kind, Numbers> = HashMap::new();
         let mut updates = Updates::new();
-        for (index, slot, gradient) in self.slots.with_gradients(gradients) {
+        for (index, slot, gradient) in self.slots.with_gradients(gradients).filter(|(_, slot, _)| wanted(slot)) {
             let memory = values(&cells.of[index]);
-            let turn = Turn {
-                value: slot.param.value(),
-                gradient: if slot.maximize { -gradient } else { gradient },
-                lr: self.slots.lr_of(slot),
-                group_lr: self.slots.groups[slot.group].lr,
-                weight_decay: slot.weight_decay,
-                memory: &memory,
-                counts: &counts[slot.group],
-            };
-            let (value, memory) = self.rules[slot.group].step(&turn);
+            let (value, memory) = with_numbers(numbers.entry(kind(slot)).or_default(), || {
+                self.rules[slot.group].step(&Turn {
+                    value: slot.param.value(),
+                    gradient: if slot.maximize { -gradient } else { gradient },
+                    lr: self.slots.lr_of(slot),
+                    group_lr: self.slots.groups[slot.group].lr,
+                    weight_decay: slot.weight_decay,
+                    memory: &memory,
+                    counts: &counts[slot.group],
+                })
+            });
             updates.push((State::clone(&slot.param), value));
             updates.extend(cells.of[index].iter().map(|(_, state)| state.clone()).zip(memory));
         }
@@ -224,6 +230,26 @@ impl<R: Rule> Optimizer for Method<R> {
             }
         }
         updates
+    }
+}
+
+impl<R: Rule> Optimizer for Method<R> {
+    fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    fn slots_mut(&mut self) -> &mut Slots {
+        &mut self.slots
+    }
+
+    fn update(&self, gradients: &Gradients) -> Updates {
+        self.update_of(gradients, |_| true)
+    }
+
+    fn numbers(&self, gradients: &Gradients) -> Vec<Tensor> {
+        // the first parameter of each kind makes the numbers of all
+        let mut met = HashSet::new();
+        noted(|| self.update_of(gradients, |slot| met.insert(kind(slot)))).1.numbers
     }
 
     fn states(&self) -> Vec<(String, State)> {

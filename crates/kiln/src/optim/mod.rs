@@ -82,6 +82,12 @@ pub trait Optimizer {
     /// What every cell becomes, given the gradients.
     fn update(&self, gradients: &Gradients) -> Updates;
 
+    /// The numbers of the host that [`update`](Optimizer::update) has, in the order in which it makes them: what a
+    /// captured step takes anew when settings have changed.
+    fn numbers(&self, gradients: &Gradients) -> Vec<Tensor> {
+        crate::trace::noted(|| self.update(gradients)).1.numbers
+    }
+
     /// Everything remembered between steps, by name: `hidden.weight.exp_avg`, …
     fn states(&self) -> Vec<(String, State)>;
 

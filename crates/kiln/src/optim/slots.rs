@@ -1,7 +1,5 @@
 //! The parameters of an optimizer, in groups.
 
-use std::collections::HashMap;
-
 use crate::nn::Module;
 use crate::{Gradients, Param, State, Tensor};
 
@@ -58,9 +56,13 @@ impl Slots {
 
     /// The parameters that have a gradient, with their place in the list.
     pub fn with_gradients<'a>(&'a self, gradients: &'a Gradients) -> impl Iterator<Item = (usize, &'a Slot, Tensor)> {
-        let known: HashMap<u64, &Tensor> = gradients.iter().collect();
+        let mut known: Vec<(u64, &Tensor)> = gradients.iter().collect();
+        known.sort_unstable_by_key(|(id, _)| *id);
         let found = self.all.iter().enumerate();
-        found.filter_map(move |(index, slot)| Some((index, slot, (*known.get(&slot.param.id())?).clone())))
+        found.filter_map(move |(index, slot)| {
+            let at = known.binary_search_by_key(&slot.param.id(), |(id, _)| *id).ok()?;
+            Some((index, slot, known[at].1.clone()))
+        })
     }
 
     /// Cells of the optimizer's own, one number each. An optimizer of nothing has no device, and needs none.

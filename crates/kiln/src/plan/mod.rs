@@ -274,8 +274,10 @@ impl Executor {
         let mut open: Vec<Arc<Cell>> = Vec::new();
         self.waiting
             .retain(|w| w.upgrade().inspect(|c| open.push(c.clone())).is_some_and(|c| c.content().pending.is_some()));
-        let named: HashSet<u64> = cells.iter().map(|c| c.info.id).collect();
-        open.retain(|c| !named.contains(&c.info.id));
+        if !open.is_empty() {
+            let named: HashSet<u64> = cells.iter().map(|c| c.info.id).collect();
+            open.retain(|c| !named.contains(&c.info.id));
+        }
         let mut due = cells;
         loop {
             for cell in due.drain(..) {

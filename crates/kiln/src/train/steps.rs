@@ -38,6 +38,10 @@ impl<O: Optimizer> Optimizer for Clipped<'_, O> {
         self.inner.update(gradients)
     }
 
+    fn numbers(&self, gradients: &Gradients) -> Vec<Tensor> {
+        self.inner.numbers(gradients)
+    }
+
     fn states(&self) -> Vec<(String, State)> {
         self.inner.states()
     }
