@@ -122,7 +122,6 @@ fn elementwise(r: &mut Rows) {
     r.bad("Shape", &["logical_and", "[2] and [3]"], |w| w.t(&[2]).logical_and(w.t(&[3])));
     r.bad("Shape", &["where", "[2]", "[3]"], |w| Tensor::where_(&w.t(&[2]).gt(0.0), w.t(&[3]), 0.0));
     r.bad("Shape", &["sub", "[0] and [2]"], |w| w.t(&[0]) - w.t(&[2]));
-    r.bad("Shape", &["masked_fill", "[2]", "[3, 2]"], |w| w.t(&[2]).masked_fill(&w.t(&[3, 2]).gt(0.0), 0.0));
     r.bad("Shape", &["masked_fill", "[2]", "[3]"], |w| w.t(&[2]).masked_fill(&w.t(&[3]).gt(0.0), 0.0));
 }
 
@@ -287,6 +286,75 @@ fn indices(r: &mut Rows) {
 #[test]
 fn index_calls() {
     check(indices);
+}
+
+#[rustfmt::skip]
+fn arrangements(r: &mut Rows) {
+    r.bad("Argument", &["arange", "step = -1"], |w| Tensor::arange(&w.device, 0, 5, -1));
+    r.bad("Argument", &["eye", "extents"], |w| Tensor::eye(&w.device, [1, 2, 3]));
+    r.bad("Argument", &["movedim"], |w| w.t(&[2, 3]).movedim([0, 0], [0, 1]));
+    r.bad("Axis", &["movedim", "axis 2"], |w| w.t(&[2, 3]).movedim(2, 0));
+    r.bad("Argument", &["unflatten", "[2, 2]"], |w| w.t(&[2, 3]).unflatten(1, [2, 2]));
+    r.bad("Argument", &["repeat", "[2]"], |w| w.t(&[2, 3]).repeat([2]));
+    r.bad("Argument", &["repeat", "-1"], |w| w.t(&[2]).repeat([-1]));
+    r.bad("Limit", &["repeat"], |w| w.t(&[1 << 16]).repeat([1 << 16]));
+    r.bad("Axis", &["repeat_interleave", "axis 1"], |w| w.t(&[2]).repeat_interleave(2, 1));
+    r.bad("Argument", &["rot90"], |w| w.t(&[2, 3]).rot90(1, 0, 0));
+    r.bad("Argument", &["diag_embed"], |w| w.t(&[2]).diag_embed(i64::MIN));
+    r.bad("Shape", &["diag", "[1, 2, 3]"], |w| w.t(&[1, 2, 3]).diag(0));
+    r.bad("Axis", &["unbind", "axis 1"], |w| w.t(&[2]).unbind(1));
+    r.bad("Argument", &["tensor_split"], |w| w.t(&[2]).tensor_split(0, 0));
+    r.bad("Argument", &["roll", "shifts"], |w| w.t(&[2, 3]).roll([1, 2], 0));
+    r.bad("Shape", &["meshgrid", "[2, 3]"], |w| Tensor::meshgrid(&[&w.t(&[2, 3])]));
+    r.bad("DType", &["bitwise_and", "f32"], |w| w.t(&[2]) & w.t(&[2]));
+    r.bad("Argument", &["kthvalue", "4 of 3"], |w| w.t(&[3]).kthvalue(4, 0, false));
+    r.bad("Shape", &["median", "[0]"], |w| w.t(&[0]).median(0, false));
+    r.bad("Argument", &["quantile", "2"], |w| w.t(&[3]).quantile(2.0, 0, false));
+    r.bad("DType", &["quantile", "i32"], |w| w.i(&[3]).quantile(0.5, 0, false));
+    r.bad("Argument", &["histc"], |w| w.t(&[3]).histc(0, 0.0, 1.0));
+    r.bad("Index", &["bincount"], |w| Tensor::new(&w.device, [0, 3]).bincount(None, 3));
+    r.bad("DType", &["logcumsumexp", "i32"], |w| w.i(&[3]).logcumsumexp(0));
+    r.bad("Axis", &["cummax", "axis 1"], |w| w.t(&[3]).cummax(1));
+    r.bad("Axis", &["diff", "axis 1"], |w| w.t(&[3]).diff(1, 1));
+}
+
+#[test]
+fn arrangement_calls() {
+    check(arrangements);
+}
+
+#[rustfmt::skip]
+fn places(r: &mut Rows) {
+    r.bad("Shape", &["scatter", "[2, 3]", "[3, 3]"], |w| w.t(&[2, 3]).scatter(1, &w.i(&[3, 3]), &w.t(&[3, 3])));
+    r.bad("DType", &["scatter"], |w| w.t(&[3]).scatter(0, &w.t(&[3]), &w.t(&[3])));
+    r.bad("Index", &["scatter"], |w| w.t(&[3]).scatter(0, &Tensor::new(&w.device, [3]), &w.t(&[1])));
+    r.bad("Shape", &["index_copy"], |w| w.t(&[3]).index_copy(0, &w.i(&[2]), &w.t(&[3])));
+    r.bad("Axis", &["index_fill", "axis 1"], |w| w.t(&[3]).index_fill(1, &w.i(&[2]), 1.0));
+    r.bad("Shape", &["index", "[3]"], |w| w.t(&[3]).index(&[&w.i(&[2]), &w.i(&[2])]));
+    r.bad("Shape", &["index"], |w| w.t(&[3, 3]).index(&[&w.i(&[2]), &w.i(&[3])]));
+    r.bad("Index", &["index"], |w| w.t(&[3, 3]).index(&[&w.i(&[1]), &Tensor::new(&w.device, [3])]));
+    r.bad("Index", &["take"], |w| w.t(&[3]).take(&Tensor::new(&w.device, [-4])));
+    r.bad("Argument", &["index_put"], |w| w.t(&[3]).index_put(&[&w.i(&[2])], &w.t(&[3]), true));
+    r.bad("Argument", &["select_scatter"], |w| w.t(&[3]).select_scatter(&w.t(&[]), 0, 3));
+    r.bad("Shape", &["slice_scatter"], |w| w.t(&[3]).slice_scatter(&w.t(&[3]), 0, 0, 2, 1));
+    r.bad("Index", &["masked_scatter"], |w| w.t(&[3]).masked_scatter(&w.t(&[3]).gt(0.0), &w.t(&[2])));
+    r.bad("Shape", &["masked_select", "[2]", "[3]"], |w| w.t(&[2]).masked_select(&w.t(&[3]).gt(0.0)));
+    r.bad("Shape", &["searchsorted"], |w| w.t(&[2, 3]).searchsorted(&w.t(&[3, 1]), false));
+    r.bad("Shape", &["mm", "[2, 3] and [3]"], |w| w.t(&[2, 3]).mm(&w.t(&[3])));
+    r.bad("Shape", &["bmm"], |w| w.t(&[2, 3, 4]).bmm(&w.t(&[1, 4, 5])));
+    r.bad("Shape", &["outer"], |w| w.t(&[2, 3]).outer(&w.t(&[3])));
+    r.bad("Shape", &["addmm"], |w| w.t(&[3, 3]).addmm(&w.t(&[2, 3]), &w.t(&[3, 3]), 1.0, 1.0));
+    r.bad("Shape", &["kron"], |w| w.t(&[1, 1, 1, 1, 1]).kron(&w.t(&[2])));
+    r.bad("Shape", &["cross"], |w| w.t(&[2]).cross(&w.t(&[2]), 0));
+    r.bad("Shape", &["tensordot"], |w| w.t(&[2, 3]).tensordot(&w.t(&[2, 3]), 1));
+    r.bad("Shape", &["trace"], |w| w.t(&[2]).trace());
+    r.bad("Shape", &["matrix_power"], |w| w.t(&[2, 3]).matrix_power(2));
+    r.bad("Shape", &["cdist"], |w| w.t(&[2, 3]).cdist(&w.t(&[2, 4]), 2.0));
+}
+
+#[test]
+fn place_calls() {
+    check(places);
 }
 
 /// A stride, and the rest as it is by default.

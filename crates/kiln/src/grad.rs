@@ -512,7 +512,7 @@ fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Parts> {
         Op::RecurrenceGrad(what) => {
             gradients_of(&recurrence::formula(*what, inputs, partial_gradients)?[0], dy, inputs, true)?
         }
-        Op::Scan { product } => smallvec![Some(scan::scan_vjp(*product, dy, x, y))],
+        Op::Scan { product } => smallvec![Some(scan::scan_vjp(*product, dy, x)?)],
         Op::Sort { .. } => smallvec![Some(scan::sort_vjp(dy, y))],
         Op::SegmentSum => smallvec![None, None, Some(index::segment_vjp(dy, x, &inputs[1]))],
         Op::Custom(custom) => custom.vjp(dy, inputs, y).into(),
@@ -523,6 +523,12 @@ fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Parts> {
 /// The gradients of `y` with respect to `wanted`, those of which count as given.
 fn partial_gradients(y: &Tensor, dy: &Tensor, wanted: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
     Ok(gradients_of(y, dy, wanted, true)?.into_vec())
+}
+
+/// The gradient of a function of one tensor by way of its formula in plain operations.
+pub(crate) fn of_formula(x: &Tensor, dy: &Tensor, formula: impl Fn(&Tensor) -> Tensor) -> Result<Tensor> {
+    let found = through_formula(std::slice::from_ref(x), dy, |inputs| formula(&inputs[0]))?;
+    Ok(found.into_iter().next().flatten().unwrap_or_else(|| x.zeros_like()))
 }
 
 /// The gradient of a kernel by way of its formula in plain operations.

@@ -13,6 +13,28 @@
 //! assert_eq!(y.item()?, 54.0);
 //! # Ok::<(), Error>(())
 //! ```
+//!
+//! # Where tensors differ from PyTorch's
+//!
+//! Functions have PyTorch's names, arguments in its order, its results for NaN, infinities, ties and empty tensors, and its
+//! gradients. What is different on purpose:
+//!
+//! * Nothing is thrown: a wrong call gives a tensor that carries an [`Error`], which the first call that returns a
+//!   [`Result`] gives back.
+//! * Nothing happens in place: `scatter`, `index_put`, `masked_fill` and the like give a new tensor.
+//! * Types are bool, u32, i32, f16 and f32. Indices and integer sums are i32, where PyTorch has int64; integers wrap at 32 bits, one
+//!   divided by zero is 0, and products of integer matrices are exact up to 2²⁴. Truth values can be subtracted, as 0 and 1.
+//! * A tensor has at most 8 axes.
+//! * `torch.max`, `min`, `sum` and their kind are functions of all elements (`max`, `sum`), along a list of axes of which an empty
+//!   one means all (`amax`, `sum_axes`), or with indices (`max_with_index`). `norm` is `torch.linalg.vector_norm`.
+//! * `x[a:b:c]` is `slice`, where the step may be negative, `x[i]` is `select`, `x[i, j]` with tensors is `index`, `torch.where` is
+//!   `where_`, `x.to(dtype)` is `cast`.
+//! * Results whose shape depends on the data wait for the device and are a [`Result`]: `nonzero`, `masked_select`, `unique`.
+//!   `bincount` is told its length.
+//! * Results do not depend on the order in which a device works. Sorts are stable; where an index is repeated, sums are taken in
+//!   order and what is put counts last; `topk`, `argmax` and `max_with_index` take the first of equals.
+//! * A gradient that PyTorch says is NaN at a corner (a norm or `atan2` at the origin in second order, an infinite branch not taken
+//!   in `hardswish`) may be the number it tends to.
 
 extern crate self as kiln;
 

@@ -389,13 +389,13 @@ impl<'a> Lowerer<'a> {
         let dtype = self.graph.dtype(node);
         let launch = map::launch(self.caps, shape.numel() as u32, 1)?;
         let mut kernel = self.kernel(group);
-        let ty = dtype.wgsl();
-        let number = if value.is_finite() {
-            format!("{ty}({value:?})")
-        } else {
-            format!("{ty}({}inf_())", if value < 0.0 { "-" } else { "" })
+        // it travels at run time: of a constant 0 or ∞ a driver may make anything where it becomes NaN
+        let (ty, bits) = match dtype {
+            DType::F32 | DType::F16 => ("f32", value.to_bits()),
+            DType::I32 => ("i32", value as i32 as u32),
+            DType::U32 | DType::Bool => ("u32", value as u32),
         };
-        let number = if dtype.is_float() { number } else { format!("{ty}({})", value as i32) };
+        let number = format!("{}({})", dtype.wgsl(), kernel.param(ty, Word::Fixed(bits)));
         let body = self.store_slot(&mut kernel, group, vec![Axis::new("e", &shape)], 1, 1)?;
         let body = format!("    let e = i;\n    let v = {number};\n{body}");
         let label = self.label(group, &kernel);

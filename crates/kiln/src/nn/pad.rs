@@ -28,29 +28,8 @@ pub(super) fn around(x: &Tensor, sides: &[(i64, i64)], mode: PaddingMode) -> Ten
         PaddingMode::Zeros => x.pad(sides, PadMode::Constant(0.0)),
         PaddingMode::Reflect => x.pad(sides, PadMode::Reflect),
         PaddingMode::Replicate => x.pad(sides, PadMode::Replicate),
-        PaddingMode::Circular => circular(x, sides),
+        PaddingMode::Circular => x.pad(sides, PadMode::Circular),
     }
-}
-
-#[track_caller]
-fn circular(x: &Tensor, sides: &[(i64, i64)]) -> Tensor {
-    let mut out = x.clone();
-    for (index, &(before, after)) in sides.iter().enumerate() {
-        let axis = index as i64 - sides.len() as i64;
-        let Ok(shape) = out.shape() else { return out };
-        let at = (shape.rank() + index).checked_sub(sides.len());
-        let Some(extent) = at.and_then(|at| shape.get(at)).map(|&extent| extent as i64) else {
-            return Tensor::bad_shape("pad", &[x], "fewer axes than there are sides");
-        };
-        if before < 0 || after < 0 || before > extent || after > extent {
-            let given = format!("({before}, {after})");
-            return x.bad_argument("pad", "sides", given, "not negative, at most the extent when wrapping around");
-        }
-        let front = out.narrow(axis, extent - before, before as usize);
-        let back = out.narrow(axis, 0, after as usize);
-        out = Tensor::cat(&[&front, &out, &back], axis);
-    }
-    out
 }
 
 /// Sides in PyTorch's order (last axis first: left, right, top, bottom, ..), or one number for all, as pairs in

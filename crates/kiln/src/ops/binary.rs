@@ -3,7 +3,7 @@
 use super::{Lit, Number, Operand};
 use crate::node::Op;
 use crate::{DType, Param, State, Tensor};
-use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
+use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Sub};
 
 /// What types a function takes and gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Compare,
     /// Truth values.
     Logic,
+    /// Both operands in one type, integers or truth values, which is the result's.
+    Bits,
 }
 
 /// A function of two numbers as the graph knows it.
@@ -73,10 +75,10 @@ binary! {
     mul { Arith, wgsl: "x * y", int: "x * y", weight: 1, vjp: |dz, x, y, _z| (dz * y, dz * x) }
 
     /// x / y, in floats.
-    div { Float, wgsl: "x / y", int: "x / y", weight: 2, vjp: |dz, _x, y, z| (dz / y, -(dz * z / y)) }
+    div { Float, wgsl: "x / y", int: "x / y", weight: 2, vjp: |dz, _x, y, z| (dz / y, -(dz * (z / y))) }
 
-    /// xʸ.
-    pow { Float, wgsl: "pow_(x, y)", int: "x", weight: 24, vjp: pow_vjp }
+    /// xʸ. Of integers it is one, which wraps past 32 bits; with y < 0 it is 1/x⁻ʸ without its fraction.
+    pow { Arith, wgsl: "pow_(x, y)", int: "ipow_(x, y)", weight: 24, vjp: pow_vjp }
 
     /// The larger; NaN wins. Where both are equal each gets half of the gradient.
     maximum { Arith, wgsl: "max_(x, y)", int: "max(x, y)", weight: 2, vjp: |dz, x, y, _z| (pick(dz, &x.lt(y), &x.eq(y)), pick(dz, &x.gt(y), &x.eq(y))) }
@@ -84,9 +86,10 @@ binary! {
     /// The smaller; NaN wins. Where both are equal each gets half of the gradient.
     minimum { Arith, wgsl: "min_(x, y)", int: "min(x, y)", weight: 2, vjp: |dz, x, y, _z| (pick(dz, &x.gt(y), &x.eq(y)), pick(dz, &x.lt(y), &x.eq(y))) }
 
-    /// The angle of the point (y = self, x = other), in radians.
+    /// The angle of the point (y = self, x = other), in radians. Its gradient at the origin is 0.
     atan2 { Float, wgsl: "atan2_(x, y)", int: "x", weight: 24, vjp: |dz, x, y, _z| {
-        let scale = dz / (x * x + y * y);
+        let size = x * x + y * y;
+        let scale = Tensor::where_(&size.eq(Lit(0.0)), Lit(0.0), dz / size);
         (&scale * y, -(scale * x))
     } }
 
@@ -94,7 +97,7 @@ binary! {
     fmod { Arith, wgsl: "fmod_(x, y)", int: "ifmod_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * (x / y).trunc())) }
 
     /// The remainder with the sign of y, as Python's %.
-    remainder { Arith, wgsl: "rem_(x, y)", int: "irem_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * (x / y).floor())) }
+    remainder { Arith, wgsl: "rem_(x, y)", int: "irem_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * x.floor_divide(y))) }
 
     /// ⌊x / y⌋.
     floor_divide { Arith, wgsl: "floor_div_(x, y)", int: "idiv_floor_(x, y)", weight: 4, vjp: |dz, _x, _y, _z| (dz * Lit(0.0), dz * Lit(0.0)) }
@@ -111,6 +114,13 @@ binary! {
     gt { Compare, wgsl: "x > y", int: "x > y", weight: 1 }
     /// x ≥ y.
     ge { Compare, wgsl: "x >= y", int: "x >= y", weight: 1 }
+
+    /// The bits that both integers have; of truth values, both.
+    bitwise_and { Bits, wgsl: "x & y", int: "x & y", weight: 1 }
+    /// The bits that one of the integers has; of truth values, at least one.
+    bitwise_or { Bits, wgsl: "x | y", int: "x | y", weight: 1 }
+    /// The bits in which the integers differ; of truth values, whether they do.
+    bitwise_xor { Bits, wgsl: "x != y", int: "x ^ y", weight: 1 }
 
     /// Both non-zero.
     logical_and { Logic, wgsl: "x & y", int: "x & y", weight: 1 }
@@ -151,6 +161,9 @@ impl Tensor {
         let Some(shape) = x.shape_or_scalar().broadcast(&y.shape_or_scalar()) else {
             return Tensor::bad_shape(row.name, &[x, &y], "the shapes do not broadcast");
         };
+        if row.kind == Kind::Bits && meet(x, &y).is_float() {
+            return Tensor::bad_dtype(row.name, &[x, &y], "integers or truth values");
+        }
         // of truth values a sum is `or` and a product is `and`
         let both_bool = x.dtype() == DType::Bool && y.dtype() == DType::Bool;
         let row = match (both_bool, row.name) {
@@ -162,6 +175,8 @@ impl Tensor {
             (Kind::Logic, _) => DType::Bool,
             (Kind::Float, common) if !common.is_float() => DType::F32,
             (Kind::Arith, DType::Bool) => DType::I32,
+            // integer powers look at signs
+            (Kind::Arith, DType::U32) if row.name == "pow" => DType::I32,
             (_, common) => common,
         };
         let result = if matches!(row.kind, Kind::Compare | Kind::Logic) { DType::Bool } else { operands };
@@ -180,10 +195,12 @@ impl Tensor {
         Tensor::make(Op::Binary(row), &[&to(x), &to(&y)], shape, result)
     }
 
-    /// xᵖ for a number p. Squares, square roots and reciprocals are recognised.
+    /// xᵖ for a number p, in floats. Squares, square roots and reciprocals are recognised.
     #[track_caller]
     pub fn powf(&self, p: f32) -> Tensor {
-        if p == 2.0 {
+        if !self.dtype().is_float() {
+            self.cast(DType::F32).powf(p)
+        } else if p == 2.0 {
             self.square()
         } else if p == 0.5 {
             self.sqrt()
@@ -196,6 +213,12 @@ impl Tensor {
         } else {
             self.pow(p)
         }
+    }
+
+    /// All bits of an integer flipped; of a truth value, the other one.
+    #[track_caller]
+    pub fn bitwise_not(&self) -> Tensor {
+        if self.dtype() == DType::Bool { self.logical_not() } else { self.bitwise_xor(-1) }
     }
 
     /// Python's %: the remainder with the sign of y.
@@ -278,3 +301,35 @@ impl Neg for &Tensor {
         Tensor::neg(self)
     }
 }
+
+impl Not for &Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn not(self) -> Tensor {
+        self.bitwise_not()
+    }
+}
+
+impl Not for Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn not(self) -> Tensor {
+        self.bitwise_not()
+    }
+}
+
+macro_rules! bit_operators {
+    ($($trait:ident $method:ident $call:ident),*) => {$(
+        impl<R: Operand> $trait<R> for Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: R) -> Tensor { self.$call(other) }
+        }
+        impl<R: Operand> $trait<R> for &Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: R) -> Tensor { self.$call(other) }
+        }
+    )*};
+}
+bit_operators! { BitAnd bitand bitwise_and, BitOr bitor bitwise_or, BitXor bitxor bitwise_xor }

@@ -110,13 +110,13 @@ impl Tensor {
     /// Zeros, `F32`.
     #[track_caller]
     pub fn zeros(device: &Device, shape: impl Extents) -> Tensor {
-        Self::filled(device, "zeros", &shape.list(), DType::F32, Lit(0.0))
+        Self::filled(device, "zeros", &shape.list(), 0.0)
     }
 
     /// Ones, `F32`.
     #[track_caller]
     pub fn ones(device: &Device, shape: impl Extents) -> Tensor {
-        Self::filled(device, "ones", &shape.list(), DType::F32, Lit(1.0))
+        Self::filled(device, "ones", &shape.list(), 1.0)
     }
 
     /// `value` everywhere; integers give `I32`.
@@ -129,10 +129,11 @@ impl Tensor {
         }
     }
 
+    /// The number travels at run time: a driver makes 0 of a product with a constant 0, though it may be NaN.
     #[track_caller]
-    fn filled(device: &Device, op: &'static str, shape: &[i64], dtype: DType, value: Lit) -> Tensor {
+    fn filled(device: &Device, op: &'static str, shape: &[i64], value: f32) -> Tensor {
         match checked(device, op, shape) {
-            Ok(shape) => Self::full_of(device, shape, dtype, value),
+            Ok(shape) => Self::full_of(device, shape, DType::F32, value),
             Err(invalid) => invalid,
         }
     }
@@ -143,7 +144,7 @@ impl Tensor {
         if self.error().is_some() {
             self.current()
         } else {
-            Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), Lit(0.0))
+            Self::full_of(&self.0.device, self.shape_or_scalar(), self.dtype(), 0.0)
         }
     }
 
@@ -179,15 +180,15 @@ impl Tensor {
     pub fn arange<N: Number + Into<f64>>(device: &Device, start: N, end: N, step: N) -> Tensor {
         let (a, b, s) = (start.into(), end.into(), step.into());
         let count = ((b - a) / s).ceil();
-        if s == 0.0 || !count.is_finite() || count > f64::from(i32::MAX) {
+        if s == 0.0 || (b - a) * s < 0.0 || !(0.0..=f64::from(i32::MAX)).contains(&count) {
             return Self::zero_of(device, DType::F32).bad_argument(
                 "arange",
                 "step",
                 s,
-                "not 0, and a finite number of elements",
+                "not 0, from start towards end, and a finite number of elements",
             );
         }
-        let places = Self::iota(device, count.max(0.0) as usize);
+        let places = Self::iota(device, count as usize);
         let step = step.beside(&places);
         let start = start.beside(&places);
         places * step + start
@@ -209,14 +210,59 @@ impl Tensor {
         Self::where_(&places.lt((count / 2) as f32), &places * step + start, back)
     }
 
-    /// The identity matrix `[n, n]`, `F32`.
+    /// `count` powers of `base` whose exponents are evenly spaced from `start` to `end`, both included.
     #[track_caller]
-    pub fn eye(device: &Device, n: usize) -> Tensor {
-        let extent = i64::try_from(n).unwrap_or(-1);
-        if let Err(invalid) = checked(device, "eye", &[extent, extent]) {
+    pub fn logspace(device: &Device, start: f32, end: f32, count: usize, base: f32) -> Tensor {
+        composed("logspace", || Self::scalar(device, base).pow(Self::linspace(device, start, end, count)))
+    }
+
+    /// Rows and columns `[2, n]` of what [`Tensor::tril`] leaves of a matrix, row by row, as `I32`.
+    #[track_caller]
+    pub fn tril_indices(device: &Device, rows: usize, columns: usize, k: i64) -> Tensor {
+        composed("tril_indices", || {
+            Self::triangle_indices(device, rows, columns, |row, col| col <= row.saturating_add(k))
+        })
+    }
+
+    /// Rows and columns `[2, n]` of what [`Tensor::triu`] leaves of a matrix, row by row, as `I32`.
+    #[track_caller]
+    pub fn triu_indices(device: &Device, rows: usize, columns: usize, k: i64) -> Tensor {
+        composed("triu_indices", || {
+            Self::triangle_indices(device, rows, columns, |row, col| col >= row.saturating_add(k))
+        })
+    }
+
+    #[track_caller]
+    fn triangle_indices(device: &Device, rows: usize, columns: usize, keep: impl Fn(i64, i64) -> bool) -> Tensor {
+        let extent = |n: usize| i64::try_from(n).unwrap_or(-1);
+        if let Err(invalid) = checked(device, called("triangle_indices"), &[extent(rows), extent(columns)]) {
             return invalid;
         }
-        let row = Self::iota(device, n).to_shape(Shape::of(&[n, 1]));
-        super::index::indicator(&row.eq(Self::iota(device, n)))
+        let all = (0..rows as i64).flat_map(|row| (0..columns as i64).map(move |col| (row, col)));
+        let (mut places, cols): (Vec<i64>, Vec<i64>) = all.filter(|&(row, col)| keep(row, col)).unzip();
+        let count = places.len();
+        places.extend(cols);
+        Self::from_slice(device, &places, &[2, count])
+    }
+
+    /// Ones on the diagonal of zeros, `F32`: `[n, n]` of one extent, `[rows, columns]` of two.
+    #[track_caller]
+    pub fn eye(device: &Device, extents: impl Extents) -> Tensor {
+        let list = extents.list();
+        let (rows, cols) = match list[..] {
+            [n] => (n, n),
+            [rows, cols] => (rows, cols),
+            _ => {
+                let value = format!("{list:?}");
+                return Self::zero_of(device, DType::F32).bad_argument("eye", "extents", value, "one or two");
+            }
+        };
+        match checked(device, "eye", &[rows, cols]) {
+            Ok(shape) => {
+                let row = Self::iota(device, shape[0]).to_shape(Shape::of(&[shape[0], 1]));
+                super::index::indicator(&row.eq(Self::iota(device, shape[1])))
+            }
+            Err(invalid) => invalid,
+        }
     }
 }

@@ -50,7 +50,11 @@ fn parse(formula: &str, tensors: &[&Tensor]) -> Result<(Vec<Term>, Vec<char>), &
         }
         widest = widest.max(extra);
         let letters = spell(side, extra)?;
-        for (&letter, &extent) in letters.iter().zip(tensor.shape_or_scalar().iter()) {
+        let own = tensor.shape_or_scalar();
+        if (0..letters.len()).any(|i| (0..i).any(|j| letters[i] == letters[j] && own[i] != own[j])) {
+            return Err("a letter that a term repeats stands for two different extents");
+        }
+        for (&letter, &extent) in letters.iter().zip(own.iter()) {
             let seen = extents.entry(letter).or_insert(extent);
             if *seen != extent && extent != 1 && *seen != 1 {
                 return Err("a letter stands for two different extents");

@@ -40,17 +40,18 @@ impl Tensor {
         for a in (0..own.rank()).filter(|&a| a != at && shape[a] < own[a]) {
             x = x.slice_op(a, 0, 1, shape[a]);
         }
-        x.take(at, index)
+        x.take_slices(at, index)
     }
 
     /// The gather node itself: `index` broadcasts to the result's shape.
     #[track_caller]
-    fn take(&self, axis: usize, index: &Tensor) -> Tensor {
+    fn take_slices(&self, axis: usize, index: &Tensor) -> Tensor {
         let extent = index.shape_or_scalar()[axis];
         Tensor::make(Op::Gather(axis), &[self, index], self.shape_or_scalar().with(axis, extent), self.dtype())
     }
 
-    /// [`Tensor::gather`] with the other axes of `index` broadcast: PyTorch's `take_along_dim`.
+    /// [`Tensor::gather`] with the other axes of `index` broadcast, and negative indices counted from the end: PyTorch's
+    /// `take_along_dim`.
     #[track_caller]
     pub fn take_along(&self, axis: i64, index: &Tensor) -> Tensor {
         composed("take_along", || {
@@ -66,6 +67,7 @@ impl Tensor {
             let Some(full) = own.with(at, 1).broadcast(&given.with(at, 1)) else {
                 return Tensor::bad_shape("take_along", &[self, index], "the other axes do not broadcast");
             };
+            let index = from_end(index, own[at]);
             self.expand_to(full.with(at, own[at])).gather(axis, &index.expand_to(full.with(at, given[at])))
         })
     }
@@ -97,7 +99,7 @@ impl Tensor {
             }
             let mut lifted = vec![1; own.rank()];
             lifted[at] = count;
-            self.take(at, &index.to_shape(Shape::of(&lifted)))
+            self.take_slices(at, &index.to_shape(Shape::of(&lifted)))
         })
     }
 
@@ -213,16 +215,10 @@ impl Tensor {
         })
     }
 
-    /// This tensor with `value` wherever `mask` is true; `mask` broadcasts.
+    /// This tensor with `value` wherever `mask` is true; both broadcast.
     #[track_caller]
     pub fn masked_fill(&self, mask: &Tensor, value: impl super::Number) -> Tensor {
-        composed("masked_fill", || {
-            let filled = Tensor::where_(mask, value.beside(self), self);
-            if filled.error().is_none() && filled.shape_or_scalar() != self.shape_or_scalar() {
-                return Tensor::bad_shape("masked_fill", &[self, mask], "the mask must broadcast to the tensor");
-            }
-            filled
-        })
+        composed("masked_fill", || Tensor::where_(mask, value.beside(self).cast(self.dtype()), self))
     }
 }
 
@@ -262,8 +258,16 @@ pub(crate) fn flat_places(own: Shape, axis: usize, index: &Tensor) -> Tensor {
     place
 }
 
+/// The index with negative ones counted from the end.
+pub(crate) fn from_end(index: &Tensor, extent: usize) -> Tensor {
+    match index.dtype() {
+        DType::I32 => Tensor::where_(&index.lt(0), index + extent, index),
+        _ => index.current(),
+    }
+}
+
 /// The index itself, where a value out of range is noticed: taken from 0, 1, … by itself.
-fn checked(index: &Tensor, extent: usize) -> Tensor {
+pub(crate) fn checked(index: &Tensor, extent: usize) -> Tensor {
     let flat = index.reshape([-1i64]);
     Tensor::iota(&index.0.device, extent).index_select(0, &flat).to_shape(index.shape_or_scalar())
 }

@@ -1,5 +1,6 @@
 //! Tensors put together and cut apart.
 
+use super::view::Extents;
 use crate::Tensor;
 use crate::node::{Op, composed};
 
@@ -111,30 +112,45 @@ impl Tensor {
                 return vec![self.bad_argument("chunk", "count", count, "at least 1")];
             }
             match self.axis("chunk", axis) {
-                Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count).max(1), axis),
+                // as many as asked for where there is nothing to share
+                Ok(at) if self.rank() > 0 && self.shape_or_scalar()[at] == 0 => vec![self.current(); count],
+                Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count), axis),
                 Ok(_) => vec![Tensor::bad_shape("chunk", &[self], "a single number has no axes")],
                 Err(invalid) => vec![invalid],
             }
         })
     }
 
-    /// The elements of `axis` moved up by `shift`, those past the end coming back at the start.
+    /// The elements of each of `axes` moved up by its shift, those past the end coming back at the start. Without axes, all
+    /// elements are moved as one row.
     #[track_caller]
-    pub fn roll(&self, shift: i64, axis: i64) -> Tensor {
+    pub fn roll(&self, shifts: impl Extents, axes: impl Extents) -> Tensor {
         composed("roll", || {
-            let at = match self.axis("roll", axis) {
-                Ok(at) if self.rank() > 0 => at,
-                Ok(_) => return self.current(),
-                Err(invalid) => return invalid,
-            };
-            let extent = self.shape_or_scalar()[at];
-            let shift = if extent == 0 { 0 } else { shift.rem_euclid(extent as i64) as usize };
-            if shift == 0 {
-                return self.current();
+            let (shifts, axes) = (shifts.list(), axes.list());
+            if axes.is_empty() && shifts.len() == 1 && self.error().is_none() {
+                return self.reshape([-1i64]).roll(shifts[0], 0).to_shape(self.shape_or_scalar());
             }
-            let (tail, head) = (self.slice_op(at, extent - shift, 1, shift), self.slice_op(at, 0, 1, extent - shift));
-            Tensor::cat(&[&tail, &head], at as i64)
+            if shifts.len() != axes.len() {
+                return self.bad_argument("roll", "shifts", format!("{shifts:?}"), "one for each axis");
+            }
+            shifts.iter().zip(axes).fold(self.current(), |x, (&shift, axis)| x.roll_one(shift, axis))
         })
+    }
+
+    #[track_caller]
+    fn roll_one(&self, shift: i64, axis: i64) -> Tensor {
+        let at = match self.axis("roll", axis) {
+            Ok(at) if self.rank() > 0 => at,
+            Ok(_) => return self.current(),
+            Err(invalid) => return invalid,
+        };
+        let extent = self.shape_or_scalar()[at];
+        let shift = if extent == 0 { 0 } else { shift.rem_euclid(extent as i64) as usize };
+        if shift == 0 {
+            return self.current();
+        }
+        let (tail, head) = (self.slice_op(at, extent - shift, 1, shift), self.slice_op(at, 0, 1, extent - shift));
+        Tensor::cat(&[&tail, &head], at as i64)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operations, a file per family, each with its gradient beside it.
 
+pub mod arrange;
 pub mod attention;
 pub mod binary;
 pub mod conv;
@@ -11,10 +12,12 @@ pub(crate) mod einsum;
 pub mod fractional;
 pub mod index;
 pub mod join;
+pub mod linear;
 pub mod matmul;
 pub mod norm;
 pub mod pad;
 pub mod patches;
+pub mod place;
 pub mod pool;
 pub mod print;
 pub mod random;
@@ -22,6 +25,9 @@ pub(crate) mod recurrence;
 pub mod reduce;
 pub mod scan;
 pub mod scatter_reduce;
+pub mod search;
+pub mod special;
+pub mod statistics;
 pub mod unary;
 pub mod unpool;
 pub mod view;

@@ -14,11 +14,17 @@ pub enum PadMode {
     Reflect,
     /// The edge element, repeated.
     Replicate,
+    /// The tensor again, from its other end.
+    Circular,
 }
 
 impl Tensor {
-    /// `sides[i]` elements put before and after axis `i`, for the last `sides.len()` axes. Constant sides may
-    /// be negative and cut then, as in PyTorch.
+    /// `sides[i]` elements put before and after axis `i`, for the last `sides.len()` axes. Negative sides cut, as in
+    /// PyTorch.
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::Argument`] if there are more sides than axes, more is cut than there is, or more is mirrored or
+    /// wrapped around than there is.
     #[track_caller]
     pub fn pad(&self, sides: &[(i64, i64)], mode: PadMode) -> Tensor {
         if self.error().is_some() {
@@ -30,9 +36,12 @@ impl Tensor {
         let first = self.rank() - sides.len();
         let mut out = self.current();
         for (i, &(before, after)) in sides.iter().enumerate() {
+            let (axis, more, less) = (first + i, (before.max(0), after.max(0)), (before.min(0), after.min(0)));
             out = match mode {
-                PadMode::Constant(_) => out.crop(first + i, before, after),
-                PadMode::Reflect | PadMode::Replicate => out.mirror(first + i, before, after, mode),
+                PadMode::Constant(_) => out.crop(axis, less),
+                // what is cut is not wrapped around, but it is mirrored
+                PadMode::Circular => out.crop(axis, less).extend(axis, more, mode),
+                PadMode::Reflect | PadMode::Replicate => out.extend(axis, more, mode).crop(axis, less),
             };
         }
         match mode {
@@ -43,7 +52,7 @@ impl Tensor {
 
     /// Cuts what negative sides ask for.
     #[track_caller]
-    fn crop(&self, axis: usize, before: i64, after: i64) -> Tensor {
+    fn crop(&self, axis: usize, (before, after): (i64, i64)) -> Tensor {
         if self.error().is_some() || (before >= 0 && after >= 0) {
             return self.current();
         }
@@ -67,6 +76,7 @@ impl Tensor {
             return zeroed;
         }
         let ones = Tensor::full_of(&self.0.device, self.shape_or_scalar(), DType::I32, Lit(1.0));
+        let value = Tensor::full_of(&self.0.device, Shape::SCALAR, self.dtype(), value);
         Tensor::where_(&ones.pad_op(all).cast(DType::Bool), zeroed, value)
     }
 
@@ -93,24 +103,26 @@ impl Tensor {
         }
     }
 
-    /// Reflection and replication are concatenations of flipped or repeated pieces.
+    /// Reflection, replication and wrapping are concatenations of flipped, repeated or moved pieces.
     #[track_caller]
-    fn mirror(&self, axis: usize, before: i64, after: i64, mode: PadMode) -> Tensor {
+    fn extend(&self, axis: usize, (before, after): (i64, i64), mode: PadMode) -> Tensor {
         if self.error().is_some() || (before == 0 && after == 0) {
             return self.current();
         }
         let own = self.shape_or_scalar();
         let extent = own[axis] as i64;
-        let limit = if mode == PadMode::Reflect { extent - 1 } else { i64::MAX };
-        if before < 0 || after < 0 || before > limit || after > limit || extent == 0 {
-            return self.bad_argument(
-                "pad",
-                "sides",
-                format!("({before}, {after})"),
-                "not negative, and below the extent when reflecting",
-            );
+        let limit = match mode {
+            PadMode::Reflect => extent - 1,
+            PadMode::Circular => extent,
+            _ => i64::MAX,
+        };
+        if before > limit || after > limit || extent == 0 {
+            let why = "below the extent when reflecting, at most the extent when wrapping around";
+            return self.bad_argument("pad", "sides", format!("({before}, {after})"), why);
         }
         let edge = |at: i64, n: i64| match mode {
+            PadMode::Circular if at == 0 => self.slice_op(axis, (extent - n) as usize, 1, n as usize),
+            PadMode::Circular => self.slice_op(axis, 0, 1, n as usize),
             PadMode::Reflect if at == 0 => self.slice_op(axis, n as usize, -1, n as usize),
             PadMode::Reflect => self.slice_op(axis, (extent - 2) as usize, -1, n as usize),
             _ => self.slice_op(axis, at as usize, 1, 1).expand_to(own.with(axis, n as usize)),

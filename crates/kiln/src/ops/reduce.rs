@@ -49,6 +49,9 @@ impl Tensor {
             let dtype = if matches!(kind, Reduction::ArgMax | Reduction::ArgMin) { DType::I32 } else { x.dtype() };
             Tensor::make(Op::Reduce(kind, mask), &[&x], shape, dtype)
         };
+        // the greatest truth value is one
+        let truth = self.dtype() == DType::Bool && matches!(kind, Reduction::Max | Reduction::Min);
+        let out = if truth { out.cast(DType::Bool) } else { out };
         if keep { out.keep_axes(own, mask) } else { out }
     }
 
@@ -197,8 +200,8 @@ impl Tensor {
             let count = self.numel() as f64 / sum.numel().max(1) as f64;
             let over = (count - correction as f64).max(0.0);
             if over == 0.0 {
-                // 0/0 and x/0, written out: drivers fold them as they like
-                Tensor::where_(&sum.gt(Lit(0.0)), f32::INFINITY, f32::NAN)
+                // x/0 and 0/0, written out: drivers fold them as they like. The products are for the gradient, NaN too
+                Tensor::where_(&sum.gt(Lit(0.0)), &sum * f32::INFINITY, &sum * f32::NAN + f32::NAN)
             } else {
                 sum * (1.0 / over)
             }
@@ -214,7 +217,8 @@ impl Tensor {
         })
     }
 
-    /// The p-norm over `axes`: (Σ |x|ᵖ)^(1/p). p = ∞ is the largest |x|, 0 the number of non-zeros.
+    /// The p-norm over `axes`: (Σ |x|ᵖ)^(1/p). p = ∞ is the largest |x|, −∞ the smallest, 0 the number of non-zeros.
+    /// Elements that are 0 get no gradient, nor does anything where the norm is 0.
     #[track_caller]
     pub fn norm(&self, p: f32, axes: impl Extents, keep: bool) -> Tensor {
         composed("norm", || {
@@ -230,7 +234,20 @@ impl Tensor {
             } else if p == 2.0 {
                 root(&self.square().sum_axes(&list, keep))
             } else {
-                self.abs().powf(p).sum_axes(&list, keep).powf(1.0 / p)
+                // zeros have no slope
+                let size = self.abs();
+                let zero = size.eq(Lit(0.0));
+                let at_zero = if p > 0.0 { 0.0 } else { f32::INFINITY };
+                if p < 0.0 && self.error().is_none() && self.numel() == 0 {
+                    return Tensor::bad_shape("norm", &[self], "there is no element to take");
+                }
+                let powers = Tensor::where_(&zero, at_zero, Tensor::where_(&zero, Lit(1.0), &size).powf(p));
+                let sum = powers.sum_axes(&list, keep);
+                let none = sum.eq(Lit(0.0));
+                match p > 0.0 {
+                    true => Tensor::where_(&none, Lit(0.0), Tensor::where_(&none, Lit(1.0), &sum).powf(1.0 / p)),
+                    false => sum.powf(1.0 / p),
+                }
             }
         })
     }
@@ -272,7 +289,8 @@ pub(crate) fn vjp(kind: Reduction, mask: u8, dy: &Tensor, x: &Tensor, y: &Tensor
         Reduction::Sum => spread(dy),
         Reduction::Prod => prod_vjp(mask, dy, x, y),
         Reduction::Max | Reduction::Min => {
-            let hit = x.eq(y.keep_axes(own, mask));
+            let best = y.keep_axes(own, mask);
+            let hit = x.eq(&best).logical_or(x.isnan().logical_and(best.isnan()));
             let axes: Vec<i64> = (0..own.rank() as i64).filter(|a| mask & (1 << a) != 0).collect();
             let share = dy / hit.cast(DType::F32).sum_axes(axes, false);
             Tensor::where_(&hit, share.keep_axes(own, mask), Lit(0.0))

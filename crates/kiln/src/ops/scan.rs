@@ -27,6 +27,48 @@ impl Tensor {
         self.scan("cumprod", axis, true)
     }
 
+    /// ln Σ eˣ of all elements so far along `axis`, safe for large x.
+    #[track_caller]
+    pub fn logcumsumexp(&self, axis: i64) -> Tensor {
+        if self.error().is_none() && !self.dtype().is_float() {
+            return Tensor::bad_dtype("logcumsumexp", &[self], "floats only; cast first");
+        }
+        composed("logcumsumexp", || self.along("logcumsumexp", axis, |x| in_rounds(x, |a, b| a.logaddexp(b))))
+    }
+
+    /// The largest element so far along `axis`, and where it was last; the last NaN once there is one.
+    #[track_caller]
+    pub fn cummax(&self, axis: i64) -> (Tensor, Tensor) {
+        composed("cummax", || self.best_so_far("cummax", axis, |before, now| before.gt(now)))
+    }
+
+    /// The smallest element so far along `axis`, and where it was last; the last NaN once there is one.
+    #[track_caller]
+    pub fn cummin(&self, axis: i64) -> (Tensor, Tensor) {
+        composed("cummin", || self.best_so_far("cummin", axis, |before, now| before.lt(now)))
+    }
+
+    /// `better` says whether an element stays the best one against a later one.
+    #[track_caller]
+    fn best_so_far(
+        &self,
+        op: &'static str,
+        axis: i64,
+        better: impl Fn(&Tensor, &Tensor) -> Tensor,
+    ) -> (Tensor, Tensor) {
+        let place = self.detach().along(op, axis, |x| {
+            let own = x.shape_or_scalar();
+            let extent = own.extent_from_end(1);
+            let places = Tensor::iota(&x.0.device, extent).expand_to(own);
+            in_rounds(&places, |before, now| {
+                let (a, b) = (x.gather(-1, before), x.gather(-1, now));
+                let stays = better(&a, &b).logical_or(a.isnan()).logical_and(b.isnan().logical_not());
+                Tensor::where_(&stays, before, now)
+            })
+        });
+        (self.gather(axis, &place), place)
+    }
+
     #[track_caller]
     fn scan(&self, op: &'static str, axis: i64, product: bool) -> Tensor {
         let x = if self.dtype() == DType::Bool { self.cast(DType::I32) } else { self.current() };
@@ -83,24 +125,27 @@ impl Tensor {
     }
 }
 
-/// The gradient of a running sum is a running sum from the other end; that of a product divides it by x, and where
-/// an x is zero the product is taken anew without it.
-pub(crate) fn scan_vjp(product: bool, dy: &Tensor, x: &Tensor, y: &Tensor) -> Tensor {
-    let backwards = |t: &Tensor| t.flip(-1).cumsum(-1).flip(-1);
-    if !product {
-        return backwards(dy);
+/// The gradient of a running sum is a running sum from the other end; that of a running product is the gradient of the
+/// product taken in rounds, which divides by nothing that may be zero.
+pub(crate) fn scan_vjp(product: bool, dy: &Tensor, x: &Tensor) -> crate::Result<Tensor> {
+    match product {
+        false => Ok(dy.flip(-1).cumsum(-1).flip(-1)),
+        true => crate::grad::of_formula(x, dy, |x| in_rounds(x, |a, b| a * b)),
     }
-    let zero = x.eq(super::Lit(0.0));
-    // Σ_{j≥i} dyⱼ yⱼ / xᵢ is right up to the first zero; at the first zero itself y is rebuilt with a one there
-    let plain = backwards(&(dy * y)) / Tensor::where_(&zero, super::Lit(1.0), x);
-    let zeros_before = zero.cast(DType::I32).cumsum(-1);
-    let first = zero.logical_and(zeros_before.eq(1));
-    let rebuilt = Tensor::where_(&first, super::Lit(1.0), x).cumprod(-1);
-    // gradients beyond the first zero vanish but for the first zero itself
-    let past = zeros_before.ge(1).logical_and(first.logical_not());
-    let at_zero = backwards(&(dy * &rebuilt));
-    let value = Tensor::where_(&first, at_zero, plain);
-    Tensor::where_(&past, super::Lit(0.0), value)
+}
+
+/// Running combinations along the last axis in ⌈log₂ n⌉ rounds: each element takes in the one 1, 2, 4, … places before.
+///
+/// Source: Hillis & Steele 1986, "Data parallel algorithms".
+fn in_rounds(x: &Tensor, join: impl Fn(&Tensor, &Tensor) -> Tensor) -> Tensor {
+    let Some((n, axis)) = x.shape_or_scalar().last().map(|&n| (n, x.rank() - 1)) else { return x.clone() };
+    let (mut y, mut step) = (x.clone(), 1);
+    while step < n {
+        let joined = join(&y.slice_op(axis, 0, 1, n - step), &y.slice_op(axis, step, 1, n - step));
+        y = Tensor::cat(&[&y.slice_op(axis, 0, 1, step), &joined], -1);
+        step *= 2;
+    }
+    y
 }
 
 /// The gradient of a sort: each element's gradient goes back to where the element was.

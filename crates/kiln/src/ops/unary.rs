@@ -154,6 +154,18 @@ unary! {
     /// 1 − erf(x), accurate for large x.
     erfc { wgsl: "erfc_(x)", weight: 24, vjp: |dy, x, _y| dy * (-(x * x)).exp() * Lit(-std::f32::consts::FRAC_2_SQRT_PI) }
 
+    /// The inverse of the error function; ±∞ at ±1, NaN beyond.
+    erfinv { wgsl: "erfinv_(x)", weight: 24, vjp: |dy, _x, y| dy * (y * y).exp() * Lit(0.886_226_9) }
+
+    /// ln |Γ(x)|.
+    lgamma { wgsl: "lgamma_(x)", weight: 60, vjp: |dy, x, _y| dy * x.digamma() }
+
+    /// The derivative of ln Γ(x).
+    digamma { wgsl: "digamma_(x)", weight: 60, vjp: |dy, x, _y| dy * x.trigamma() }
+
+    /// The second derivative of ln Γ(x), PyTorch's `polygamma(1)`. Its own derivative is NaN where x is not positive.
+    trigamma { wgsl: "trigamma_(x)", weight: 60, vjp: |dy, x, _y| dy * tetragamma(x) }
+
     /// 1 / (1 + e⁻ˣ).
     sigmoid { wgsl: "sigmoid_(x)", weight: 10, vjp: |dy, _x, y| dy * y * (Lit(1.0) - y) }
 
@@ -169,6 +181,9 @@ unary! {
     /// Whether x is NaN.
     isnan { wgsl: "isnan_(x)", int: "x != x", truth: true, weight: 2, vjp: flat }
 
+    /// Whether x is negative; −0 and NaN by their sign bit.
+    signbit { wgsl: "signbit_(x)", int: "x < I(0)", truth: true, weight: 1, vjp: flat }
+
     /// Whether x is +∞ or −∞.
     isinf { wgsl: "isinf_(x)", int: "x != x", truth: true, weight: 2, vjp: flat }
 
@@ -181,6 +196,18 @@ fn gelu_vjp(dy: &Tensor, x: &Tensor, _y: &Tensor) -> Tensor {
     let cdf = (x * Lit(std::f32::consts::FRAC_1_SQRT_2)).erf() * Lit(0.5) + Lit(0.5);
     let pdf = (x * x * Lit(-0.5)).exp() * Lit(0.398_942_3);
     dy * (cdf + x * pdf)
+}
+
+/// The third derivative of ln Γ(x) for x > 0: recurrence up to 6, then A&S 6.4.13.
+fn tetragamma(x: &Tensor) -> Tensor {
+    let shifted = (0..6).fold(Tensor::zero_of(&x.0.device, DType::F32), |sum, k| {
+        let v = (x + Lit(k as f32)).recip();
+        sum - &v * &v * &v * Lit(2.0)
+    });
+    let r = (x + Lit(6.0)).recip();
+    let z = &r * &r;
+    let tail = &z * (Lit(1.0) + &r + &z * (Lit(0.5) - &z * (Lit(1.0 / 6.0) - &z * Lit(1.0 / 6.0))));
+    Tensor::where_(&x.gt(Lit(0.0)), shifted - tail, f32::NAN)
 }
 
 impl Tensor {
@@ -263,13 +290,15 @@ impl Tensor {
     /// x clamped to [low, high]; flat outside, and at the ends.
     #[track_caller]
     pub fn hardtanh(&self, low: impl super::Number, high: impl super::Number) -> Tensor {
-        self.clamp(low, high)
+        Tensor::where_(&self.le(low), low.beside(self), Tensor::where_(&self.ge(high), high.beside(self), self))
     }
 
     /// x · relu6(x + 3) / 6.
     #[track_caller]
     pub fn hardswish(&self) -> Tensor {
-        let middle = self * (self + Lit(3.0)) * Lit(1.0 / 6.0);
+        // what lies outside must not reach the gradient of the middle: it may be infinite
+        let inner = Tensor::where_(&self.abs().ge(Lit(3.0)), Lit(0.0), self);
+        let middle = &inner * (&inner + Lit(3.0)) * Lit(1.0 / 6.0);
         let low = Tensor::where_(&self.le(Lit(-3.0)), Lit(0.0), middle);
         Tensor::where_(&self.ge(Lit(3.0)), self, low)
     }
@@ -310,22 +339,28 @@ impl Tensor {
         self.eq(0)
     }
 
-    /// x between `low` and `high`; NaN stays NaN, and a NaN bound gives NaN. The gradient passes where low < x < high.
+    /// x between `low` and `high`, which are numbers or tensors that broadcast; `high` where they cross. NaN stays NaN, and
+    /// a NaN bound gives NaN. The gradient passes where low < x < high, and else goes to the bound.
     #[track_caller]
-    pub fn clamp(&self, low: impl super::Number, high: impl super::Number) -> Tensor {
-        self.clamp_min(low).clamp_max(high)
+    pub fn clamp(&self, low: impl super::Operand, high: impl super::Operand) -> Tensor {
+        let (low, high) = (low.tensor(self), high.tensor(self));
+        let below = Tensor::where_(&self.lt(&high), self, self.detach());
+        let above = below.clamp_min(low);
+        Tensor::where_(&above.le(&high), &above, above.detach().minimum(&high))
     }
 
     /// At least `low`; the gradient passes where x > low.
     #[track_caller]
-    pub fn clamp_min(&self, low: impl super::Number) -> Tensor {
-        Tensor::where_(&self.gt(low), self, self.maximum(low).detach())
+    pub fn clamp_min(&self, low: impl super::Operand) -> Tensor {
+        let low = low.tensor(self);
+        Tensor::where_(&self.gt(&low), self, self.detach().maximum(&low))
     }
 
     /// At most `high`; the gradient passes where x < high.
     #[track_caller]
-    pub fn clamp_max(&self, high: impl super::Number) -> Tensor {
-        Tensor::where_(&self.lt(high), self, self.minimum(high).detach())
+    pub fn clamp_max(&self, high: impl super::Operand) -> Tensor {
+        let high = high.tensor(self);
+        Tensor::where_(&self.lt(&high), self, self.detach().minimum(&high))
     }
 
     /// Natural logarithm: PyTorch's name for [`Tensor::ln`].
@@ -346,7 +381,8 @@ impl Tensor {
         Tensor::make(Op::Detach, &[self], self.shape_or_scalar(), self.dtype())
     }
 
-    /// The elements as `dtype`. Floats become integers by dropping the fraction, anything becomes bool by ≠ 0.
+    /// The elements as `dtype`. Floats become integers by dropping the fraction, anything becomes bool by ≠ 0. A float past
+    /// the integers of the type becomes the nearest of them; what NaN becomes is not said.
     #[track_caller]
     pub fn cast(&self, dtype: DType) -> Tensor {
         if self.dtype() == dtype {

@@ -416,7 +416,7 @@ pub(crate) fn vjp(op: &ViewOp, dy: &Tensor, x: &Tensor) -> Tensor {
         ViewOp::Pad(sides) => {
             sides.iter().enumerate().fold(dy.clone(), |d, (axis, s)| d.slice_op(axis, s.0, 1, own[axis]))
         }
-        ViewOp::Diagonal { first, second, offset, len } => diagonal_vjp(dy, own, *first, *second, *offset, *len),
+        ViewOp::Diagonal { first, second, offset, len } => on_diagonal(dy, own, *first, *second, *offset, *len),
     }
 }
 
@@ -444,11 +444,11 @@ fn slice_vjp(dy: &Tensor, own: Shape, axis: usize, start: usize, step: isize, le
     dy.pad_op(sides)
 }
 
-/// Puts `dy [.., len]` back on the diagonal of zeros: where(row + offset = col, dy at the row, 0).
-fn diagonal_vjp(dy: &Tensor, own: Shape, first: usize, second: usize, offset: isize, len: usize) -> Tensor {
+/// Zeros of shape `own` with `dy [.., len]` on a diagonal: where(row + offset = col, dy at the row, 0).
+pub(crate) fn on_diagonal(dy: &Tensor, own: Shape, first: usize, second: usize, offset: isize, len: usize) -> Tensor {
     let (rows, cols) = (own[first], own[second]);
     // one element per row; rows before and after the diagonal get zeros
-    let skip = (-offset).max(0) as usize;
+    let skip = ((-offset).max(0) as usize).min(rows - len);
     let mut sides = vec![(0, 0); dy.rank()];
     sides[dy.rank() - 1] = (skip, rows - skip - len);
     let by_row = dy.pad_op(sides).unsqueeze(-1);

@@ -1,0 +1,254 @@
+//! Other arrangements of the same elements, out of the views of [`super::view`].
+
+use super::view::{Extents, on_diagonal};
+use crate::node::composed;
+use crate::shape::MAX_RANK;
+use crate::{Shape, Tensor};
+
+impl Tensor {
+    /// Without all axes of extent 1.
+    #[track_caller]
+    pub fn squeeze_all(&self) -> Tensor {
+        let dims: Vec<usize> = self.shape_or_scalar().iter().copied().filter(|&d| d != 1).collect();
+        if self.error().is_some() { self.current() } else { self.to_shape(Shape::of(&dims)) }
+    }
+
+    /// Axis `from[i]` becomes axis `to[i]`; the others keep their order.
+    #[track_caller]
+    pub fn movedim(&self, from: impl Extents, to: impl Extents) -> Tensor {
+        composed("movedim", || {
+            let (mut sources, mut targets) = (Vec::new(), Vec::new());
+            for (list, into) in [(from.list(), &mut sources), (to.list(), &mut targets)] {
+                for axis in list {
+                    match self.axis("movedim", axis) {
+                        Ok(at) => into.push(at),
+                        Err(invalid) => return invalid,
+                    }
+                }
+            }
+            let distinct = |list: &[usize]| (0..list.len()).all(|i| !list[..i].contains(&list[i]));
+            if sources.len() != targets.len() || !distinct(&sources) || !distinct(&targets) {
+                let value = format!("{sources:?} to {targets:?}");
+                return self.bad_argument("movedim", "axes", value, "as many from as to, each once");
+            }
+            if self.rank() == 0 {
+                return self.current();
+            }
+            let mut others = (0..self.rank()).filter(|a| !sources.contains(a));
+            let order: Vec<usize> = (0..self.rank())
+                .filter_map(|at| match targets.iter().position(|&t| t == at) {
+                    Some(i) => Some(sources[i]),
+                    None => others.next(),
+                })
+                .collect();
+            self.permute(order)
+        })
+    }
+
+    /// `axis` split into axes of the given extents, one of which may be −1.
+    #[track_caller]
+    pub fn unflatten(&self, axis: i64, extents: impl Extents) -> Tensor {
+        composed("unflatten", || {
+            let at = match self.axis("unflatten", axis) {
+                Ok(at) if self.rank() > 0 => at,
+                Ok(_) => return Tensor::bad_shape("unflatten", &[self], "a single number has no axes"),
+                Err(invalid) => return invalid,
+            };
+            let (own, mut parts) = (self.shape_or_scalar(), extents.list());
+            let known = parts.iter().filter(|&&d| d != -1).try_fold(1i64, |n, &d| n.checked_mul(d));
+            if let (Some(known), Some(part)) = (known, parts.iter_mut().find(|d| **d == -1))
+                && known > 0
+            {
+                *part = own[at] as i64 / known;
+            }
+            if parts.is_empty() || parts.iter().any(|&d| d < 0) || parts.iter().product::<i64>() != own[at] as i64 {
+                let value = format!("{parts:?} of {}", own[at]);
+                return self.bad_argument("unflatten", "extents", value, "their product is the extent; one may be -1");
+            }
+            let mut dims: Vec<i64> = own.iter().map(|&d| d as i64).collect();
+            dims.splice(at..=at, parts);
+            self.reshape(dims)
+        })
+    }
+
+    /// The whole tensor repeated `times[i]` times along axis `i`; more counts than axes make new axes in front.
+    #[track_caller]
+    pub fn repeat(&self, times: impl Extents) -> Tensor {
+        composed("repeat", || {
+            if self.error().is_some() {
+                return self.current();
+            }
+            let (times, own) = (times.list(), self.shape_or_scalar());
+            if times.len() < own.rank() || times.len() > MAX_RANK || times.iter().any(|&n| n < 0) {
+                let why = "not negative, at least one for each axis, at most 8";
+                return self.bad_argument("repeat", "times", format!("{times:?} of {own}"), why);
+            }
+            let mut dims = vec![1; times.len() - own.rank()];
+            dims.extend_from_slice(&own);
+            let whole = self.to_shape(Shape::of(&dims));
+            times.iter().enumerate().filter(|(_, n)| **n != 1).fold(whole, |x, (axis, &n)| x.repeated(axis, n, false))
+        })
+    }
+
+    /// As [`Tensor::repeat`]; axes that fewer counts leave out are not repeated.
+    #[track_caller]
+    pub fn tile(&self, times: impl Extents) -> Tensor {
+        composed("tile", || {
+            let mut times = times.list();
+            while times.len() < self.rank() {
+                times.insert(0, 1);
+            }
+            self.repeat(times)
+        })
+    }
+
+    /// Each element repeated `times` times along `axis`, one after another.
+    #[track_caller]
+    pub fn repeat_interleave(&self, times: usize, axis: i64) -> Tensor {
+        composed("repeat_interleave", || match self.axis("repeat_interleave", axis) {
+            Ok(at) => {
+                let x = if self.rank() == 0 { self.reshape([1]) } else { self.current() };
+                x.repeated(at, i64::try_from(times).unwrap_or(i64::MAX), true)
+            }
+            Err(invalid) => invalid,
+        })
+    }
+
+    /// `axis` repeated as a whole, or each of its elements.
+    #[track_caller]
+    fn repeated(&self, axis: usize, times: i64, each: bool) -> Tensor {
+        if self.error().is_some() {
+            return self.current();
+        }
+        let own = self.shape_or_scalar();
+        let (before, extent): (usize, usize) = (own[..axis].iter().product(), own[axis]);
+        let after: usize = own[axis + 1..].iter().product();
+        let (at, split) = if each { (2, [before, extent, 1, after]) } else { (1, [before, 1, extent, after]) };
+        let mut wide = split.map(|d| d as i64);
+        wide[at] = times;
+        let mut dims: Vec<i64> = own.iter().map(|&d| d as i64).collect();
+        dims[axis] = dims[axis].saturating_mul(times);
+        self.to_shape(Shape::of(&split)).expand(wide).reshape(dims)
+    }
+
+    /// Turned by `k` quarters, from the first towards the second of two `axes`.
+    #[track_caller]
+    pub fn rot90(&self, k: i64, first: i64, second: i64) -> Tensor {
+        composed("rot90", || {
+            let (a, b) = match (self.axis("rot90", first), self.axis("rot90", second)) {
+                (Ok(a), Ok(b)) => (a, b),
+                (Err(invalid), _) | (_, Err(invalid)) => return invalid,
+            };
+            if a == b {
+                return self.bad_argument("rot90", "axes", format!("{first}, {second}"), "two different axes");
+            }
+            match k.rem_euclid(4) {
+                0 => self.current(),
+                1 => self.flip(second).transpose(first, second),
+                2 => self.flip([first, second]),
+                _ => self.flip(first).transpose(first, second),
+            }
+        })
+    }
+
+    /// The last axis as the diagonal `offset` of square matrices of zeros, whose axes are the last two of the result.
+    #[track_caller]
+    pub fn diag_embed(&self, offset: i64) -> Tensor {
+        composed("diag_embed", || {
+            if self.error().is_some() {
+                return self.current();
+            }
+            let own = self.shape_or_scalar();
+            if own.rank() == 0 || own.rank() == MAX_RANK || offset.unsigned_abs() > i32::MAX as u64 {
+                return self.bad_argument("diag_embed", "offset", format!("{offset} of {own}"), "1 to 7 axes");
+            }
+            let len = own.extent_from_end(1);
+            let side = len + offset.unsigned_abs() as usize;
+            let dims: Vec<usize> = own[..own.rank() - 1].iter().copied().chain([side, side]).collect();
+            on_diagonal(self, Shape::of(&dims), own.rank() - 1, own.rank(), offset as isize, len)
+        })
+    }
+
+    /// The diagonal `offset` of a matrix; of a vector, the matrix with it as this diagonal.
+    #[track_caller]
+    pub fn diag(&self, offset: i64) -> Tensor {
+        composed("diag", || match self.rank() {
+            1 => self.diag_embed(offset),
+            2 => self.diagonal(offset, 0, 1),
+            _ => Tensor::bad_shape("diag", &[self], "a vector or a matrix"),
+        })
+    }
+
+    /// The slices along `axis`, which disappears.
+    #[track_caller]
+    pub fn unbind(&self, axis: i64) -> Vec<Tensor> {
+        composed("unbind", || match self.axis("unbind", axis) {
+            Ok(at) if self.rank() > 0 => {
+                (0..self.shape_or_scalar()[at] as i64).map(|i| self.select(at as i64, i)).collect()
+            }
+            Ok(_) => vec![Tensor::bad_shape("unbind", &[self], "a single number has no axes")],
+            Err(invalid) => vec![invalid],
+        })
+    }
+
+    /// `count` pieces along `axis`, as equal as can be; the first ones are longer by one where they cannot.
+    #[track_caller]
+    pub fn tensor_split(&self, count: usize, axis: i64) -> Vec<Tensor> {
+        composed("tensor_split", || match self.axis("tensor_split", axis) {
+            Ok(at) if self.rank() > 0 && count > 0 => {
+                let extent = self.shape_or_scalar()[at];
+                let sizes: Vec<usize> = (0..count).map(|i| extent / count + usize::from(i < extent % count)).collect();
+                self.split_sizes(&sizes, axis)
+            }
+            Ok(_) => vec![self.bad_argument("tensor_split", "count", count, "at least 1, of a tensor with axes")],
+            Err(invalid) => vec![invalid],
+        })
+    }
+
+    /// The tensors side by side: along the second axis, vectors along their only one.
+    #[track_caller]
+    pub fn hstack(tensors: &[&Tensor]) -> Tensor {
+        composed("hstack", || {
+            let parts: Vec<Tensor> =
+                tensors.iter().map(|t| if t.rank() == 0 { t.reshape([1]) } else { t.current() }).collect();
+            let axis = i64::from(parts.first().is_some_and(|t| t.rank() > 1));
+            Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis)
+        })
+    }
+
+    /// The tensors one above the other: along the first axis, vectors as rows.
+    #[track_caller]
+    pub fn vstack(tensors: &[&Tensor]) -> Tensor {
+        composed("vstack", || {
+            let parts: Vec<Tensor> =
+                tensors.iter().map(|t| if t.rank() < 2 { t.reshape([1, -1]) } else { t.current() }).collect();
+            Tensor::cat(&parts.iter().collect::<Vec<_>>(), 0)
+        })
+    }
+
+    /// The vectors as coordinates of a grid: tensor `i` of the result varies along axis `i`, PyTorch's `indexing='ij'`.
+    #[track_caller]
+    pub fn meshgrid(tensors: &[&Tensor]) -> Vec<Tensor> {
+        composed("meshgrid", || {
+            if let Some(bad) = tensors.iter().find(|t| t.error().is_some()) {
+                return vec![bad.current()];
+            }
+            if let Some(bad) = tensors.iter().find(|t| t.rank() > 1 || tensors.len() > MAX_RANK) {
+                return vec![Tensor::bad_shape("meshgrid", &[bad], "at most 8 vectors or numbers")];
+            }
+            let full: Vec<i64> = tensors.iter().map(|t| t.numel() as i64).collect();
+            let along = |(i, t): (usize, &&Tensor)| {
+                let mut dims = vec![1; full.len()];
+                dims[i] = full[i];
+                t.reshape(dims).expand(&full)
+            };
+            tensors.iter().enumerate().map(along).collect()
+        })
+    }
+
+    /// Axes of extent 1 repeated to the shape of `other`.
+    #[track_caller]
+    pub fn expand_as(&self, other: &Tensor) -> Tensor {
+        if other.error().is_some() { other.current() } else { self.expand(other.shape_or_scalar()) }
+    }
+}

@@ -1,0 +1,202 @@
+//! Functions that are formulas of others: of one argument, of two, and tests of nearness.
+
+use super::{Lit, Number, Operand};
+use crate::node::composed;
+use crate::{DType, Tensor};
+use std::f32::consts::PI;
+
+impl Tensor {
+    /// As a float: integers and truth values become `F32`.
+    #[track_caller]
+    fn float(&self) -> Tensor {
+        if self.dtype().is_float() { self.current() } else { self.cast(DType::F32) }
+    }
+
+    /// ln(x / (1 − x)), the inverse of the sigmoid. With `eps`, x is first brought into [eps, 1 − eps].
+    #[track_caller]
+    pub fn logit(&self, eps: Option<f32>) -> Tensor {
+        composed("logit", || {
+            let x = match eps {
+                Some(eps) => self.float().clamp(eps, 1.0 - eps),
+                None => self.float(),
+            };
+            x.ln() - (-x).log1p()
+        })
+    }
+
+    /// sin(πx) / (πx), and 1 at 0.
+    #[track_caller]
+    pub fn sinc(&self) -> Tensor {
+        composed("sinc", || {
+            let angle = self.float() * Lit(PI);
+            // near 0 the quotient has no good derivatives: 1 - a²/3! + a⁴/5! - a⁶/7!
+            let near = angle.abs().lt(Lit(0.5));
+            let z = angle.square();
+            let series = Lit(1.0) - &z * (Lit(1.0 / 6.0) - &z * (Lit(1.0 / 120.0) - &z * Lit(1.0 / 5040.0)));
+            let far = Tensor::where_(&near, Lit(1.0), angle);
+            Tensor::where_(&near, series, far.sin() / far)
+        })
+    }
+
+    /// Degrees as radians.
+    #[track_caller]
+    pub fn deg2rad(&self) -> Tensor {
+        composed("deg2rad", || self * Lit(PI / 180.0))
+    }
+
+    /// Radians as degrees.
+    #[track_caller]
+    pub fn rad2deg(&self) -> Tensor {
+        composed("rad2deg", || self * Lit(180.0 / PI))
+    }
+
+    /// NaN replaced by `nan`, +∞ by `high`, −∞ by `low`; without them, by the largest and the smallest number.
+    #[track_caller]
+    pub fn nan_to_num(&self, nan: f32, high: Option<f32>, low: Option<f32>) -> Tensor {
+        composed("nan_to_num", || {
+            if !self.dtype().is_float() {
+                return self.current();
+            }
+            let greatest = if self.dtype() == DType::F16 { 65504.0 } else { f32::MAX };
+            let (high, low) = (high.unwrap_or(greatest), low.unwrap_or(-greatest));
+            let infinite = Tensor::where_(&self.gt(Lit(0.0)), high, low);
+            Tensor::where_(&self.isfinite(), self, Tensor::where_(&self.isnan(), nan, infinite)).cast(self.dtype())
+        })
+    }
+
+    /// x where it is greater than `threshold`, `value` elsewhere.
+    #[track_caller]
+    pub fn threshold(&self, threshold: impl Number, value: impl Number) -> Tensor {
+        composed("threshold", || Tensor::where_(&self.le(threshold), value.beside(self).cast(self.dtype()), self))
+    }
+
+    /// √(x² + y²) without overflow.
+    #[track_caller]
+    pub fn hypot(&self, other: impl Operand) -> Tensor {
+        composed("hypot", || {
+            let (x, y) = (self.float(), other.tensor(self).float());
+            let (width, height) = (x.detach().abs(), y.detach().abs());
+            let large = width.maximum(&height);
+            let plain = large.eq(Lit(0.0)).logical_or(large.isfinite().logical_not());
+            let scale = Tensor::where_(&plain, Lit(1.0), large);
+            let size = ((&x / &scale).square() + (&y / &scale).square()).sqrt() * scale;
+            Tensor::where_(&width.isinf().logical_or(height.isinf()), f32::INFINITY, size)
+        })
+    }
+
+    /// |x| with the sign of y, that of −0 too.
+    #[track_caller]
+    pub fn copysign(&self, other: impl Operand) -> Tensor {
+        composed("copysign", || {
+            let size = self.float().abs();
+            Tensor::where_(&other.tensor(self).signbit(), -&size, size)
+        })
+    }
+
+    /// 0 below 0 and for NaN, 1 above, `value` at 0. It has no gradient.
+    #[track_caller]
+    pub fn heaviside(&self, value: impl Operand) -> Tensor {
+        composed("heaviside", || {
+            let value = value.tensor(self).detach();
+            let step = self.gt(Lit(0.0)).cast(self.dtype().promote(value.dtype()));
+            Tensor::where_(&self.eq(Lit(0.0)), value, step)
+        })
+    }
+
+    /// x ln y, and 0 where x is 0, but where y is NaN.
+    #[track_caller]
+    pub fn xlogy(&self, other: impl Operand) -> Tensor {
+        composed("xlogy", || {
+            let (x, y) = (self.float(), other.tensor(self).float());
+            // where y is positive and finite the product is 0 by itself, and has the gradient ln y
+            let tame = y.gt(Lit(0.0)).logical_and(y.isfinite()).logical_or(y.isnan());
+            let zero = x.eq(Lit(0.0)).logical_and(tame.logical_not());
+            Tensor::where_(&zero, Lit(0.0), &x * Tensor::where_(&zero, Lit(1.0), y).ln())
+        })
+    }
+
+    /// ln(eˣ + eʸ), safe for large x and y.
+    #[track_caller]
+    pub fn logaddexp(&self, other: impl Operand) -> Tensor {
+        composed("logaddexp", || {
+            let (x, y) = (self.float(), other.tensor(self).float());
+            let large = x.detach().maximum(y.detach());
+            let large = Tensor::where_(&large.isinf(), Lit(0.0), large);
+            ((x - &large).exp() + (y - &large).exp()).ln() + large
+        })
+    }
+
+    /// log₂(2ˣ + 2ʸ), safe for large x and y.
+    #[track_caller]
+    pub fn logaddexp2(&self, other: impl Operand) -> Tensor {
+        composed("logaddexp2", || {
+            let (x, y) = (self.float(), other.tensor(self).float());
+            let large = x.detach().maximum(y.detach());
+            let large = Tensor::where_(&large.isinf(), Lit(0.0), large);
+            ((x - &large).exp2() + (y - &large).exp2()).log2() + large
+        })
+    }
+
+    /// The larger; a number wins over NaN.
+    #[track_caller]
+    pub fn fmax(&self, other: impl Operand) -> Tensor {
+        composed("fmax", || {
+            let other = other.tensor(self);
+            Tensor::where_(&other.isnan().logical_or(self.ge(&other)), self, other)
+        })
+    }
+
+    /// The smaller; a number wins over NaN.
+    #[track_caller]
+    pub fn fmin(&self, other: impl Operand) -> Tensor {
+        composed("fmin", || {
+            let other = other.tensor(self);
+            Tensor::where_(&other.isnan().logical_or(self.le(&other)), self, other)
+        })
+    }
+
+    /// From this tensor, at `weight` 0, to `end`, at 1: x + weight · (end − x).
+    #[track_caller]
+    pub fn lerp(&self, end: &Tensor, weight: impl Operand) -> Tensor {
+        composed("lerp", || {
+            let weight = weight.tensor(self);
+            self + weight * (end - self)
+        })
+    }
+
+    /// x + value · a · b.
+    #[track_caller]
+    pub fn addcmul(&self, a: &Tensor, b: &Tensor, value: impl Number) -> Tensor {
+        composed("addcmul", || self + a * b * value)
+    }
+
+    /// x + value · a / b.
+    #[track_caller]
+    pub fn addcdiv(&self, a: &Tensor, b: &Tensor, value: impl Number) -> Tensor {
+        composed("addcdiv", || self + a / b * value)
+    }
+
+    /// Whether |x − y| ≤ atol + rtol · |y|. Equal infinities are near; NaN is near NaN if `equal_nan`.
+    /// PyTorch's defaults are 1e-5, 1e-8 and `false`.
+    #[track_caller]
+    pub fn isclose(&self, other: &Tensor, rtol: f32, atol: f32, equal_nan: bool) -> Tensor {
+        composed("isclose", || {
+            let distance = (self - other).abs();
+            let near = distance.le(other.abs() * rtol + atol).logical_and(distance.isfinite());
+            let near = near.logical_or(self.eq(other));
+            if equal_nan { near.logical_or(self.isnan().logical_and(other.isnan())) } else { near }
+        })
+    }
+
+    /// Whether all elements are near, as [`Tensor::isclose`] has it; of rank 0.
+    #[track_caller]
+    pub fn allclose(&self, other: &Tensor, rtol: f32, atol: f32, equal_nan: bool) -> Tensor {
+        composed("allclose", || self.isclose(other, rtol, atol, equal_nan).all([0i64; 0], false))
+    }
+
+    /// Whether x is among the elements of `values`.
+    #[track_caller]
+    pub fn isin(&self, values: &Tensor) -> Tensor {
+        composed("isin", || self.unsqueeze(-1).eq(values.reshape([-1i64])).any(-1, false))
+    }
+}
