@@ -56,7 +56,7 @@ fn best_lane(v: vec2<u32>, local: u32) -> vec2<u32> {
 
 @compute @workgroup_size(LANES * ROWS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let want = (group.y * 65535u + group.x) * ROWS + local / LANES;
+    let want = (first_group_() + group.y * 65535u + group.x) * ROWS + local / LANES;
     let row = min(want, sizes.rows - 1u);
     let cols = select(0u, sizes.cols, want < sizes.rows);      // spare lanes have no work, but barriers need them
 

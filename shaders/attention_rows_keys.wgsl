@@ -122,7 +122,7 @@ fn seen(s: vec4<f32>, mask_at: u32, row: vec4<u32>, key: u32) -> vec4<f32> {
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let blocks = (sizes.keys + 7u) / 8u;
-    let group = wid.y * 65535u + wid.x;
+    let group = first_group_() + wid.y * 65535u + wid.x;
     let part = group / blocks;
     let kvs = sizes.heads / sizes.share;
     if part * sizes.share >= sizes.parts { return; }

@@ -55,7 +55,7 @@ fn divisor(o: vec3<u32>) -> f32 {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = ((wid.y * 65535u + wid.x) * 64u + lane) * WIDTH;
+    let i = ((first_group_() + wid.y * 65535u + wid.x) * 64u + lane) * WIDTH;
     // planes, depth, height and width are one count; four positions never belong to two planes
     let line = quotient_(i, sizes.out_w);
     let slab = quotient_(line, sizes.out_h);

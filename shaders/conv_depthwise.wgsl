@@ -72,7 +72,7 @@ fn meet(to: u32, tap: u32, stride: i32, padding: i32, dilation: i32, extent: u32
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.to_w + 3u) / 4u;
-    let id = (wid.y * 65535u + wid.x) * 64u + lane;
+    let id = (first_group_() + wid.y * 65535u + wid.x) * 64u + lane;
     let line = quotient_(id, across);
     let slab = quotient_(line, sizes.to_h);
     let plane_to = quotient_(slab, sizes.to_d);

@@ -92,7 +92,7 @@ fn see(column: Column, tap: vec3<i32>, c: u32) -> f32 {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.images * sizes.to_d * sizes.to_h * sizes.to_w + 3u) / 4u;
-    let id = (wid.y * 65535u + wid.x) * 64u + lane;
+    let id = (first_group_() + wid.y * 65535u + wid.x) * 64u + lane;
     let channel = quotient_(id, across);
     if channel >= sizes.groups * sizes.rows { return; }
     let col = (id - channel * across) * 4u;

@@ -109,7 +109,7 @@ fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.images * sizes.to_d * sizes.to_h * sizes.to_w + 31u) / 32u;
     let down = (sizes.rows + ROWS - 1u) / ROWS;
-    let id = wid.y * 65535u + wid.x;
+    let id = first_group_() + wid.y * 65535u + wid.x;
     let group = id / across / down;
     if group >= sizes.groups { return; }
     let row = id / across % down * ROWS;

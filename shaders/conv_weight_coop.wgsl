@@ -188,7 +188,7 @@ fn main(
 ) {
     let across = (sizes.chans * TAPS + TILE_N - 1u) / TILE_N;
     let down = (sizes.rows + TILE_M - 1u) / TILE_M;
-    let id = wid.y * 65535u + wid.x;
+    let id = first_group_() + wid.y * 65535u + wid.x;
     let group = id / across / down % sizes.groups;
     let slice = id / across / down / sizes.groups;
     if slice >= sizes.slices { return; }        // the whole workgroup

@@ -41,7 +41,7 @@ var<workgroup> sums: array<f32, LANES>;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let id = wid.y * 65535u + wid.x;
+    let id = first_group_() + wid.y * 65535u + wid.x;
     let c = id % sizes.channels;
     let slice = id / sizes.channels;
     if slice >= sizes.slices { return; }        // the whole workgroup

@@ -68,7 +68,7 @@ fn see(weight: Weight, line: Line, place: u32) -> f32 {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let id = (wid.y * 65535u + wid.x) * 64u + lane;
+    let id = (first_group_() + wid.y * 65535u + wid.x) * 64u + lane;
     let chain = sizes.chans * TAPS;
     let q = id % chain;
     let c = id / chain % (sizes.groups * sizes.rows);

@@ -92,7 +92,7 @@ fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.chans * TAPS + 31u) / 32u;
     let down = (sizes.rows + ROWS - 1u) / ROWS;
-    let id = wid.y * 65535u + wid.x;
+    let id = first_group_() + wid.y * 65535u + wid.x;
     let group = id / across / down % sizes.groups;
     let slice = id / across / down / sizes.groups;
     if slice >= sizes.slices { return; }

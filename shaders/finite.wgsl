@@ -23,7 +23,7 @@ fn kind(bits: u32, top: u32) -> u32 {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (group.y * 65535u + group.x) * WG + local;
+    let i = (first_group_() + group.y * 65535u + group.x) * WG + local;
     var found = 0u;
     if HALF {
         if 2u * i < sizes.n { found = kind(x[i] & 0x7fffu, 0x7c00u); }

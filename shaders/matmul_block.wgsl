@@ -85,7 +85,7 @@ fn add(acc: mat4x4<f32>, x: mat4x4<f32>, y: mat4x4<f32>) -> mat4x4<f32> {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.n + 63u) / 64u;
     let down = (sizes.m + 7u) / 8u;
-    let group = wid.y * 65535u + wid.x;
+    let group = first_group_() + wid.y * 65535u + wid.x;
     let part = group / across / down;           // slice of k, then batch
     let row = group / across % down * 8u;
     let col = group % across * 64u + lane * 8u;

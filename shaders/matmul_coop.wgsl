@@ -154,7 +154,7 @@ fn main(
 ) {
     let across = (sizes.n + TILE_N - 1u) / TILE_N;
     let down = (sizes.m + TILE_M - 1u) / TILE_M;
-    let group = wid.y * 65535u + wid.x;
+    let group = first_group_() + wid.y * 65535u + wid.x;
     let part = group / across / down;           // slice of k, then batch
     if part >= sizes.slices * sizes.batches { return; }         // the whole workgroup
     let tile = group % (across * down);

@@ -78,7 +78,7 @@ fn b_four(start: u32, k: u32, col: u32, end: u32) -> vec4<f32> {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let down = (sizes.m + 4u * MT - 1u) / (4u * MT);
-    let group = wid.y * 65535u + wid.x;
+    let group = first_group_() + wid.y * 65535u + wid.x;
     let part = group / down;                    // slice of k, then batch
     if part >= sizes.slices * sizes.batches { return; }         // the whole workgroup
     // The axis that a is contiguous along runs fastest.

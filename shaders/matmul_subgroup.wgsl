@@ -90,7 +90,7 @@ fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.n + 31u) / 32u;
     let down = (sizes.m + ROWS - 1u) / ROWS;
-    let group = wid.y * 65535u + wid.x;
+    let group = first_group_() + wid.y * 65535u + wid.x;
     let part = group / across / down;           // slice of k, then batch
     if part >= sizes.slices * sizes.batches { return; }
     let row = group / across % down * ROWS;

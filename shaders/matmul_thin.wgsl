@@ -77,7 +77,7 @@ fn b_block(start: u32, k: u32, col: u32, end: u32) -> mat4x4<f32> {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.n + 4u * NT - 1u) / (4u * NT);
-    let group = wid.y * 65535u + wid.x;
+    let group = first_group_() + wid.y * 65535u + wid.x;
     let part = group / across;                  // slice of k, then batch
     if part >= sizes.slices * sizes.batches { return; }         // the whole workgroup
     // The axis that b is contiguous along runs fastest.

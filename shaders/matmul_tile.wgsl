@@ -104,7 +104,7 @@ fn place(i: u32) -> vec2<u32> {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.n + TILE_N - 1u) / TILE_N;
     let down = (sizes.m + TILE_M - 1u) / TILE_M;
-    let group = wid.y * 65535u + wid.x;
+    let group = first_group_() + wid.y * 65535u + wid.x;
     let part = group / across / down;           // slice of k, then batch
     if part >= sizes.slices * sizes.batches { return; }         // the whole workgroup
     let at = group % (across * down);

@@ -37,6 +37,6 @@ fn store(v: V, i: u32) {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (group.y * 65535u + group.x) * WG + local;
+    let i = (first_group_() + group.y * 65535u + group.x) * WG + local;
     if i < sizes.n { store(draw(i, stream()), i); }
 }

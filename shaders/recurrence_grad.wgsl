@@ -105,7 +105,7 @@ fn finish(row: u32, unit: u32, product: f32) {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let blocks = (sizes.hidden + UNITS - 1u) / UNITS;
-    let group = wid.y * 65535u + wid.x;
+    let group = first_group_() + wid.y * 65535u + wid.x;
     let block = group / blocks;
     let first = block * ROWS;
     if first >= sizes.batch { return; }                     // the whole workgroup

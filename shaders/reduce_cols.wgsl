@@ -44,7 +44,7 @@ fn join(a: V, b: V) -> V {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (group.y * 65535u + group.x) * WG + local;
+    let i = (first_group_() + group.y * 65535u + group.x) * WG + local;
     let across = sizes.inner / WIDTH;
     let part = i / across;
     if part >= sizes.outer * sizes.chunks { return; }

@@ -64,7 +64,7 @@ fn total(v: V, local: u32) -> Acc {
 
 @compute @workgroup_size(LANES * ROWS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let part = (group.y * 65535u + group.x) * ROWS + local / LANES;
+    let part = (first_group_() + group.y * 65535u + group.x) * ROWS + local / LANES;
     let parts = sizes.rows * sizes.chunks;
     let safe = min(part, parts - 1u);
     let row = safe / sizes.chunks;

@@ -30,7 +30,7 @@ fn load(row: u32, col: u32) -> V {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (group.y * 65535u + group.x) * WG + local;
+    let i = (first_group_() + group.y * 65535u + group.x) * WG + local;
     let across = sizes.cols / WIDTH;
     let slice = i / across;
     let start = slice * sizes.slice;

@@ -43,7 +43,7 @@ fn head(slice: u32, col: u32) -> V {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (group.y * 65535u + group.x) * WG + local;
+    let i = (first_group_() + group.y * 65535u + group.x) * WG + local;
     let across = sizes.cols / WIDTH;
     let row = i / across;
     if row >= sizes.rows { return; }

@@ -39,7 +39,7 @@ fn item(row: u32, col: u32) -> u32 {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = (group.y * 65535u + group.x) * WG + local;
+    let at = (first_group_() + group.y * 65535u + group.x) * WG + local;
     let row = at / sizes.blocks;
     if row >= sizes.rows { return; }
     let block = at - row * sizes.blocks;

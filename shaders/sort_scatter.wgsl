@@ -53,7 +53,7 @@ fn place(v: vec2<u32>, row: u32, col: u32) {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = (group.y * 65535u + group.x) * WG + local;
+    let at = (first_group_() + group.y * 65535u + group.x) * WG + local;
     let row = at / sizes.blocks;
     if row >= sizes.rows { return; }
     let block = at - row * sizes.blocks;

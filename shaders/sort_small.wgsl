@@ -39,7 +39,7 @@ fn key(v: Acc) -> u32 {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (group.y * 65535u + group.x) * WG + local;
+    let i = (first_group_() + group.y * 65535u + group.x) * WG + local;
     let row = i / sizes.cols;
     if row >= sizes.rows { return; }
     let col = i - row * sizes.cols;

@@ -11,6 +11,7 @@ pub const LIBRARY: &str = concat!(
     include_str!("../lib/integer.wgsl"),
     include_str!("../lib/order.wgsl"),
     include_str!("../lib/philox.wgsl"),
+    include_str!("../lib/grid.wgsl"),
 );
 
 /// Every kernel file with its name, for tests that look at all of them.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::adapter::{self, AdapterInfo, BackendKind};
 use crate::bind::{self, Groups, Layout, Shape};
@@ -48,6 +49,9 @@ pub struct Options {
     pub max_storage_buffers: Option<u32>,
     /// Whether products of f32 operands may round them to f16, where the device has matrix units for that.
     pub matmul_precision: Precision,
+    /// How long a dispatch should run at most: a longer one is cut into several, to the same bits. Four times that is
+    /// what a submission should take. A program that draws 60 frames a second may want less than the default, 12.5 ms.
+    pub slice: Duration,
     /// Where compiled pipelines, verdicts and winners are kept; by default [`cache_dir`](crate::cache_dir).
     pub cache_dir: Option<PathBuf>,
     /// Profiles from the beginning, and writes a trace to this file when the device is dropped.
@@ -66,6 +70,7 @@ impl Default for Options {
             max_binding: None,
             max_storage_buffers: None,
             matmul_precision: Precision::Exact,
+            slice: Duration::from_micros(12_500),
             cache_dir: None,
             trace: None,
         }
@@ -115,6 +120,7 @@ pub(crate) struct Inner {
     /// Whether the precision of products is [`Precision::Fast`].
     fast: AtomicBool,
     pub(crate) winners: Winners,
+    pub(crate) slice: Duration,
     trace: Option<PathBuf>,
     lost: Arc<OnceLock<String>>,
     ids: AtomicU64,
@@ -216,6 +222,7 @@ impl Device {
             verdicts: Verdicts::default(),
             fast: AtomicBool::new(options.matmul_precision == Precision::Fast),
             winners: Winners::default(),
+            slice: options.slice,
             trace: options.trace.clone(),
             lost,
             ids: AtomicU64::new(1),

@@ -32,6 +32,7 @@ pub struct Kernel {
     bindings: Vec<BindingInfo>,
     params_bytes: usize,
     uniform: bool,
+    divisible: bool,
     workgroup: [u32; 3],
     id: u64,
     pub(crate) shape: Shape,
@@ -55,7 +56,7 @@ impl Kernel {
         &self.bindings
     }
 
-    /// The size of `struct Sizes`; 0 without one.
+    /// The bytes of `struct Sizes` that a launch fills; 0 without one.
     pub fn params_bytes(&self) -> usize {
         self.params_bytes
     }
@@ -63,6 +64,12 @@ impl Kernel {
     /// Whether the parameters travel in a uniform instead of immediates.
     pub fn uniform(&self) -> bool {
         self.uniform
+    }
+
+    /// Whether it asks for the number of its first workgroup (`first_group_` in `shaders/lib/grid.wgsl`), and so can be
+    /// dispatched in parts. Then that number follows the parameters.
+    pub fn divisible(&self) -> bool {
+        self.divisible
     }
 
     /// Invocations of a workgroup in each dimension.
@@ -199,8 +206,9 @@ impl Device {
         }
         add(&self.inner.tally.pipelines, 1);
         let id = self.next_id();
-        let (name, text) = (name.clone(), text.text.clone());
-        Ok(Kernel { name, text, bindings, params_bytes, uniform, workgroup, id, shape, layout, pipeline })
+        let (name, divisible, text) = (name.clone(), text.divisible, text.text.clone());
+        let params_bytes = params_bytes - if divisible { 4 } else { 0 };
+        Ok(Kernel { name, text, bindings, params_bytes, uniform, divisible, workgroup, id, shape, layout, pipeline })
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Event {
     pub kernel: Arc<str>,
     /// Workgroups in each dimension.
     pub groups: [u32; 3],
+    /// The submission that it was part of, counted from the first of a profile.
+    pub submission: u64,
     /// When it began, in ns on the clock that was used.
     pub start: f64,
     /// How long it ran, in ns.
@@ -59,8 +61,10 @@ pub enum Clock {
 pub struct Profile {
     /// What they were measured with.
     pub clock: Clock,
-    /// The dispatches in the order of submission.
+    /// The dispatches in the order of submission. A long one is cut into several.
     pub events: Vec<Event>,
+    /// How many submissions they came in.
+    pub submissions: u64,
     /// What the host did, in the order in which it ended.
     pub host: Vec<HostEvent>,
     /// What to add to a dispatch's start to have it on the clock of the host's events: the least with which no dispatch
@@ -74,6 +78,19 @@ impl Profile {
     /// The sum of all durations in ns.
     pub fn total(&self) -> f64 {
         self.events.iter().map(|event| event.duration).sum()
+    }
+
+    /// The longest dispatch and the longest submission, in ns. By the host's clock, what submitting each dispatch by
+    /// itself costs is counted as well.
+    pub fn longest(&self) -> [f64; 2] {
+        let mut longest = [0.0_f64; 2];
+        for events in self.events.chunk_by(|a, b| a.submission == b.submission) {
+            let ends = events.iter().map(|event| event.start + event.duration).fold(0.0, f64::max);
+            let all = ends - events.iter().map(|event| event.start).fold(f64::INFINITY, f64::min);
+            longest[0] = events.iter().map(|event| event.duration).fold(longest[0], f64::max);
+            longest[1] = longest[1].max(all);
+        }
+        longest
     }
 
     /// Dispatches by label: count and ns, the longest first.
@@ -256,10 +273,11 @@ impl Profiler {
         }
     }
 
-    /// Remembers a dispatch that the host timed.
-    pub(crate) fn push_host(&self, step: Timed, start: Instant) {
+    /// Remembers a dispatch that the host timed, the first of a submission or a later one.
+    pub(crate) fn push_host(&self, step: Timed, start: Instant, first: bool) {
         let mut state = lock(&self.state);
         state.1.clock = Clock::Host;
+        state.1.submissions += u64::from(first);
         keep(&mut state.1, step, self.ns(start), start.elapsed().as_nanos() as f64);
     }
 
@@ -282,7 +300,8 @@ impl Profiler {
 
 fn keep(profile: &mut Profile, (label, kernel, groups): Timed, start: f64, duration: f64) {
     if profile.events.len() < EVENTS {
-        profile.events.push(Event { label, kernel, groups, start, duration });
+        let submission = profile.submissions.saturating_sub(1);
+        profile.events.push(Event { label, kernel, groups, submission, start, duration });
     } else {
         profile.dropped += 1;
     }
@@ -303,6 +322,7 @@ fn collect(device: &wgpu::Device, period: f32, (batches, profile): &mut (Vec<Bat
             word.copy_from_slice(&view[8 * i..8 * i + 8]);
             u64::from_le_bytes(word)
         };
+        profile.submissions += 1;
         for (i, step) in steps.into_iter().enumerate() {
             let (start, end) = (tick(2 * i), tick(2 * i + 1));
             let ns = |ticks: u64| ticks as f64 * f64::from(period);
@@ -362,7 +382,22 @@ impl Drop for Span {
 
 #[cfg(test)]
 mod tests {
-    use super::{HostEvent, Profile};
+    use super::{Event, HostEvent, Profile};
+
+    #[test]
+    fn a_submission_lasts_from_its_first_dispatch_to_its_last() {
+        let event = |submission, start, duration| Event {
+            label: "x".into(),
+            kernel: "x".into(),
+            groups: [1; 3],
+            submission,
+            start,
+            duration,
+        };
+        let events = vec![event(0, 10.0, 5.0), event(0, 16.0, 2.0), event(1, 100.0, 1.0), event(1, 103.0, 6.0)];
+        assert_eq!(Profile { events, ..Profile::default() }.longest(), [6.0, 9.0]);
+        assert_eq!(Profile::default().longest(), [0.0; 2]);
+    }
 
     #[test]
     fn a_span_within_another_counts_once() {

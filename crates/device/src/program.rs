@@ -47,17 +47,25 @@ pub struct Launch {
     pub groups: [u32; 3],
     /// Consecutive elements that the kernel's slots handle at once: 1 or 4.
     pub width: u32,
+    /// Additions and multiplications in all, as far as they take longer than what is bound takes to move; 0 where not.
+    pub ops: u64,
 }
 
 impl Launch {
     /// A launch whose slots handle one element at a time.
     pub fn new(source: Source, params: Params, groups: [u32; 3]) -> Launch {
-        Launch { source, params, groups, width: 1 }
+        Launch { source, params, groups, width: 1, ops: 0 }
     }
 
     /// The same launch with slots of `width` elements.
     pub fn wide(self, width: u32) -> Launch {
         Launch { width, ..self }
+    }
+
+    /// The same launch, known to take about so many operations: the product of `factors`. Long dispatches are cut into
+    /// parts by it.
+    pub fn costing<const N: usize>(self, factors: [u32; N]) -> Launch {
+        Launch { ops: factors.iter().fold(1, |ops: u64, &n| ops.saturating_mul(n.into())), ..self }
     }
 }
 
@@ -74,6 +82,8 @@ pub struct Step {
     pub params: Vec<u8>,
     /// Workgroups in each dimension; a dispatch of none is left out.
     pub groups: [u32; 3],
+    /// As [`Launch::ops`].
+    pub ops: u64,
 }
 
 impl Step {
@@ -88,6 +98,7 @@ impl Step {
             bindings: bindings.iter().map(|&(name, buffer)| (Cow::Borrowed(name), Slice::from(buffer))).collect(),
             params: launch.params.0.clone(),
             groups: launch.groups,
+            ops: launch.ops,
         })
     }
 
@@ -190,8 +201,8 @@ impl Copy {
     }
 }
 
-/// A grid of `groups` workgroups, folded into two dimensions past 65,535. A kernel finds its number as
-/// `wid.y * 65535u + wid.x` and ignores those past the end.
+/// A grid of `groups` workgroups, folded into two dimensions past 65,535. A workgroup finds its
+/// number as `first_group_() + id.y * 65535u + id.x`, and one past the end does nothing.
 pub fn fold_groups(groups: u64) -> [u32; 3] {
     const MOST: u64 = 65_535;
     [groups.min(MOST) as u32, groups.div_ceil(MOST).min(u64::from(u32::MAX)) as u32, 1]

@@ -9,7 +9,7 @@ use crate::counters::add;
 use crate::device::Device;
 use crate::error::Result;
 use crate::kernel::Kernel;
-use crate::pace::{self, Pace};
+use crate::pace::{Load, Pace, Part};
 use crate::profile::{Queries, Timed};
 use crate::program::{self, Copy, Step};
 
@@ -17,7 +17,7 @@ use crate::program::{self, Copy, Step};
 pub struct Program {
     device: Device,
     steps: Vec<Recorded>,
-    /// The parameters of all steps, one after the other.
+    /// The parameters of all steps, one after the other. Those of a step that can be divided end with a zero.
     params: Vec<u8>,
     page: Option<Page>,
     pace: Pace,
@@ -30,13 +30,22 @@ struct Recorded {
     parts: Vec<Slice>,
     group: wgpu::BindGroup,
     params: Range<usize>,
-    groups: [u32; 3],
+    /// There is nothing to dispatch. The step is kept, so that its number is what the caller knows.
+    empty: bool,
     /// The step before has the same pipeline.
     same_pipeline: bool,
     /// The step before has the same pipeline and bind group.
     same_group: bool,
-    /// Where its parameters lie in the page.
-    page_offset: Option<u32>,
+    /// Where its parameters lie in the page: once for each of its parts.
+    places: Option<Places>,
+}
+
+/// Places in a page.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    first: u32,
+    stride: u32,
+    count: u32,
 }
 
 /// The uniform that holds parameters where immediates do not.
@@ -61,29 +70,30 @@ impl Program {
             steps: Vec::with_capacity(steps.len()),
             params: Vec::new(),
             page: None,
-            pace: Pace::new([]),
+            pace: Pace::new(Vec::new(), device.inner.slice),
         };
-        let mut work = Vec::with_capacity(steps.len());
+        let mut loads = Vec::with_capacity(steps.len());
         for step in steps {
             step.check(device)?;
             let parts = step.parts(device)?;
-            work.push(pace::work(&step, parts.iter().map(|part| part.bytes).sum()));
+            loads.push(Load::new(device.caps(), &step, parts.iter().map(|part| part.bytes).sum()));
             let group = device.group(&step.kernel.layout, &step.kernel.shape, &parts, &step.label)?;
             let start = program.params.len();
             program.params.extend(&step.params);
+            program.params.extend([0; 4].iter().filter(|_| step.kernel.divisible()));
             program.steps.push(Recorded {
                 label: step.label,
                 kernel: step.kernel,
                 parts,
                 group,
                 params: start..program.params.len(),
-                groups: step.groups,
+                empty: step.groups.contains(&0),
                 same_pipeline: false,
                 same_group: false,
-                page_offset: None,
+                places: None,
             });
         }
-        program.pace = Pace::new(work);
+        program.pace = Pace::new(loads, device.inner.slice);
         program.place_params()?;
         program.link();
         Ok(program)
@@ -134,27 +144,37 @@ impl Program {
         }
         let at = recorded.params.start + byte_offset;
         self.params[at..at + 4].copy_from_slice(&word);
-        if let (Some(page), Some(offset)) = (&mut self.page, recorded.page_offset) {
-            let at = offset as usize + byte_offset;
+        let (Some(page), Some(places)) = (&mut self.page, recorded.places) else { return };
+        for part in 0..places.count {
+            let at = (places.first + part * places.stride) as usize + byte_offset;
             page.bytes[at..at + 4].copy_from_slice(&word);
             page.dirty =
                 if page.dirty.is_empty() { at..at + 4 } else { page.dirty.start.min(at)..page.dirty.end.max(at + 4) };
         }
     }
 
-    /// Gives the parameters that travel in a uniform their places, and the page its bind group.
+    /// Gives the parameters that travel in a uniform their places, one for each part, and the page its bind group.
     fn place_params(&mut self) -> Result<()> {
         let device = &self.device;
         let align = device.inner.limits.min_uniform_buffer_offset_alignment.max(16) as usize;
         let (mut bytes, mut widest) = (Vec::new(), 0);
-        for step in self.steps.iter_mut().filter(|step| step.kernel.uniform()) {
-            step.page_offset = Some(bytes.len() as u32);
-            bytes.extend(&self.params[step.params.clone()]);
-            bytes.resize(bytes.len().next_multiple_of(align), 0);
+        for (step, count) in self.steps.iter_mut().zip(self.pace.counts()).filter(|(step, _)| step.kernel.uniform()) {
+            let stride = step.params.len().next_multiple_of(align);
+            step.places = Some(Places { first: bytes.len() as u32, stride: stride as u32, count });
+            for _ in 0..count {
+                bytes.extend(&self.params[step.params.clone()]);
+                bytes.resize(bytes.len().next_multiple_of(align), 0);
+            }
             widest = widest.max(step.params.len().next_multiple_of(16));
         }
         if bytes.is_empty() {
             return Ok(());
+        }
+        for part in (0..self.pace.submissions()).flat_map(|i| self.pace.cut(i)).filter(|part| part.number > 0) {
+            let step = &self.steps[part.step];
+            let Some(places) = step.places else { continue };
+            let end = (places.first + part.number * places.stride) as usize + step.params.len();
+            bytes[end - 4..end].copy_from_slice(&part.first.to_le_bytes());
         }
         bytes.resize(bytes.len() + widest, 0);
         let size = bytes.len() as u64;
@@ -182,7 +202,7 @@ impl Program {
     /// Finds out what each step can leave as the step before set it.
     fn link(&mut self) {
         let mut last: Option<(u64, wgpu::BindGroup)> = None;
-        for step in self.steps.iter_mut().filter(|step| !step.is_empty()) {
+        for step in self.steps.iter_mut().filter(|step| !step.empty) {
             let (pipeline, group) =
                 last.as_ref().map_or((false, false), |(id, group)| (*id == step.kernel.id(), *group == step.group));
             (step.same_pipeline, step.same_group) = (pipeline, pipeline && group);
@@ -200,9 +220,16 @@ impl Program {
             copy.check()?;
         }
         let device = self.device.clone();
+        if self.pace.update() && self.page.is_some() {
+            let counts = self.pace.counts();
+            let moved = |(step, count): (&Recorded, &u32)| step.places.is_some_and(|places| places.count != *count);
+            if self.steps.iter().zip(&counts).any(moved) {
+                self.place_params()?;
+            }
+        }
         device.scoped("run", || {
+            let start = Instant::now();
             self.write_page();
-            self.pace.update();
             let mut encoder = device.encoder("kiln run");
             before.iter().for_each(|copy| encode_copy(&mut encoder, copy));
             for buffer in clears {
@@ -216,12 +243,12 @@ impl Program {
                 if device.inner.profiler.is_on() {
                     encoder = self.encode_timed(encoder, cut);
                 } else {
-                    self.encode(&mut encoder, &self.steps[cut]);
+                    self.encode(&mut encoder, cut);
                 }
             }
             after.iter().for_each(|copy| encode_copy(&mut encoder, copy));
             device.submit(encoder);
-            self.pace.time(&device.inner.queue);
+            self.pace.time(&device.inner.queue, start);
         })
     }
 
@@ -232,79 +259,84 @@ impl Program {
         }
     }
 
-    /// All steps of a submission in one pass.
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder, steps: &[Recorded]) {
+    /// All dispatches of a submission in one pass.
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, parts: &[Part]) {
         let desc = wgpu::ComputePassDescriptor { label: Some("kiln pass"), timestamp_writes: None };
         let mut pass = encoder.begin_compute_pass(&desc);
         let (mut first, mut count) = (true, 0);
-        for step in steps.iter().filter(|step| !step.is_empty()) {
-            self.encode_step(&mut pass, step, first);
+        for part in parts.iter().filter(|part| !self.steps[part.step].empty) {
+            self.encode_part(&mut pass, part, first);
             (first, count) = (false, count + 1);
         }
         add(&self.device.inner.tally.dispatches, count);
     }
 
     #[inline]
-    fn encode_step(&self, pass: &mut wgpu::ComputePass<'_>, step: &Recorded, first: bool) {
-        if first || !step.same_pipeline {
+    fn encode_part(&self, pass: &mut wgpu::ComputePass<'_>, part: &Part, first: bool) {
+        let step = &self.steps[part.step];
+        let again = part.number > 0;
+        if first || !(again || step.same_pipeline) {
             pass.set_pipeline(&step.kernel.pipeline);
         }
-        if first || !step.same_group {
+        if first || !(again || step.same_group) {
             pass.set_bind_group(0, &step.group, &[]);
         }
-        match (step.page_offset, &self.page) {
-            (Some(offset), Some(page)) => pass.set_bind_group(1, &page.group, &[offset]),
-            _ if !step.params.is_empty() => pass.set_immediates(0, &self.params[step.params.clone()]),
+        match (step.places, &self.page) {
+            (Some(places), Some(page)) => {
+                pass.set_bind_group(1, &page.group, &[places.first + part.number * places.stride]);
+            }
+            _ if !step.params.is_empty() => {
+                pass.set_immediates(0, &self.params[step.params.clone()]);
+                if again {
+                    pass.set_immediates(step.params.len() as u32 - 4, &part.first.to_le_bytes());
+                }
+            }
             _ => {}
         }
-        let [x, y, z] = step.groups;
+        let [x, y, z] = part.groups;
         pass.dispatch_workgroups(x, y, z);
     }
 
-    /// Each step in a pass of its own, timed. Returns the encoder that goes on.
-    fn encode_timed(&self, mut encoder: wgpu::CommandEncoder, cut: Range<usize>) -> wgpu::CommandEncoder {
+    /// Each dispatch in a pass of its own, timed. Returns the encoder that goes on.
+    fn encode_timed(&self, mut encoder: wgpu::CommandEncoder, cut: &[Part]) -> wgpu::CommandEncoder {
         let (device, inner) = (&self.device, &self.device.inner);
-        let steps: Vec<&Recorded> = self.steps[cut].iter().filter(|step| !step.is_empty()).collect();
-        let timed = |step: &Recorded| -> Timed { (step.label.clone(), step.kernel.shared_name(), step.groups) };
-        if steps.is_empty() {
+        let parts: Vec<&Part> = cut.iter().filter(|part| !self.steps[part.step].empty).collect();
+        let timed = |part: &Part| -> Timed {
+            let step = &self.steps[part.step];
+            (step.label.clone(), step.kernel.shared_name(), part.groups)
+        };
+        if parts.is_empty() {
             return encoder;
         }
         if inner.caps.timestamps {
-            let queries = Queries::new(&inner.device, steps.len());
-            for (i, step) in steps.iter().enumerate() {
-                let desc =
-                    wgpu::ComputePassDescriptor { label: Some(&step.label), timestamp_writes: Some(queries.writes(i)) };
-                self.encode_step(&mut encoder.begin_compute_pass(&desc), step, true);
+            let queries = Queries::new(&inner.device, parts.len());
+            for (i, part) in parts.iter().enumerate() {
+                let label = Some(&*self.steps[part.step].label);
+                let desc = wgpu::ComputePassDescriptor { label, timestamp_writes: Some(queries.writes(i)) };
+                self.encode_part(&mut encoder.begin_compute_pass(&desc), part, true);
             }
             queries.resolve(&mut encoder);
-            add(&inner.tally.dispatches, steps.len() as u64);
+            add(&inner.tally.dispatches, parts.len() as u64);
             device.submit(encoder);
             inner.profiler.push(
                 &inner.device,
                 inner.queue.get_timestamp_period(),
                 queries,
-                steps.into_iter().map(timed).collect(),
+                parts.into_iter().map(timed).collect(),
             );
         } else {
             device.submit(encoder);
             let _ = inner.device.poll(wgpu::PollType::wait_indefinitely());
-            for step in steps {
+            for (i, part) in parts.into_iter().enumerate() {
                 let start = Instant::now();
                 let mut encoder = device.encoder("kiln timed");
-                self.encode(&mut encoder, std::slice::from_ref(step));
+                self.encode(&mut encoder, std::slice::from_ref(part));
                 device.submit(encoder);
                 let _ = inner.device.poll(wgpu::PollType::wait_indefinitely());
-                inner.profiler.push_host(timed(step), start);
+                inner.profiler.push_host(timed(part), start, i == 0);
             }
         }
         device.encoder("kiln run")
-    }
-}
-
-impl Recorded {
-    /// Nothing to dispatch. The step is kept, so that its number is what the caller knows.
-    fn is_empty(&self) -> bool {
-        self.groups.contains(&0)
     }
 }
 

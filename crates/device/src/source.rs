@@ -11,6 +11,8 @@ use crate::items::{self, Item, Kind};
 
 /// The name that the contract between host and kernel gives to the struct of run-time sizes.
 const SIZES: &str = "Sizes";
+/// The library's function for where a dispatch begins. A kernel that asks can be dispatched in parts.
+const FIRST: &str = "first_group_";
 
 /// A kernel's text and what is to be changed in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +39,8 @@ pub(crate) struct Final {
     pub(crate) text: String,
     /// For naga and for the kernel cache: the same without comments and superfluous space.
     pub(crate) code: String,
+    /// The last field of `Sizes` is the number of a dispatch's first workgroup.
+    pub(crate) divisible: bool,
 }
 
 static LIBRARY: LazyLock<HashMap<String, Item>> = LazyLock::new(|| {
@@ -132,6 +136,7 @@ impl Source {
         for edit in &self.edits {
             self.apply(edit, &mut items, &mut overrides)?;
         }
+        let divisible = begin_anywhere(&mut items);
         place_sizes(&mut items, max_immediates);
         let items = reached(items, &overrides);
 
@@ -153,7 +158,7 @@ impl Source {
         }
         text.push('\n');
         let code = items::compact(&text);
-        Ok(Final { text, code })
+        Ok(Final { text, code, divisible })
     }
 
     fn apply(&self, edit: &Edit, items: &mut Vec<Item>, overrides: &mut HashMap<String, String>) -> Result<()> {
@@ -192,6 +197,17 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Lets a dispatch begin with any workgroup, in a kernel that asks where it begins.
+fn begin_anywhere(items: &mut Vec<Item>) -> bool {
+    let asks = items.iter().any(|i| i.kind == Kind::Entry && i.mentions().any(|word| word == FIRST));
+    let sizes = items.iter().find(|i| i.kind == Kind::Immediate).map(|i| i.name.clone());
+    let fields = items.iter_mut().find(|i| i.kind == Kind::Struct && i.name == SIZES);
+    let (true, Some(sizes), Some(fields)) = (asks, sizes, fields) else { return false };
+    fields.add_field("first_group", "u32");
+    items.extend(items::parse(&format!("\nfn {FIRST}() -> u32 {{ return {sizes}.first_group; }}")));
+    true
 }
 
 /// Drops an empty `Sizes`; turns one that does not fit into immediates into a uniform.

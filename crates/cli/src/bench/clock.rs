@@ -33,6 +33,9 @@ pub(crate) struct Times {
     pub(crate) wall: Spread,
     /// `None` where the device has no timestamps, or where they contradict the wall clock.
     pub(crate) gpu: Option<Spread>,
+    /// The longest dispatch and the longest submission of all timed runs in ms, by timestamps, or by the host's clock
+    /// where there are none; `None` where timestamps contradict the wall clock.
+    pub(crate) longest: Option<[f64; 2]>,
     /// Dispatches of one run.
     pub(crate) dispatches: u64,
     /// Wall times that the median is taken of.
@@ -71,8 +74,15 @@ pub(crate) fn measure(device: &Device, subject: &mut Subject, seconds: f64) -> R
     let dispatches = (device.counters().dispatches - before) / runs.max(1);
     let repetitions = wall.len();
     let wall = Spread::of(wall).unwrap_or(Spread { median: single, p20: single, p80: single });
-    let gpu = gpu_times(device, run, 0.3 * seconds)?.filter(|gpu| believable(gpu, &wall));
-    Ok(Times { wall, gpu, dispatches, repetitions })
+    let (clock, gpu, longest) = profiled(device, run, 0.3 * seconds)?;
+    let (gpu, longest) = match (clock, gpu) {
+        (Clock::Host, _) => (None, Some(longest)),
+        (Clock::Device, gpu) => {
+            let gpu = gpu.filter(|gpu| believable(gpu, &wall));
+            (gpu, gpu.map(|_| longest))
+        }
+    };
+    Ok(Times { wall, gpu, longest, dispatches, repetitions })
 }
 
 /// Runs for so long, and at least twice; the time of the fastest run in ms.
@@ -98,25 +108,29 @@ fn batch(device: &Device, run: &mut dyn FnMut() -> Result<()>, inner: usize) -> 
     Ok(start.elapsed().as_secs_f64() * 1e3 / inner as f64)
 }
 
-/// The dispatches of a run, added up, in ms; `None` where only the host's clock can tell.
-fn gpu_times(device: &Device, run: &mut dyn FnMut() -> Result<()>, seconds: f64) -> Result<Option<Spread>> {
-    if !device.caps().timestamps {
-        return Ok(None);
-    }
+/// The dispatches of a run, added up, and the longest dispatch and submission of all runs, in ms.
+fn profiled(
+    device: &Device,
+    run: &mut dyn FnMut() -> Result<()>,
+    seconds: f64,
+) -> Result<(Clock, Option<Spread>, [f64; 2])> {
     device.take_profile();
     device.profile(true);
     let timed = (|| {
-        let mut samples = Vec::new();
+        let (mut clock, mut samples, mut longest) = (Clock::Device, Vec::new(), [0.0_f64; 2]);
         let start = Instant::now();
         while samples.len() < LEAST || start.elapsed().as_secs_f64() < seconds {
             run()?;
             let profile = device.take_profile();
-            if profile.clock != Clock::Device || profile.events.is_empty() {
-                return Ok(None);
+            clock = profile.clock;
+            if profile.events.is_empty() {
+                return Ok((clock, None, longest));
             }
             samples.push(profile.total() / 1e6);
+            let [dispatch, submission] = profile.longest().map(|ns| ns / 1e6);
+            longest = [longest[0].max(dispatch), longest[1].max(submission)];
         }
-        Ok(Spread::of(samples))
+        Ok((clock, Spread::of(samples), longest))
     })();
     device.profile(false);
     timed

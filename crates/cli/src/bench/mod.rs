@@ -6,6 +6,7 @@ mod clock;
 mod compare;
 mod data;
 mod json;
+mod longest;
 mod models;
 mod op;
 mod ops;

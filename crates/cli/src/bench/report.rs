@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::json::{Value, read};
 use super::row::{Measured, Row, round};
-use super::rows;
+use super::{longest, rows};
 use crate::draw::say;
 use crate::failure::{Failure, Result};
 use crate::svg::escape;
@@ -101,6 +101,9 @@ fn page(rows: &[Row], roofs: Option<&Roofs>) -> String {
         out.push_str("<p>A software adapter: these numbers are for it only and say nothing of a GPU.</p>\n");
     }
     out.push_str("<p>Every answer was compared with a float64 twin before it was timed. Medians; gpu time from timestamps where it is given, else wall time.</p>\n");
+    if let Some(text) = longest::sentence(rows) {
+        let _ = writeln!(out, "<p>{}</p>", escape(&text));
+    }
     if let Some(roofs) = roofs {
         out.push_str(&peaks(roofs));
         out.push_str("<h2>Roofline</h2>\n<p>Each point is a row: how much it computes for every byte that it has to move, and how fast it does so. The lines are this adapter's own measured peaks.</p>\n");

@@ -95,6 +95,8 @@ impl Row {
             out.maybe("gflops", m.gflops()).number("gbs", m.gbs());
             out.number("percent_of_peak", m.percent).text("bound", &m.bound);
             out.number("flops", m.flops).number("bytes", m.bytes);
+            let longest = |i: usize| m.times.longest.map(|ms| ms[i]);
+            out.maybe("longest_dispatch_ms", longest(0)).maybe("longest_submission_ms", longest(1));
             out.number("dispatches", m.times.dispatches as f64).number("repetitions", m.times.repetitions as f64);
         }
         out.maybe("error", self.error);
@@ -158,6 +160,9 @@ impl Measured {
         let times = Times {
             wall: spread("wall")?,
             gpu: spread("gpu"),
+            longest: number(members, "longest_dispatch_ms")
+                .zip(number(members, "longest_submission_ms"))
+                .map(<[f64; 2]>::from),
             dispatches: count("dispatches")?,
             repetitions: count("repetitions")? as usize,
         };
@@ -282,7 +287,7 @@ pub(crate) mod tests {
     /// A row with these times.
     pub(crate) fn row(op: &str, ms: [f64; 3]) -> Row {
         let wall = Spread { median: ms[1], p20: ms[0], p80: ms[2] };
-        let times = Times { wall, gpu: None, dispatches: 1, repetitions: 9 };
+        let times = Times { wall, gpu: None, longest: None, dispatches: 1, repetitions: 9 };
         let measured = Measured { times, flops: 2e9, bytes: 1e6, percent: 50.0, bound: "compute".into() };
         let text = |s: &str| s.to_owned();
         Row {
@@ -310,6 +315,7 @@ pub(crate) mod tests {
         assert_eq!(Row::read(&fine.json()).as_ref(), Some(&fine));
         if let Some(m) = &mut fine.measured {
             m.times.gpu = Some(Spread { median: 1.5, p20: 1.25, p80: 1.75 });
+            m.times.longest = Some([1.5, 7.25]);
         }
         assert_eq!(Row::read(&fine.json()).as_ref(), Some(&fine));
         let failed = Row { measured: None, failure: Some("wrong\nby 2".into()), ..fine };

@@ -10,7 +10,7 @@ use super::op::{Case, Op};
 use super::ops::steps;
 use super::peak::Peaks;
 use super::row::{Format, Machine, Measured, Row};
-use super::{Out, json, note, seconds};
+use super::{Out, json, longest, note, seconds};
 use crate::draw::say;
 use crate::failure::{Failure, Result};
 
@@ -175,19 +175,22 @@ fn write(args: &Args, device: &Device, peaks: &Peaks, format: Format, plan: Vec<
     if let Some(head) = format.head() {
         to_file(&head)?;
     }
-    let (mut count, mut wrong) = (0, 0);
+    let mut rows = Vec::new();
     for (op, case) in plan {
         let row = one(device, op, &case, peaks, args.time)?;
-        count += 1;
-        wrong += usize::from(row.failure.is_some());
         say(shown.row(&row));
         to_file(&format.row(&row))?;
+        rows.push(row);
         // A row's plans and buffers do not stay in the way of the next.
         device.clear_plans();
         device.trim();
     }
+    if let Some(text) = longest::sentence(&rows).filter(|_| shown == Format::Markdown) {
+        say(format_args!("\n{text}"));
+    }
+    let wrong = rows.iter().filter(|row| row.failure.is_some()).count();
     if wrong > 0 {
-        return Err(Failure::Rows { wrong, count });
+        return Err(Failure::Rows { wrong, count: rows.len() });
     }
     Ok(())
 }

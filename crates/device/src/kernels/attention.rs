@@ -194,7 +194,14 @@ fn launch_with(caps: &Caps, p: &Problem, variant: Variant, part: Part) -> Result
     if let Some(mask) = p.mask {
         source = biased(source, mask.kind);
     }
-    Ok(Launch::new(source, params(p), fold_groups(groups)).wide(if wide { 4 } else { 1 }))
+    // for each pair of a query and a key: its products, and some for the exponential
+    let pair = match part {
+        Part::Forward => p.e + p.ev + 16,
+        Part::Query => 2 * p.e + p.ev + 16,
+        Part::Keys => 2 * (p.e + p.ev) + 16,
+    };
+    let launch = Launch::new(source, params(p), fold_groups(groups)).wide(if wide { 4 } else { 1 });
+    Ok(launch.costing([if p.causal { 1 } else { 2 }, p.batch, p.heads, p.length, p.keys, pair]))
 }
 
 fn check(p: &Problem) -> Result<()> {

@@ -115,7 +115,9 @@ impl Problem {
             source = source.alias("F", "vec4<f32>").constant("WIDTH", "4u").slot("emit", emit);
         }
         let invocations = u64::from(self.planes) * u64::from(area) / u64::from(width);
-        Launch::new(source, params, fold_groups(invocations.div_ceil(64))).wide(width)
+        let [d, h, w] = self.window();
+        let launch = Launch::new(source, params, fold_groups(invocations.div_ceil(64))).wide(width);
+        launch.costing([self.planes, area, d, h, w])
     }
 }
 

@@ -46,5 +46,6 @@ pub fn launch(caps: &Caps, draw: Draw, stream: Stream, n: u32, width: u32) -> Re
         .slot("draw", body);
     let params =
         Params::new().u32(work).u32(stream.key[0]).u32(stream.key[1]).u32(stream.id[0]).u32(stream.id[1]).f32(p);
-    Ok(Launch::new(source, params, fold_groups(u64::from(work.div_ceil(wg)))).wide(width))
+    // ten rounds of Philox
+    Ok(Launch::new(source, params, fold_groups(u64::from(work.div_ceil(wg)))).wide(width).costing([work, 200]))
 }

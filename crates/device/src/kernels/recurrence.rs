@@ -126,7 +126,7 @@ pub fn forward_with(p: &Problem, variant: Variant) -> Result<Vec<Launch>> {
     let launch = |at: u32| {
         let source = if at == 0 { &first } else { &later };
         let params = sizes(p).u32(row(p, at)).u32(row(p, at.saturating_sub(1))).u32(time(p, at));
-        Launch::new(source.clone(), params, groups(p, variant))
+        Launch::new(source.clone(), params, groups(p, variant)).costing(cost(p))
     };
     Ok((0..p.steps).map(launch).collect())
 }
@@ -151,10 +151,14 @@ pub fn grad_with(p: &Problem, variant: Variant) -> Result<Vec<Launch>> {
             (false, false) => &middle,
         };
         let params = sizes(p).u32(row(p, at)).u32(row(p, (at + 1).min(last))).u32(time(p, at));
-        Launch::new(source.clone(), params.u32(row(p, at.saturating_sub(1))), groups(p, variant))
+        Launch::new(source.clone(), params.u32(row(p, at.saturating_sub(1))), groups(p, variant)).costing(cost(p))
     };
     let to_start = sizes(p).u32(0).u32(row(p, 0)).u32(0).u32(0);
-    Ok((0..p.steps).rev().map(launch).chain([Launch::new(end, to_start, groups(p, variant))]).collect())
+    Ok((0..p.steps)
+        .rev()
+        .map(launch)
+        .chain([Launch::new(end, to_start, groups(p, variant)).costing(cost(p))])
+        .collect())
 }
 
 fn check(p: &Problem) -> Result<()> {
@@ -177,6 +181,11 @@ fn rows(p: &Problem, variant: Variant) -> u32 {
 
 fn units(variant: Variant) -> u32 {
     if variant == Variant::Alone { 8 } else { 4 }
+}
+
+/// Operations of a step: a product of the states with a matrix for each gate.
+fn cost(p: &Problem) -> [u32; 5] {
+    [2, p.batch, p.cell.gates(), p.hidden, p.hidden]
 }
 
 fn groups(p: &Problem, variant: Variant) -> [u32; 3] {

@@ -79,7 +79,8 @@ fn grid(caps: &Caps, work: u64) -> [u32; 3] {
 
 fn small(caps: &Caps, p: &Rows) -> Launch {
     let source = fill(caps, p, Source::new("sort_small", kiln_shaders::SORT_SMALL));
-    Launch::new(source, Params::new().u32(p.rows).u32(p.cols), grid(caps, u64::from(p.rows) * u64::from(p.cols)))
+    let groups = grid(caps, u64::from(p.rows) * u64::from(p.cols));
+    Launch::new(source, Params::new().u32(p.rows).u32(p.cols), groups).costing([p.rows, p.cols, p.cols])
 }
 
 fn blocks_of(caps: &Caps, p: &Rows, blocks: u32, pass: u32, source: Source) -> Launch {

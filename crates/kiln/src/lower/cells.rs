@@ -17,6 +17,7 @@ impl<'a> Lowerer<'a> {
             source: launch.source,
             label: "guard".into(),
             groups: launch.groups,
+            ops: launch.ops,
             params: launch.params.0,
             words: vec![(4, Word::Site(loss))],
             bindings,

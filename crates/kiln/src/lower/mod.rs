@@ -25,6 +25,7 @@ pub(crate) struct Lowered {
     pub(crate) source: Source,
     pub(crate) label: String,
     pub(crate) groups: [u32; 3],
+    pub(crate) ops: u64,
     pub(crate) params: Vec<u8>,
     /// Words of the parameters that change from run to run.
     pub(crate) words: Vec<(usize, Word)>,
@@ -308,6 +309,7 @@ impl<'a> Lowerer<'a> {
             source: source.named(name).declare(declarations),
             label,
             groups: launch.groups,
+            ops: launch.ops,
             params,
             words,
             bindings,
@@ -421,6 +423,7 @@ impl<'a> Lowerer<'a> {
             source: launch.source,
             label: op.name().into(),
             groups: launch.groups,
+            ops: 0,
             params: launch.params.0,
             words: Vec::new(),
             bindings,

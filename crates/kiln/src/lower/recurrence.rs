@@ -57,6 +57,7 @@ impl Lowerer<'_> {
                 source: launch.source,
                 label: graph.op(node).name().into(),
                 groups: launch.groups,
+                ops: launch.ops,
                 params: launch.params.0,
                 words: Vec::new(),
                 bindings: bindings.clone(),

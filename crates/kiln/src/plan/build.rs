@@ -129,5 +129,6 @@ pub(super) fn record_step(lowered: Lowered, kernel: Arc<kiln_device::Kernel>, of
         .into_iter()
         .filter_map(|(name, operand)| of.get(&operand).map(|b| (name.into(), b.clone())))
         .collect();
-    Step { label: lowered.label.into(), kernel, bindings, params: lowered.params, groups: lowered.groups }
+    let Lowered { label, groups, ops, params, .. } = lowered;
+    Step { label: label.into(), kernel, bindings, params, groups, ops }
 }

@@ -17,7 +17,10 @@ pub(super) fn launch(caps: &Caps, p: &Problem, variant: &Variant, groups: u64) -
     let params = to.iter().chain(&from).fold(params, |params, &n| params.u32(n));
     let sliced = weight || variant.algorithm.splits();
     let params = if sliced { params.u32(variant.split) } else { params };
-    Launch::new(source, params, fold_groups(groups)).wide(width)
+    let [x, y, z] = to;
+    let [d, h, w] = p.kernel;
+    let launch = Launch::new(source, params, fold_groups(groups)).wide(width);
+    launch.costing([2, p.n, p.c_out, p.c_in / p.groups, x, y, z, d, h, w])
 }
 
 fn file(caps: &Caps, p: &Problem, algorithm: Algorithm) -> Source {

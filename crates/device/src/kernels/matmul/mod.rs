@@ -164,7 +164,8 @@ pub fn launch_with(caps: &Caps, p: &Problem, variant: &Variant) -> Result<Launch
     }
     let width = if p.n.is_multiple_of(4) { 4 } else { 1 };
     let source = operands(source(caps, variant.algorithm, p), variant.algorithm, p);
-    Ok(Launch::new(output(source, width), params(p, variant.split), fold_groups(groups)).wide(width))
+    let launch = Launch::new(output(source, width), params(p, variant.split), fold_groups(groups));
+    Ok(launch.wide(width).costing([2, p.batch[0], p.batch[1], p.m, p.n, p.k]))
 }
 
 /// The product by a given variant with everything that belongs to it: where `k` is cut, a second launch adds the
