@@ -11,7 +11,8 @@ use kiln::data::augment::{normalize, random_crop, random_hflip};
 use kiln::data::{Last, files::cifar};
 use kiln::prelude::*;
 
-/// The share of the test images that is told right.
+/// The share of the test images that is told right; a smaller network, with the same changes to the images, tells 91.25 %
+/// (He et al. 2016, "Deep residual learning for image recognition", table 6).
 pub(crate) const BAR: f64 = 0.9;
 
 /// A convolution without bias, its norm, and ReLU.

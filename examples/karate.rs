@@ -52,7 +52,7 @@ fn picture(sides: &[f32], edges: &[i32]) -> String {
     let scale = 240.0 / sides.iter().fold(f32::MIN_POSITIVE, |most, side| most.max(side.abs()));
     let place = |member: usize| [256.0 + scale * sides[member], 20.0 + 14.3 * member as f32];
     let mut svg = String::from("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 512 512\" width=\"768\">\n");
-    svg += "<rect width=\"512\" height=\"512\" fill=\"#fff\"/><g stroke=\"#bbb\">\n";
+    svg += "<rect width=\"512\" height=\"512\" fill=\"#fff\"/><g stroke=\"#bbb\"><path d=\"M256 0V512\"/>\n";
     for (a, b) in edges.iter().zip(&edges[edges.len() / 2..]) {
         let ([x, y], [u, v]) = (place(*a as usize), place(*b as usize));
         svg += &format!("<path d=\"M{x:.1} {y:.1}L{u:.1} {v:.1}\"/>\n");

@@ -11,10 +11,10 @@ use kiln::data::augment::random_crop;
 use kiln::data::{Last, files::idx};
 use kiln::prelude::*;
 
-/// The share of the test digits that is read right.
+/// The share of the test digits that is read right; networks like this one are known to read 99.1 to 99.5 %.
 pub(crate) const BAR: f64 = 0.99;
 
-/// The same of Fashion-MNIST, whose classes overlap.
+/// The same of Fashion-MNIST's clothes, whose kinds overlap: 91 to 93 %.
 #[allow(dead_code)] // `kiln train fashion`
 pub(crate) const FASHION_BAR: f64 = 0.9;
 

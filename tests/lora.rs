@@ -181,7 +181,7 @@ fn what_is_refused_changes_nothing() {
         let options = LoraOptions { rank, ..Default::default() };
         Lora::attach(&model, patterns, options, &mut Init::new(&device, 8))
     };
-    for (patterns, rank) in [(&["0"][..], 0), (&["0", "nothing"], 2), (&["1"], 2), (&["0.weight"], 2)] {
+    for (patterns, rank) in [(&["0"][..], 0), (&[], 2), (&["0", "nothing"], 2), (&["1"], 2), (&["0.weight"], 2)] {
         assert!(matches!(attach(patterns, rank), Err(Error::Argument { op: "lora", .. })), "{patterns:?} {rank}");
         assert!(model.parameters().iter().all(|p| p.trainable()));
         assert_eq!(model.parameters().len(), 4);

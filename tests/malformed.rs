@@ -10,7 +10,7 @@ use kiln::data::files::edges::EdgeFile;
 #[cfg(feature = "images")]
 use kiln::data::files::images::{self, Colours};
 use kiln::data::files::{idx, medmnist, npy, npz, text, wav};
-use kiln::data::tokens::Bpe;
+use kiln::data::tokens::{Bpe, Gpt2Bpe};
 use kiln::prelude::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -73,6 +73,14 @@ const NAMED: Reader = |bytes, name| EdgeFile::new().named(true).parse(bytes, nam
 const WAV: Reader = |bytes, name| wav::parse(bytes, name).map(drop);
 const TEXT: Reader = |bytes, name| text::parse(bytes.to_vec(), name).map(drop);
 const BPE: Reader = |bytes, name| Bpe::parse(&text::parse(bytes.to_vec(), name)?, name).map(drop);
+const VOCAB: Reader = |bytes, name| {
+    let (vocab, merges) = (text::parse(bytes.to_vec(), name)?, text::parse(good("gpt2_merges.txt"), "merges")?);
+    Gpt2Bpe::parse((&vocab, name), (&merges, Path::new("merges"))).map(drop)
+};
+const MERGES: Reader = |bytes, name| {
+    let (vocab, merges) = (text::parse(good("gpt2_vocab.json"), "vocab")?, text::parse(bytes.to_vec(), name)?);
+    Gpt2Bpe::parse((&vocab, Path::new("vocab")), (&merges, name)).map(drop)
+};
 #[cfg(feature = "images")]
 const IMAGE: Reader = |bytes, name| images::parse(bytes, name, Colours::Rgb).map(drop);
 
@@ -272,6 +280,17 @@ fn table() -> Vec<(Reader, &'static str, Vec<u8>, &'static str)> {
             ":3: expected a merge of its own",
         ),
         (BPE, "tokens that double", doubling(), "65,536 bytes"),
+        (VOCAB, "empty", vec![], "byte 0: expected {"),
+        (VOCAB, "no tokens", b"{}".to_vec(), "a token for each byte"),
+        (VOCAB, "a list", b"[1]".to_vec(), "byte 0: expected {"),
+        (VOCAB, "a fraction", b"{\"a\": 1.5}".to_vec(), "byte 7: expected }"),
+        (VOCAB, "half an escape", b"{\"\\ud83d\": 0}".to_vec(), "an escape"),
+        (VOCAB, "cut", cut("gpt2_vocab.json", 1), "expected }"),
+        (VOCAB, "more", more("gpt2_vocab.json"), "the end"),
+        (VOCAB, "bytes", b"{\"\xff\": 0}".to_vec(), "UTF-8"),
+        (MERGES, "a later token", b"#version: 0.2\nth e\n".to_vec(), ":2: expected two earlier tokens"),
+        (MERGES, "one token", b"#version: 0.2\nt\n".to_vec(), ":2: expected two earlier tokens"),
+        (MERGES, "a token that the vocabulary lacks", b"! !\n".to_vec(), ":1: expected a new token"),
     ];
     #[cfg(feature = "images")]
     {
@@ -415,6 +434,8 @@ fn random_changes_do_no_harm() {
         (EDGES, b"0 1 0.5\n2 3 1e3\n".to_vec()),
         (WAV, good("pcm24.wav")),
         (BPE, b"# kiln byte-pair merges, version 1\n97 98\n256 99\n".to_vec()),
+        (VOCAB, good("gpt2_vocab.json")),
+        (MERGES, good("gpt2_merges.txt")),
         #[cfg(feature = "images")]
         (IMAGE, good("folder/a_first/2.png")),
         #[cfg(feature = "images")]

@@ -143,6 +143,9 @@ impl Lora {
             return Err(Error::Argument { op: "lora", name: "rank", value, why, at });
         }
         let found = places(model);
+        if patterns.is_empty() {
+            return Err(nothing("lora", "", "at least one"));
+        }
         if let Some(pattern) = patterns.iter().find(|pattern| !found.iter().any(|(path, ..)| names(pattern, path))) {
             return Err(nothing("lora", pattern, "names no layer that takes an adapter"));
         }
