@@ -62,5 +62,44 @@ out["top.logits"], out["top.labels"] = logits, labels
 for k in (1, 2, 5, 7):
     put(f"top.{k}", m.top_k_accuracy_score(labels, logits, k=k, labels=range(7)))
 
+KINDS = [("precision", m.precision_score), ("recall", m.recall_score), ("f1", m.f1_score), ("iou", m.jaccard_score)]
+AVERAGES = ["micro", "macro", "weighted"]
+# few answers: class 3 is never answered, class 1 never true, class 4 neither; other shares of nothing
+sparse_truth, sparse_answer = np.array([0, 0, 2, 3, 2, 0], dtype=np.int32), np.array([0, 1, 2, 2, 2, 1], dtype=np.int32)
+out["sparse.truth"], out["sparse.answer"] = sparse_truth, sparse_answer
+for zero, value in [("one", 1.0), ("nan", np.nan)]:
+    for kind, score in KINDS[:3]:
+        for average in AVERAGES:
+            put(f"sparse.{zero}.{kind}.{average}", score(sparse_truth, sparse_answer, average=average, zero_division=value))
+
+# label 3 is never true, label 4 never answered
+truth = (rng.random((40, 5)) < [0.5, 0.2, 0.9, 0.0, 0.3]).astype(np.float32)
+scores = np.round(rng.random((40, 5)) * 0.6 + 0.4 * truth * rng.random((40, 5)), 1).astype(np.float32)
+scores[:, 4] *= 0.5
+answer = (scores > 0.5).astype(np.float32)
+out["labels.truth"], out["labels.scores"] = truth, scores
+for kind, score in KINDS:
+    for average in AVERAGES:
+        put(f"labels.{kind}.{average}", score(truth, answer, average=average, zero_division=0))
+    put(f"labels.{kind}.each", score(truth, answer, average=None, zero_division=0))
+put("labels.accuracy", m.accuracy_score(truth, answer))
+put("labels.hamming", m.hamming_loss(truth, answer))
+for average in AVERAGES:
+    whole = np.delete(truth, 3, 1), np.delete(scores, 3, 1)
+    put(f"labels.auc.{average}", m.roc_auc_score(*whole, average=average))
+    put(f"labels.ap.{average}", m.average_precision_score(*whole, average=average))
+
+# classes against the rest, with ties
+scores = np.round(rng.random((60, 3)), 1) + 0.05
+scores = (scores / scores.sum(1, keepdims=True)).astype(np.float32)
+classes = rng.integers(0, 3, 60).astype(np.int32)
+out["rest.scores"], out["rest.labels"] = scores, classes
+exact = scores.astype(np.float64)
+exact = exact / exact.sum(1, keepdims=True)
+for average in AVERAGES:
+    put(f"rest.auc.{average}", m.roc_auc_score(np.eye(3)[classes], scores.astype(np.float64), average=average))
+    if average != "micro":
+        assert abs(out[f"rest.auc.{average}"][0] - m.roc_auc_score(classes, exact, multi_class="ovr", average=average)) < 1e-2
+
 out = {name: np.ascontiguousarray(value) for name, value in out.items()}
 save_file(out, Path(__file__).parent.parent / "tests/data/metrics.safetensors")

@@ -233,6 +233,35 @@ for kind in ["mlp", "norm", "cnn", "embed", "attend"]:
                 train(f"combined.{kind}.{optimizer}.{schedule}", kind, make, by)
 
 
+for name, optimizer, schedule in [
+    ("nadam", lambda p: O.NAdam(p, 0.01), lambda o: L.OneCycleLR(o, 0.02, total_steps=21)),
+    ("radam", lambda p: O.RAdam(p, 0.01), lambda o: L.OneCycleLR(o, 0.02, total_steps=21)),
+    ("adamax", lambda p: O.Adamax(p, 0.01), lambda o: L.OneCycleLR(o, 0.02, total_steps=21)),
+    ("adam", lambda p: O.Adam(p, 0.01, weight_decay=0.1, amsgrad=True), lambda o: L.OneCycleLR(o, 0.02, total_steps=21)),
+    # momentum that the optimizer did not have before
+    ("sgd", lambda p: O.SGD(p, 0.1), lambda o: L.OneCycleLR(o, 0.05, total_steps=21)),
+    ("rmsprop", lambda p: O.RMSprop(p, 0.003, eps=1e-4), lambda o: L.CyclicLR(o, 0.001, 0.005, step_size_up=4)),
+]:
+    train(f"cycled.{name}", "mlp", optimizer, schedule)
+
+
+def groups(params, biases):
+    """Biases apart, with settings of their own."""
+    params = list(params)
+    return [{"params": [p for p in params if p.dim() > 1]}, {"params": [p for p in params if p.dim() == 1], **biases}]
+
+
+for name, optimizer, schedule in [
+    ("sgd", lambda p: O.SGD(groups(p, dict(lr=0.02, momentum=0.5, weight_decay=0.1)), 0.1, momentum=0.9),
+     lambda o: L.LambdaLR(o, [lambda t: 0.95**t, lambda t: 1 / (t + 1)])),
+    ("adamw", lambda p: O.AdamW(groups(p, dict(weight_decay=0.0, eps=1e-4)), 0.01, weight_decay=0.1),
+     lambda o: L.OneCycleLR(o, [0.02, 0.005], total_steps=21)),
+    ("adam", lambda p: O.Adam(groups(p, dict(lr=0.002, betas=(0.8, 0.9))), 0.01),
+     lambda o: L.CosineAnnealingLR(o, 15, eta_min=1e-3)),
+]:
+    train(f"groups.{name}", "mlp", optimizer, schedule)
+
+
 def lbfgs(name, dtype, **settings):
     make, start = START["mlp"]
     model = make()

@@ -204,3 +204,40 @@ fn noise_falls_and_can_be_taken_up_again() {
     again.add(&mut g);
     assert_eq!(numbers(&g.get(&model.weight).unwrap()), second);
 }
+
+#[test]
+fn averages_are_saved_with_the_training() {
+    let device = Device::open().unwrap();
+    let (x, y) = data(&device);
+    let parts = |seed: u64| {
+        let model = Linear::new(4, 2, &mut Init::new(&device, seed));
+        let (adam, average) = (Adam::new(&model, 0.05), AveragedModel::ema(&model, 0.9));
+        (model, adam, average)
+    };
+    let train = |(model, adam, average): &mut (Linear, Adam, AveragedModel), steps: usize| {
+        for _ in 0..steps {
+            adam.step(&mse_loss(&model.forward(&x), &y)).unwrap();
+            average.update().unwrap();
+        }
+    };
+    let path = std::env::temp_dir().join(format!("kiln-averages-{}.safetensors", std::process::id()));
+    let mut whole = parts(1);
+    train(&mut whole, 5);
+    let (model, adam, average) = &whole;
+    store::save_averaged(model, adam, average, &store::Metadata::new(), &path).unwrap();
+    train(&mut whole, 4);
+
+    let mut again = parts(2);
+    let (model, adam, average) = &again;
+    // a file with averages is not one of model and optimizer alone
+    assert!(matches!(store::load_training(model, adam, &device, &path), Err(Error::State(_))));
+    store::load_averaged(model, adam, average, &device, &path).unwrap();
+    assert_eq!(average.n_averaged().unwrap(), 5);
+    std::fs::remove_file(path).unwrap();
+    train(&mut again, 4);
+    let all = |(model, _, average): &(Linear, Adam, AveragedModel)| {
+        let dict = model.state_dict().into_iter().chain(average.state_dict());
+        dict.map(|(name, value)| (name, value.to_vec::<f32>().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(all(&whole), all(&again));
+}

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use kiln::metrics::{Average, Bleu, Calibration, ConfusionMatrix, Ranking, Regression, top_k_accuracy};
+use kiln::metrics::{
+    Average, Bleu, Calibration, ClassRankings, ConfusionMatrix, MultiLabel, Ranking, Regression, top_k_accuracy,
+};
 use kiln::nn::StateDict;
 use kiln::prelude::*;
 use std::path::Path;
@@ -83,6 +85,68 @@ fn ranking() {
     assert!(Ranking::default().roc_auc().is_nan());
     let mut ranking = Ranking::default();
     assert!(matches!(ranking.add(&[1.0], &[]), Err(Error::Argument { .. })));
+}
+
+const AVERAGES: [(&str, Average); 3] =
+    [("micro", Average::Micro), ("macro", Average::Macro), ("weighted", Average::Weighted)];
+
+#[test]
+fn shares_of_nothing_are_what_is_asked_for() {
+    let reference = Reference::load();
+    let ints = |name: &str| reference.list(name).iter().map(|&x| x as i32).collect::<Vec<_>>();
+    for (name, value) in [("one", 1.0), ("nan", f64::NAN)] {
+        let mut matrix = ConfusionMatrix::new(5).zero_division(value);
+        matrix.add(&ints("sparse.truth"), &ints("sparse.answer"));
+        for (by, average) in AVERAGES {
+            reference.check(&format!("sparse.{name}.precision.{by}"), &[matrix.mean_precision(average)]);
+            reference.check(&format!("sparse.{name}.recall.{by}"), &[matrix.mean_recall(average)]);
+            reference.check(&format!("sparse.{name}.f1.{by}"), &[matrix.mean_f1(average)]);
+        }
+    }
+    let labels = Tensor::new(&reference.1, [0i32, 1]);
+    let logits = Tensor::zeros(&reference.1, [3, 2]);
+    assert!(matches!(ConfusionMatrix::new(2).add_logits(&labels, &logits), Err(Error::Argument { .. })));
+}
+
+#[test]
+fn several_labels() {
+    let reference = Reference::load();
+    let (truth, scores) = (reference.0["labels.truth"].clone(), reference.0["labels.scores"].clone());
+    let mut labels = MultiLabel::new(5);
+    for from in [0, 15] {
+        let rows = |t: &Tensor| t.slice(0, from, if from == 0 { 15 } else { 40 }, 1);
+        labels.add_tensors(&rows(&scores), &rows(&truth), 0.5).unwrap();
+    }
+    for (by, average) in AVERAGES {
+        reference.check(&format!("labels.precision.{by}"), &[labels.mean_precision(average)]);
+        reference.check(&format!("labels.recall.{by}"), &[labels.mean_recall(average)]);
+        reference.check(&format!("labels.f1.{by}"), &[labels.mean_f1(average)]);
+        reference.check(&format!("labels.iou.{by}"), &[labels.mean_iou(average)]);
+    }
+    let each = |of: fn(&MultiLabel, usize) -> f64| (0..5).map(|label| of(&labels, label)).collect::<Vec<_>>();
+    reference.check("labels.precision.each", &each(MultiLabel::precision));
+    reference.check("labels.recall.each", &each(MultiLabel::recall));
+    reference.check("labels.f1.each", &each(MultiLabel::f1));
+    reference.check("labels.iou.each", &each(MultiLabel::iou));
+    reference.check("labels.accuracy", &[labels.accuracy()]);
+    reference.check("labels.hamming", &[labels.hamming_loss()]);
+    assert!(matches!(labels.add(&[true; 4], &[true; 4]), Err(Error::Argument { .. })));
+
+    // without the label that is never true, of which there is no area
+    let whole = |t: &Tensor| Tensor::cat(&[&t.narrow(1, 0, 3), &t.narrow(1, 4, 1)], 1);
+    let mut rankings = ClassRankings::new(4);
+    rankings.add_tensors(&whole(&scores), &whole(&truth)).unwrap();
+    let mut rest = ClassRankings::new(3);
+    rest.add_tensors(&reference.0["rest.scores"], &reference.0["rest.labels"]).unwrap();
+    for (by, average) in AVERAGES {
+        reference.check(&format!("labels.auc.{by}"), &[rankings.mean_roc_auc(average)]);
+        reference.check(&format!("labels.ap.{by}"), &[rankings.mean_average_precision(average)]);
+        reference.check(&format!("rest.auc.{by}"), &[rest.mean_roc_auc(average)]);
+    }
+    let mut all = ClassRankings::new(5);
+    all.add_tensors(&scores, &truth).unwrap();
+    assert!(all.mean_roc_auc(Average::Macro).is_nan() && all.classes()[0].roc_auc() > 0.5);
+    assert!(matches!(Ranking::default().add(&[f64::NAN], &[true]), Err(Error::Argument { .. })));
 }
 
 #[test]

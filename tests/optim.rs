@@ -216,7 +216,11 @@ fn architectures_with_schedules_walk_as_pytorchs() {
         };
         let schedule: Box<dyn Schedule> = match parts[2] {
             "cosine" => Box::new(CosineAnnealingLr::new(20)),
-            "one_cycle" => Box::new(OneCycleLr::new(0.02, 21)),
+            "one_cycle" => {
+                let cycle = OneCycleLr::new(0.02, 21);
+                let momentum = cycle.momentum.filter(|_| parts[1] != "rmsprop");
+                Box::new(OneCycleLr { momentum, ..cycle })
+            }
             "step" => Box::new(StepLr::new(5, 0.5)),
             "warmup" => {
                 let climb = LinearLr { start_factor: 0.25, end_factor: 1.0, total_iters: 4 };
@@ -230,6 +234,48 @@ fn architectures_with_schedules_walk_as_pytorchs() {
         count += 1;
     }
     assert_eq!(count, 25);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn momenta_are_cycled_and_groups_have_schedules_of_their_own() {
+    let device = Device::open().unwrap();
+    let (all, _) = reference(&device);
+    let mut wrong = Vec::new();
+    let mut walk = |name: &str, model: &dyn Forward, optimizer: &mut dyn Optimizer, schedule: &dyn Schedule| {
+        let losses = twenty_steps(&all, "mlp", model, optimizer, Some(schedule));
+        wrong.extend(judge(&all, name, &losses, &weights(model)));
+    };
+    let model = || loaded(&all, "mlp", &device);
+    let one = OneCycleLr::new(0.02, 21);
+    let m = model();
+    walk("cycled.nadam", &*m, &mut NAdam::new(&m, 0.01), &one);
+    let m = model();
+    walk("cycled.radam", &*m, &mut RAdam::new(&m, 0.01), &one);
+    let m = model();
+    walk("cycled.adamax", &*m, &mut Adamax::new(&m, 0.01), &one);
+    let m = model();
+    walk("cycled.adam", &*m, &mut Adam::new(&m, 0.01).weight_decay(0.1).amsgrad(), &one);
+    // momentum that the optimizer did not have before
+    let m = model();
+    walk("cycled.sgd", &*m, &mut Sgd::new(&m, 0.1), &OneCycleLr::new(0.05, 21));
+    let m = model();
+    let cyclic = CyclicLr { step_size_up: 4, ..CyclicLr::new(0.001, 0.005) };
+    walk("cycled.rmsprop", &*m, &mut RmsProp::new(&m, 0.003).eps(1e-4), &cyclic);
+
+    let biases = |slot: &Slot| slot.name.ends_with("bias");
+    let m = model();
+    let sgd = Sgd::new(&m, 0.1).momentum(0.9).group("biases", 0.02, biases, |rule| rule.momentum = 0.5);
+    let mut sgd = sgd.each(|slot| slot.weight_decay = if biases(slot) { 0.1 } else { 0.0 });
+    let own = PerGroup::new(LambdaLr(|t| 0.95f64.powi(t as i32))).and(LambdaLr(|t| 1.0 / (t + 1) as f64));
+    walk("groups.sgd", &*m, &mut sgd, &own);
+    let m = model();
+    let adamw = AdamW::new(&m, 0.01).weight_decay(0.1).group("biases", 0.01, biases, |rule| rule.eps = 1e-4);
+    let mut adamw = adamw.each(|slot| slot.weight_decay = if biases(slot) { 0.0 } else { 0.1 });
+    walk("groups.adamw", &*m, &mut adamw, &PerGroup::new(one).and(OneCycleLr::new(0.005, 21)));
+    let m = model();
+    let mut adam = Adam::new(&m, 0.01).group("biases", 0.002, biases, |rule| rule.betas = (0.8, 0.9));
+    walk("groups.adam", &*m, &mut adam, &CosineAnnealingLr { t_max: 15, eta_min: 1e-3 });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -287,6 +287,47 @@ fn generation_with_a_cache_is_generation_without() {
 }
 
 #[test]
+fn a_cache_of_several_pages_holds_what_was_put_there() {
+    let device = Device::open().unwrap();
+    let rng = Rng::new(&device, 8);
+    let (heads, kv, capacity, width) = (4usize, 2usize, 200usize, 3usize);
+    let whole = [heads, kv, kv].map(|heads| rng.normal([2, heads, capacity, width]));
+    Tensor::eval_all(&whole.iter().collect::<Vec<_>>()).unwrap();
+    let want = {
+        let [q, k, v] = &whole;
+        q.scaled_dot_product_attention(k, v, &Attention { causal: true, gqa: true, ..Default::default() })
+    };
+    let cache = KvCache::new(2, kv, capacity, width, &device);
+    let look = |from: usize, count: usize| {
+        let [q, k, v] = [0, 1, 2].map(|i| whole[i].narrow(2, from as i64, count));
+        let got = cache.attend(&q, &k, &v, from).unwrap().to_vec::<f32>().unwrap();
+        let want = want.narrow(2, from as i64, count).to_vec::<f32>().unwrap();
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() <= 1e-5 * (1.0 + want.abs()), "{count} from {from}: {got} is not {want}");
+        }
+    };
+    // several at once, one by one over the ends of pages, many over several pages, then back and on
+    look(0, 5);
+    (5..8).for_each(|at| look(at, 1));
+    look(8, 54);
+    (62..67).for_each(|at| look(at, 1));
+    look(67, 70);
+    (137..140).for_each(|at| look(at, 1));
+    look(120, 1); // a page back
+    (121..130).for_each(|at| look(at, 1));
+    look(130, 62);
+    (192..200).for_each(|at| look(at, 1));
+    look(3, 2);
+    // what is handed out whole
+    let [k, v] = [1, 2].map(|i| whole[i].narrow(2, 5, 4));
+    let (keys, values) = cache.append(&k, &v, 5).unwrap();
+    let rows = |t: &Tensor| t.narrow(2, 0, 9).to_vec::<f32>().unwrap();
+    assert_eq!((rows(&keys), rows(&values)), (rows(&whole[1]), rows(&whole[2])));
+    assert!(cache.attend(&whole[0].narrow(2, 0, 1), &k, &v, 9).is_err());
+    assert!(cache.attend(&whole[0].narrow(2, 0, 4), &k, &v, 197).is_err());
+}
+
+#[test]
 fn sampling_follows_its_settings() {
     let logits: Vec<f32> = [0.5f32, 0.25, 0.125, 0.125].iter().map(|p| p.ln()).collect();
     let shares = |sampling: Sampling| {

@@ -202,12 +202,18 @@ impl State {
     /// As [`State::set`].
     #[track_caller]
     pub fn set_with(&self, value: &Tensor, with: &[&Tensor]) -> Result<()> {
-        self.replace(value, with, true)
+        self.replace(value, with, true)?;
+        // expressions made from now on must find a parameter to differentiate by
+        match self.0.cell() {
+            Some(cell) if cell.info.trainable() => crate::plan::settle(cell),
+            _ => Ok(()),
+        }
     }
 
-    /// Notes the replacement; that of a parameter is carried out at once if `carry_out`.
+    /// Notes the replacement: for the next evaluation that it belongs to if `watched`, else for the step that is under
+    /// way.
     #[track_caller]
-    pub(crate) fn replace(&self, value: &Tensor, with: &[&Tensor], carry_out: bool) -> Result<()> {
+    pub(crate) fn replace(&self, value: &Tensor, with: &[&Tensor], watched: bool) -> Result<()> {
         let value = value.current();
         if let Some(error) = value.error().or(self.0.error()) {
             return Err((**error).clone());
@@ -224,8 +230,7 @@ impl State {
         if value.dtype() != cell.dtype {
             return Err(mismatch(Tensor::bad_dtype("set", &[&self.0, &value], "a state keeps its type")));
         }
-        if !carry_out {
-            // the step that is under way does it
+        if !watched {
             cell.content().pending = Some(Pending { value, anchors: Vec::new() });
             return Ok(());
         }
@@ -243,8 +248,7 @@ impl State {
         content.pending = Some(Pending { value, anchors });
         drop(content);
         cell.device.executor().watch(cell);
-        // expressions made from now on must find a parameter to differentiate by
-        if cell.info.trainable() { crate::plan::settle(cell) } else { Ok(()) }
+        Ok(())
     }
 
     /// Its path in the model, once a module or an optimizer has named it.
@@ -285,6 +289,18 @@ impl Param {
     /// Whether optimizers train it. A frozen parameter takes no gradient.
     pub fn trainable(&self) -> bool {
         self.0.0.cell().is_some_and(|cell| cell.info.trainable())
+    }
+
+    /// Replaces the content by `value`, made of it, as what it is from now on: with its rows cut to a length, say. Unlike
+    /// after [`State::set`], gradients with respect to the parameter are those at the new content, and the replacement
+    /// is part of the next evaluation or step that uses it.
+    ///
+    /// # Errors
+    /// As [`State::set`].
+    #[track_caller]
+    pub fn project(&self, value: &Tensor) -> Result<()> {
+        let old = self.value();
+        self.replace(&(&old + (value - &old).detach()), &[], true)
     }
 
     /// Freezes it, or lets it be trained again; expressions made from now on see the change.

@@ -409,6 +409,13 @@ impl Backward {
                 self.add(input, gradient, follow);
             }
         }
+        // the scores in memory: only where somebody asks for it
+        if let (Op::Attention { causal }, Some(mask)) = (&node.0.op, inputs.get(4))
+            && follow(mask)
+            && mask.dtype().is_float()
+        {
+            self.add(mask, attention::mask_vjp(*causal, dy, values), follow);
+        }
         Ok(())
     }
 

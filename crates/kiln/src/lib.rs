@@ -33,8 +33,8 @@
 //!   `bincount` is told its length.
 //! * Results do not depend on the order in which a device works. Sorts are stable; where an index is repeated, sums are taken in
 //!   order and what is put counts last; `topk`, `argmax` and `max_with_index` take the first of equals.
-//! * Where PyTorch has NaN for a gradient at a corner, ours may be the number it tends to. A product with a truth value that is
-//!   false is 0 on some drivers, though the other factor be NaN, and subnormal numbers may count as 0.
+//! * A gradient that PyTorch says is NaN at a corner (a norm or `atan2` at the origin in second order, an infinite branch not taken
+//!   in `hardswish`) may be the number it tends to.
 
 extern crate self as kiln;
 

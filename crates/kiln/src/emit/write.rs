@@ -7,6 +7,7 @@ use crate::DType;
 use crate::layout::{Layout, ViewOp};
 use crate::node::{Op, Random};
 use crate::ops::binary::Kind;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 impl Slot<'_, '_> {
@@ -42,7 +43,14 @@ impl Slot<'_, '_> {
         let (grid, head) = self.grid(width as usize, lanes as usize, tail)?;
         let mut text = prelude.to_string();
         text.push_str(&head);
-        self.write_all(&grid, &mut text)?;
+        let changes = self.changes(targets, &values);
+        let first = self.needed(changes.as_deref().unwrap_or_default());
+        self.write_some(&grid, &mut text, |at| first.contains(&at))?;
+        if let Some(changes) = &changes {
+            let any: Vec<String> = changes.iter().map(|c| format!("any(v{c})")).collect();
+            let _ = writeln!(text, "    if {} {{", any.join(" || "));
+        }
+        self.write_some(&grid, &mut text, |at| !first.contains(&at))?;
         for (target, value) in targets.iter().zip(values) {
             let dtype = self.insts[value].1;
             let array = self.kernel.output(target.to, dtype, lanes == 4)?;
@@ -57,11 +65,61 @@ impl Slot<'_, '_> {
             };
             let _ = writeln!(text, "    {array}[{place}] = {stored};");
         }
+        if changes.is_some() {
+            text.push_str("    }\n");
+        }
         Ok(text)
     }
 
+    /// The conditions under which targets change, where each is a cell that keeps its elements elsewhere: a cache that
+    /// takes in one element of a sequence then moves no others. What is left out must notice no fault.
+    fn changes(&self, targets: &[Target], values: &[usize]) -> Option<Vec<usize>> {
+        let mut conditions = Vec::new();
+        for (target, &value) in targets.iter().zip(values) {
+            let (Operand::Cell(write), (Inst::Apply { node, args }, _)) = (target.to, &self.insts[value]) else {
+                return None;
+            };
+            let Inst::Load { from: Operand::Node(old), layout, .. } = &self.insts[*args.get(2)?].0 else { return None };
+            let keeps = matches!(self.kernel.graph.op(*node), Op::Where)
+                && self.kernel.in_place.get(old) == Some(&write)
+                && layout.is_linear();
+            if !keeps {
+                return None;
+            }
+            if !conditions.contains(&args[0]) {
+                conditions.push(args[0]);
+            }
+        }
+        let first = self.needed(&conditions);
+        let mut rest = self.insts.iter().enumerate().filter(|(at, _)| !first.contains(at));
+        let silent = rest.all(|(_, (inst, _))| !matches!(inst, Inst::Gather { .. } | Inst::Check { .. }));
+        (silent && !conditions.is_empty()).then_some(conditions)
+    }
+
+    /// Instructions and all that they need.
+    fn needed(&self, of: &[usize]) -> HashSet<usize> {
+        let (mut needed, mut stack) = (HashSet::new(), of.to_vec());
+        while let Some(at) = stack.pop() {
+            if !needed.insert(at) {
+                continue;
+            }
+            match &self.insts[at].0 {
+                Inst::Apply { args, .. } | Inst::Concat(args) => stack.extend(args),
+                Inst::Random { key, .. } => stack.extend(key),
+                Inst::Gather { index, .. } | Inst::Check { index, .. } => stack.push(*index),
+                Inst::Masked { value, .. } => stack.push(*value),
+                Inst::Primary | Inst::Load { .. } | Inst::Const(_) | Inst::Scalar(_) | Inst::Iota(_) => {}
+            }
+        }
+        needed
+    }
+
     pub(super) fn write_all(&mut self, grid: &Grid, text: &mut String) -> Result<(), Refusal> {
-        for at in 0..self.insts.len() {
+        self.write_some(grid, text, |_| true)
+    }
+
+    fn write_some(&mut self, grid: &Grid, text: &mut String, some: impl Fn(usize) -> bool) -> Result<(), Refusal> {
+        for at in (0..self.insts.len()).filter(|&at| some(at)) {
             let (inst, dtype) = self.insts[at].clone();
             let value = self.write(at, &inst, dtype, grid, text)?;
             let note = match &inst {

@@ -77,6 +77,9 @@ impl CrossEntropy {
     }
 
     fn of_logits(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            return logits.bad_argument("cross_entropy", "label_smoothing", self.label_smoothing, "between 0 and 1");
+        }
         let axis = class_axis(logits);
         let logp = logits.log_softmax(axis);
         if labels.dtype().is_float() {

@@ -8,8 +8,8 @@ use crate::{DType, Lit, PadMode, Tensor, composed};
 ///
 /// Shapes: log-probabilities `logp [steps, batch, classes]` (from `log_softmax`), labels `[batch, length]`
 /// of integers, padded at the end, input and target lengths `[batch]` of integers → `[]`, or `[batch]`
-/// without reduction. One sequence: `[steps, classes]`, `[length]`, `[]` and `[]`. Labels laid end to
-/// end, which PyTorch also takes, are to be padded first.
+/// without reduction. Labels may also be laid end to end, `[sum of the target lengths]`. One sequence:
+/// `[steps, classes]`, `[length]`, `[]` and `[]`.
 ///
 /// The mean divides each loss by its target length (at least 1) before it averages over the batch, as
 /// in PyTorch. The gradient is PyTorch's too: it is that of logits seen through `log_softmax`, and so
@@ -66,6 +66,12 @@ impl Ctc {
                     self.of_batch(&logp.unsqueeze(1), &labels.unsqueeze(0), &one(input_lengths), &one(target_lengths));
                 return if self.reduction == Reduction::None { losses.squeeze(0) } else { losses };
             }
+            if let (1, Ok([time, batch, _])) = (labels.rank(), logp.dims::<3>())
+                && target_lengths.shape().is_ok_and(|shape| shape[..] == [batch])
+            {
+                let (labels, lengths) = padded(labels, target_lengths, time);
+                return self.of_batch(logp, &labels, input_lengths, &lengths);
+            }
             self.of_batch(logp, labels, input_lengths, target_lengths)
         })
     }
@@ -105,6 +111,20 @@ impl Ctc {
             other => other.of(&losses),
         }
     }
+}
+
+/// Labels that lie end to end as rows `[batch, width]`, and their lengths. More labels than there are steps cannot be
+/// spelled, however many they are, so rows are no wider than that and one.
+#[track_caller]
+fn padded(labels: &Tensor, lengths: &Tensor, time: usize) -> (Tensor, Tensor) {
+    let (n, width) = (labels.numel(), labels.numel().min(time + 1));
+    let ends = within(&lengths.cumsum(0), n);
+    if n == 0 {
+        return (labels.reshape([lengths.numel(), 0]), lengths.clone());
+    }
+    let place = (ends - lengths).unsqueeze(-1) + Tensor::arange(labels.device(), 0, width as i32, 1);
+    let rows = labels.index_select(0, &place.clamp(0, n as i32 - 1).reshape(-1)).reshape([lengths.numel(), width]);
+    (rows, lengths.clamp(0, width as i32))
 }
 
 /// The lengths, where one outside of `0..=most` is an index out of range.

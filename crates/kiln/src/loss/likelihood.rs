@@ -55,8 +55,8 @@ pub fn poisson_nll_loss(x: &Tensor, y: &Tensor) -> Tensor {
 /// The negative log-likelihood of `y` under normal distributions: ½·(ln v + (x − y)²/v), where v is
 /// the variance, at least eps. As in PyTorch the gradient of the variance passes where it is clamped.
 ///
-/// Shapes: `x`, `y [.., n]`, `var` of the same shape, `[.., 1]` or `[..]` → `[]`, or `[.., n]`
-/// without reduction.
+/// Shapes: `x`, `y [.., n]`, `var` of the same shape, with 1 for one of its extents, without the last axis, or
+/// a single number `[]` → `[]`, or `[.., n]` without reduction.
 ///
 /// Source: Nix & Weigend 1994, "Estimating the mean and variance of the target probability distribution".
 #[derive(Debug, Clone, Copy)]
@@ -86,17 +86,17 @@ impl GaussianNll {
     pub fn loss(&self, x: &Tensor, y: &Tensor, var: &Tensor) -> Tensor {
         compare("gaussian_nll_loss", x, y, || {
             let (Ok(own), Ok(given)) = (x.shape(), var.shape()) else { return x + var };
-            let outer = &own[..own.rank().saturating_sub(1)];
-            let var = if given == own || (given.rank() == own.rank() && given[..] == [outer, &[1]].concat()) {
+            let one_alike = given.rank() == own.rank() && {
+                let others: Vec<usize> = (0..own.rank()).filter(|&a| own[a] != given[a]).collect();
+                others.len() <= 1 && others.iter().all(|&a| given[a] == 1)
+            };
+            let var = if given.rank() == 0 || one_alike {
                 var.clone()
-            } else if given[..] == *outer {
+            } else if given[..] == own[..own.rank().saturating_sub(1)] {
                 var.unsqueeze(-1)
             } else {
-                return Tensor::bad_shape(
-                    "gaussian_nll_loss",
-                    &[x, var],
-                    "var has the shape of x, or that with 1 or nothing for the last axis",
-                );
+                let why = "var has the shape of x, with 1 for one extent, or is without the last axis";
+                return Tensor::bad_shape("gaussian_nll_loss", &[x, var], why);
             };
             let var = Tensor::where_(&var.lt(self.eps), &var - var.detach() + self.eps, &var);
             let losses = (var.ln() + (x - y).square() / &var) * Lit(0.5);

@@ -2,18 +2,9 @@
 
 use std::fmt;
 
+use super::counts::{Average, Counts, mean};
+use super::lengths;
 use crate::{Result, Tensor};
-
-/// How the numbers of the classes become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Average {
-    /// Over all answers together.
-    Micro,
-    /// The mean over the classes that occur.
-    Macro,
-    /// The mean over the classes, each as often as it occurs.
-    Weighted,
-}
 
 /// How often each class was taken for which: `counts[truth][answer]`.
 ///
@@ -27,12 +18,20 @@ pub enum Average {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfusionMatrix {
     counts: Vec<Vec<u64>>,
+    zero_division: f64,
 }
 
 impl ConfusionMatrix {
     /// No answers yet, `classes` classes.
     pub fn new(classes: usize) -> Self {
-        Self { counts: vec![vec![0; classes]; classes] }
+        Self { counts: vec![vec![0; classes]; classes], zero_division: 0.0 }
+    }
+
+    /// Sets what a share of nothing is: 0 unless set, 1, or NaN, which means leave out.
+    #[must_use]
+    pub fn zero_division(mut self, value: f64) -> Self {
+        self.zero_division = value;
+        self
     }
 
     /// Counts answers; those outside of the classes are left out.
@@ -49,10 +48,14 @@ impl ConfusionMatrix {
     /// Counts the largest logit of each row as its answer.
     ///
     /// # Errors
-    /// What evaluating the tensors gives.
+    /// [`crate::Error::Argument`] if there is not a label for each row, and what evaluating the tensors gives.
+    #[track_caller]
     pub fn add_logits(&mut self, labels: &Tensor, logits: &Tensor) -> Result<()> {
-        let answers = logits.argmax(-1, false).to_vec::<i32>()?;
-        self.add(&labels.to_vec::<i32>()?, &answers);
+        let (labels, answers) = (labels.to_vec::<i32>()?, logits.argmax(-1, false).to_vec::<i32>()?);
+        if labels.len() != answers.len() {
+            return Err(lengths("confusion_matrix", labels.len(), answers.len()));
+        }
+        self.add(&labels, &answers);
         Ok(())
     }
 
@@ -66,25 +69,24 @@ impl ConfusionMatrix {
         self.right() / self.total()
     }
 
-    /// Of the answers `class`, the share that is right; 0 where there was none.
+    /// Of the answers `class`, the share that is right; 0 where there was none, or as set.
     pub fn precision(&self, class: usize) -> f64 {
-        share(self.at(class, class) as f64, self.answered(class))
+        self.of(class).precision(self.zero_division)
     }
 
-    /// Of the examples of `class`, the share that was found; 0 where there was none.
+    /// Of the examples of `class`, the share that was found; 0 where there was none, or as set.
     pub fn recall(&self, class: usize) -> f64 {
-        share(self.at(class, class) as f64, self.support(class))
+        self.of(class).recall(self.zero_division)
     }
 
     /// The harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN). It is the Dice coefficient too.
     pub fn f1(&self, class: usize) -> f64 {
-        share(2.0 * self.at(class, class) as f64, self.answered(class) + self.support(class))
+        self.of(class).f1(self.zero_division)
     }
 
     /// Intersection over union, the Jaccard index: TP / (TP + FP + FN).
     pub fn iou(&self, class: usize) -> f64 {
-        let both = self.at(class, class) as f64;
-        share(both, self.answered(class) + self.support(class) - both)
+        self.of(class).iou(self.zero_division)
     }
 
     /// How many examples of `class` there were.
@@ -92,33 +94,30 @@ impl ConfusionMatrix {
         (0..self.counts.len()).map(|a| self.at(class, a)).sum::<u64>() as f64
     }
 
-    /// [`precision`](Self::precision) of all classes.
+    /// [`precision`](Self::precision) of all classes that occur in truth or answers.
     pub fn mean_precision(&self, average: Average) -> f64 {
-        self.mean(average, Self::precision)
+        mean(&self.occurring(), average, |c| c.precision(self.zero_division))
     }
 
-    /// [`recall`](Self::recall) of all classes.
+    /// [`recall`](Self::recall) of all classes that occur in truth or answers.
     pub fn mean_recall(&self, average: Average) -> f64 {
-        self.mean(average, Self::recall)
+        mean(&self.occurring(), average, |c| c.recall(self.zero_division))
     }
 
-    /// [`f1`](Self::f1) of all classes.
+    /// [`f1`](Self::f1) of all classes that occur in truth or answers.
     pub fn mean_f1(&self, average: Average) -> f64 {
-        self.mean(average, Self::f1)
+        mean(&self.occurring(), average, |c| c.f1(self.zero_division))
     }
 
-    /// [`iou`](Self::iou) of all classes; with [`Average::Micro`] that of all examples together.
+    /// [`iou`](Self::iou) of all classes that occur in truth or answers.
     pub fn mean_iou(&self, average: Average) -> f64 {
-        match average {
-            Average::Micro => share(self.right(), 2.0 * self.total() - self.right()),
-            _ => self.mean(average, Self::iou),
-        }
+        mean(&self.occurring(), average, |c| c.iou(self.zero_division))
     }
 
     /// The mean recall of the classes that have examples.
     pub fn balanced_accuracy(&self) -> f64 {
         let with_examples = (0..self.counts.len()).filter(|&c| self.support(c) > 0.0);
-        let (sum, count) = with_examples.fold((0.0, 0.0), |(s, n), c| (s + self.recall(c), n + 1.0));
+        let (sum, count) = with_examples.fold((0.0, 0.0), |(s, n), c| (s + self.of(c).recall(0.0), n + 1.0));
         sum / count
     }
 
@@ -132,7 +131,8 @@ impl ConfusionMatrix {
         let both = right * n - sum(&|c| self.support(c) * self.answered(c));
         let truth = n * n - sum(&|c| self.support(c).powi(2));
         let answers = n * n - sum(&|c| self.answered(c).powi(2));
-        share(both, (truth * answers).sqrt())
+        let spread = (truth * answers).sqrt();
+        if spread == 0.0 { 0.0 } else { both / spread }
     }
 
     /// Cohen's kappa: agreement beyond chance.
@@ -142,17 +142,14 @@ impl ConfusionMatrix {
         (self.accuracy() - chance) / (1.0 - chance)
     }
 
-    /// Classes that occur in truth or answers; one that occurs in neither does not count.
-    fn mean(&self, average: Average, of: impl Fn(&Self, usize) -> f64) -> f64 {
-        let classes = (0..self.counts.len()).filter(|&c| self.support(c) + self.answered(c) > 0.0);
-        match average {
-            Average::Micro => self.accuracy(), // every answer is right for one class or wrong for two
-            Average::Macro => {
-                let (sum, count) = classes.fold((0.0, 0.0), |(s, n), c| (s + of(self, c), n + 1.0));
-                sum / count
-            }
-            Average::Weighted => classes.map(|c| of(self, c) * self.support(c)).sum::<f64>() / self.total(),
-        }
+    fn of(&self, class: usize) -> Counts {
+        Counts { right: self.at(class, class) as f64, answered: self.answered(class), support: self.support(class) }
+    }
+
+    /// The classes of truth or answers.
+    fn occurring(&self) -> Vec<Counts> {
+        let classes = (0..self.counts.len()).map(|class| self.of(class));
+        classes.filter(|c| c.support + c.answered > 0.0).collect()
     }
 
     fn answered(&self, class: usize) -> f64 {
@@ -188,11 +185,6 @@ impl fmt::Display for ConfusionMatrix {
         }
         Ok(())
     }
-}
-
-/// A share of nothing is 0, as scikit-learn has it.
-fn share(part: f64, whole: f64) -> f64 {
-    if whole == 0.0 { 0.0 } else { part / whole }
 }
 
 #[cfg(test)]

@@ -4,12 +4,16 @@
 mod bleu;
 mod calibration;
 mod confusion;
+mod counts;
+mod multilabel;
 mod rank;
 mod regression;
 
 pub use bleu::Bleu;
 pub use calibration::{Bin, Calibration};
-pub use confusion::{Average, ConfusionMatrix};
+pub use confusion::ConfusionMatrix;
+pub use counts::Average;
+pub use multilabel::{ClassRankings, MultiLabel};
 pub use rank::{CurvePoint, Ranking};
 pub use regression::Regression;
 

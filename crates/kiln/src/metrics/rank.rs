@@ -1,7 +1,8 @@
 //! Scores against yes and no: ROC, precision and recall, and the areas under them.
 
 use super::{lengths, pair};
-use crate::{Result, Tensor};
+use crate::error::At;
+use crate::{Error, Result, Tensor};
 
 /// Scores of examples and whether each is positive. Everything is kept: the areas are exact, ties included.
 ///
@@ -32,11 +33,15 @@ impl Ranking {
     /// Adds examples.
     ///
     /// # Errors
-    /// [`crate::Error::Argument`] if the lists differ in length.
+    /// [`crate::Error::Argument`] if the lists differ in length, or a score is NaN.
     #[track_caller]
     pub fn add(&mut self, scores: &[f64], positive: &[bool]) -> Result<()> {
         if scores.len() != positive.len() {
             return Err(lengths("ranking", scores.len(), positive.len()));
+        }
+        if scores.iter().any(|score| score.is_nan()) {
+            let (value, why) = ("NaN".to_string(), "numbers, which have an order");
+            return Err(Error::Argument { op: "ranking", name: "scores", value, why, at: At::here() });
         }
         self.scored.extend(scores.iter().copied().zip(positive.iter().copied()));
         Ok(())
@@ -70,7 +75,7 @@ impl Ranking {
     ///
     /// Source: `sklearn.metrics.average_precision_score`.
     pub fn average_precision(&self) -> f64 {
-        let all = self.scored.iter().filter(|(_, p)| *p).count() as f64;
+        let all = self.positives();
         let (mut sum, mut before) = (0.0, 0.0);
         for (_, positives, negatives) in self.steps() {
             sum += (positives - before) * positives / (positives + negatives);
@@ -94,6 +99,17 @@ impl Ranking {
         let all = steps.last().map_or(0.0, |&(_, p, _)| p);
         let point = |&(threshold, tp, fp): &(f64, f64, f64)| CurvePoint { threshold, x: tp / all, y: tp / (tp + fp) };
         steps.iter().map(point).collect()
+    }
+
+    /// How many examples are positive.
+    pub(super) fn positives(&self) -> f64 {
+        self.scored.iter().filter(|(_, positive)| *positive).count() as f64
+    }
+
+    /// With the examples of another.
+    pub(super) fn joined(mut self, other: &Self) -> Self {
+        self.scored.extend(&other.scored);
+        self
     }
 
     /// From the highest score down: the score, and how many positives and negatives have at least it.

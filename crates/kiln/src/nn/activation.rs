@@ -3,7 +3,7 @@
 use super::dropout::Noise;
 use super::{Forward, Module};
 use crate::init::Init;
-use crate::{Lit, Param, Tensor};
+use crate::{Lit, Param, Rng, Tensor, composed};
 
 /// A layer without settings: its name and the function it applies.
 macro_rules! plain {
@@ -248,4 +248,29 @@ fn glu(x: &Tensor, axis: i64) -> Tensor {
         Some(_) => Tensor::bad_shape("glu", &[x], "the axis halves"),
         None => x.narrow(axis, 0, 0), // carries the error of the axis
     }
+}
+
+/// One of the classes along `axis`, drawn with the probabilities of the softmax of `logits`, softened so that it has a
+/// gradient: softmax((logits + g) / tau) with g from the Gumbel distribution. With `hard` the result is one-hot, and has
+/// the gradient of the soft one.
+///
+/// Source: Jang, Gu & Poole 2017, "Categorical reparameterization with Gumbel-softmax", eq. 2.
+#[track_caller]
+pub fn gumbel_softmax(logits: &Tensor, tau: f64, hard: bool, axis: i64, rng: &Rng) -> Tensor {
+    composed("gumbel_softmax", || {
+        let Ok(shape) = logits.shape() else { return logits.clone() };
+        if tau.is_nan() || tau <= 0.0 {
+            return logits.bad_argument("gumbel_softmax", "tau", tau, "above 0");
+        }
+        let soft = ((logits + rng.gumbel(shape)) / tau).softmax(axis);
+        let at = if axis < 0 { axis + shape.rank() as i64 } else { axis };
+        let Some(at) = usize::try_from(at).ok().filter(|&at| hard && at < shape.rank()) else {
+            return soft; // which carries the error of the axis, if it is not there
+        };
+        let (_, chosen) = soft.max_with_index(axis, true);
+        let mut lifted = vec![1i64; shape.rank()];
+        lifted[at] = -1;
+        let place = Tensor::arange(logits.device(), 0, shape[at] as i32, 1).reshape(lifted);
+        chosen.eq(place).cast(soft.dtype()) - soft.detach() + &soft
+    })
 }

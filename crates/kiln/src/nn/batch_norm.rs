@@ -85,7 +85,7 @@ macro_rules! settings {
             self
         }
 
-        /// Sets the share of the new batch in the running statistics; `None` averages all batches alike.
+        /// Sets the share of the new batch in the running statistics.
         #[must_use]
         pub fn momentum(mut self, momentum: Option<f64>) -> Self {
             self.momentum = momentum;
@@ -114,6 +114,13 @@ impl<const SPACE: usize> BatchNorm<SPACE> {
     #[must_use]
     pub fn no_affine(mut self) -> Self {
         (self.weight, self.bias) = (None, None);
+        self
+    }
+
+    /// Leaves the shift out.
+    #[must_use]
+    pub fn no_bias(mut self) -> Self {
+        self.bias = None;
         self
     }
 
@@ -171,7 +178,7 @@ pub struct InstanceNorm<const SPACE: usize> {
     pub running: Option<Running>,
     /// Added to the variance; 1e-5.
     pub eps: f32,
-    /// The share of the new batch; 0.1.
+    /// The share of the new batch; 0.1. `None` leaves the statistics as they are, as in PyTorch.
     pub momentum: Option<f64>,
     channels: usize,
     mode: Mode,
@@ -200,6 +207,13 @@ impl<const SPACE: usize> InstanceNorm<SPACE> {
         self
     }
 
+    /// Leaves the shift out.
+    #[must_use]
+    pub fn no_bias(mut self) -> Self {
+        self.bias = None;
+        self
+    }
+
     /// Keeps running statistics: PyTorch's `track_running_stats=True`.
     #[must_use]
     pub fn tracking(mut self, init: &Init) -> Self {
@@ -225,10 +239,10 @@ impl<const SPACE: usize> Forward for InstanceNorm<SPACE> {
             return composed(OP, || x.batch_norm(&mean, &var, weight, bias, self.eps));
         }
         let places: usize = shape[2..].iter().product();
-        if places < 2 && self.mode.training() {
+        if places < 2 && (self.running.is_none() || self.mode.training()) {
             return Tensor::bad_shape(OP, &[x], "training needs more than one place");
         }
-        if let Some(running) = &self.running {
+        if let (Some(running), Some(_)) = (&self.running, self.momentum) {
             let rows = x.detach().reshape([shape[0], shape[1], places]);
             let (mean, var) =
                 (rows.mean_axes(-1, false).mean_axes(0, false), rows.var(-1, 1, false).mean_axes(0, false));

@@ -46,17 +46,52 @@ pub fn cdist(x: &Tensor, y: &Tensor, p: f32) -> Tensor {
         if p.is_nan() || p < 0.0 {
             return x.bad_argument("cdist", "p", p, "at least 0");
         }
-        let apart = x.unsqueeze(-2) - y.unsqueeze(-3);
-        if p == 0.0 || p == 1.0 || p == 2.0 || p == f32::INFINITY {
-            return apart.norm(p, -1, false);
-        }
-        // |0|ᵖ and 0^(1/p) have no slope that can be used: zeros are left out of both
-        let zero = apart.eq(Lit(0.0));
-        let powers = Tensor::where_(&zero, Lit(0.0), Tensor::where_(&zero, Lit(1.0), apart).abs().powf(p));
-        let sum = powers.sum_axes(-1, false);
-        let same = sum.eq(Lit(0.0));
-        Tensor::where_(&same, Lit(0.0), Tensor::where_(&same, Lit(1.0), &sum).powf(1.0 / p))
+        length(&(x.unsqueeze(-2) - y.unsqueeze(-3)), p)
     })
+}
+
+/// The p-norm of the last axis, whose gradient is 0 where it is 0.
+#[track_caller]
+fn length(apart: &Tensor, p: f32) -> Tensor {
+    if p == 0.0 || p == 1.0 || p == 2.0 || p == f32::INFINITY {
+        return apart.norm(p, -1, false);
+    }
+    // |0|ᵖ and 0^(1/p) have no slope that can be used: zeros are left out of both
+    let zero = apart.eq(Lit(0.0));
+    let powers = Tensor::where_(&zero, Lit(0.0), Tensor::where_(&zero, Lit(1.0), apart).abs().powf(p));
+    let sum = powers.sum_axes(-1, false);
+    let same = sum.eq(Lit(0.0));
+    Tensor::where_(&same, Lit(0.0), Tensor::where_(&same, Lit(1.0), &sum).powf(1.0 / p))
+}
+
+/// The p-norm of the difference of each two rows of `x`, in the order (0, 1), (0, 2), …: PyTorch's `pdist`.
+///
+/// Shapes: `x [n, width]` → `[n·(n − 1)/2]`. Where a distance is 0 its gradient is 0.
+///
+/// # Errors
+/// As [`cdist`].
+#[track_caller]
+pub fn pdist(x: &Tensor, p: f32) -> Tensor {
+    composed("pdist", || {
+        let Ok(shape) = x.shape() else { return x.clone() };
+        if shape.rank() != 2 {
+            return Tensor::bad_shape("pdist", &[x], "[n, width]");
+        }
+        if p.is_nan() || p < 0.0 {
+            return x.bad_argument("pdist", "p", p, "at least 0");
+        }
+        let n = shape[0] as i32;
+        let (first, second): (Vec<i32>, Vec<i32>) = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).unzip();
+        let rows = |at: Vec<i32>| x.index_select(0, &Tensor::from_slice(x.device(), &at, &[at.len()]));
+        length(&(rows(first) - rows(second)), p)
+    })
+}
+
+/// x divided by its p-norm along `axis`, which counts as at least `eps`: PyTorch's `normalize`, whose defaults are
+/// p = 2, axis 1, eps = 1e-12. With that eps it is [`Tensor::normalize`].
+#[track_caller]
+pub fn normalize(x: &Tensor, p: f32, axis: i64, eps: f32) -> Tensor {
+    composed("normalize", || x / x.norm(p, axis, true).clamp_min(eps))
 }
 
 /// [`cosine_similarity`] as a layer.

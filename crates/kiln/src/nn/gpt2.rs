@@ -1,6 +1,6 @@
 //! GPT-2: a decoder of causal self-attention blocks, with the parameter names of Hugging Face's model.
 
-use super::attention::{additive, attend};
+use super::attention::attend;
 use super::lora::Adaptable;
 use super::{Dropout, Embedding, Forward, KvCache, LayerNorm, Module};
 use crate::init::Init;
@@ -76,18 +76,15 @@ impl CausalAttention {
         let Ok(shape) = x.shape() else { return x.clone() };
         let [batch, time, width] = [shape[0], shape[1], shape[2]];
         let all = self.c_attn.forward(x).reshape([batch, time, 3, self.heads, width / self.heads]);
-        let [q, mut k, mut v] = [0, 1, 2].map(|part| all.select(2, part).transpose(1, 2));
-        let hidden = match cache {
-            None => None,
-            Some((cache, position)) => {
-                (k, v) = match cache.append(&k, &v, position) {
-                    Ok(all) => all,
-                    Err(error) => return Tensor::invalid(x.device(), error),
-                };
-                Some(additive("gpt2", &cache.hidden(time, position)))
-            }
+        let [q, k, v] = [0, 1, 2].map(|part| all.select(2, part).transpose(1, 2));
+        let dropout = Some(&self.attn_dropout);
+        let y = match cache {
+            None => attend(&q, &k, &v, None, true, dropout),
+            Some((cache, position)) => match cache.attend_with(&q, &k, &v, position, dropout) {
+                Ok(y) => y,
+                Err(error) => return Tensor::invalid(x.device(), error),
+            },
         };
-        let y = attend(&q, &k, &v, hidden.as_ref(), cache.is_none(), Some(&self.attn_dropout));
         self.resid_dropout.forward(&self.c_proj.forward(&y.transpose(1, 2).reshape([batch, time, width])))
     }
 }
@@ -172,8 +169,7 @@ pub struct Gpt2 {
 impl Gpt2 {
     /// A model of the given sizes; `width` is a multiple of `heads`.
     pub fn new(options: Gpt2Options, init: &mut Init) -> Self {
-        let mut table =
-            |rows: usize| Embedding { weight: init.normal(&[rows, options.width], 0.0, 0.02), padding: None };
+        let mut table = |rows: usize| Embedding::of(init.normal(&[rows, options.width], 0.0, 0.02));
         let (wte, wpe) = (table(options.vocabulary), table(options.context));
         Self {
             wte,

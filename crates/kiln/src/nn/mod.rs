@@ -12,6 +12,7 @@ mod embedding;
 mod generate;
 mod gpt2;
 mod graph;
+mod grid;
 mod linear;
 mod lora;
 mod mix;
@@ -25,6 +26,7 @@ mod reparam;
 mod resize;
 mod sequential;
 mod shape;
+mod softmax_loss;
 mod state_dict;
 mod summary;
 mod transformer;
@@ -33,7 +35,7 @@ pub use crate::init::Init;
 pub use activation::{
     Celu, Elu, Gelu, GeluTanh, Glu, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, LeakyRelu, LogSigmoid,
     LogSoftmax, Mish, PRelu, RRelu, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softmax2d, Softmin, Softplus,
-    Softshrink, Softsign, Tanh, Tanhshrink, Threshold,
+    Softshrink, Softsign, Tanh, Tanhshrink, Threshold, gumbel_softmax,
 };
 pub use attention::{
     AttentionArgs, GroupedQueryAttention, KvCache, LearnedPositions, MultiheadAttention, MultiheadOptions, Rotary,
@@ -45,17 +47,18 @@ pub use batch_norm::{
 };
 pub use conv::{Conv1d, Conv2d, Conv3d};
 pub use conv_transpose::{ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
-pub use distance::{CosineSimilarity, PairwiseDistance, cdist, cosine_similarity, pairwise_distance};
+pub use distance::{CosineSimilarity, PairwiseDistance, cdist, cosine_similarity, normalize, pairwise_distance, pdist};
 pub use dropout::{
     AlphaDropout, DropMode, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, StochasticDepth,
 };
-pub use embedding::{BagMode, Embedding, EmbeddingBag};
+pub use embedding::{BagMode, Embedding, EmbeddingBag, TableOptions};
 pub use generate::{Sampler, Sampling, generate};
 pub use gpt2::{Gpt2, Gpt2Options, Projection};
 pub use graph::{
     Aggregation, GatConv, GatOptions, Gatv2Conv, GcnConv, GinConv, GraphConv, Messages, SageConv, global_add_pool,
     global_max_pool, global_mean_pool,
 };
+pub use grid::{GridMode, GridOptions, GridPadding, affine_grid, grid_sample};
 pub use kiln_derive::Module;
 pub use linear::{Bilinear, Linear};
 pub use lora::{Adaptable, Lora, LoraOptions};
@@ -77,6 +80,7 @@ pub use reparam::{SpectralNorm, WeightNorm, Weighted};
 pub use resize::{Interpolation, Size, Upsample, interpolate};
 pub use sequential::Sequential;
 pub use shape::{ChannelShuffle, Flatten, Fold, PixelShuffle, PixelUnshuffle, Unflatten, Unfold};
+pub use softmax_loss::{AdaptiveLogSoftmax, LinearCrossEntropy};
 pub use state_dict::StateDict;
 pub use summary::{Summary, SummaryRow, summary};
 pub use transformer::{

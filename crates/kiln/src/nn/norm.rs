@@ -132,6 +132,13 @@ impl GroupNorm {
         Self { weight, bias, groups, eps: 1e-5 }
     }
 
+    /// Leaves the shift out.
+    #[must_use]
+    pub fn no_bias(mut self) -> Self {
+        self.bias = None;
+        self
+    }
+
     /// Sets the constant added to the variance.
     #[must_use]
     pub fn eps(mut self, eps: f32) -> Self {

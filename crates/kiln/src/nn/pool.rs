@@ -273,6 +273,25 @@ unpools! {
     MaxUnpool3d, max_unpool3d;
 }
 
+/// What a fractional pooling makes of the spatial axes.
+#[derive(Debug, Clone)]
+enum Target {
+    /// These extents.
+    Extents(Vec<usize>),
+    /// These shares of the extents, rounded down.
+    Shares(Vec<f64>),
+}
+
+impl Target {
+    /// The extents for an input of these.
+    fn of(&self, input: &[usize]) -> Vec<usize> {
+        match self {
+            Target::Extents(extents) => extents.clone(),
+            Target::Shares(shares) => input.iter().zip(shares).map(|(&n, share)| (n as f64 * share) as usize).collect(),
+        }
+    }
+}
+
 macro_rules! fractional {
     ($($(#[$doc:meta])* $name:ident, $n:literal, $op:ident;)*) => {$(
         $(#[$doc])*
@@ -283,7 +302,7 @@ macro_rules! fractional {
             #[module(skip)]
             kernel: Vec<usize>,
             #[module(skip)]
-            output: Vec<usize>,
+            output: Target,
             #[module(flatten)]
             noise: Noise,
         }
@@ -291,8 +310,16 @@ macro_rules! fractional {
         impl $name {
             /// Windows of size `kernel` at random places, to the extents `output`.
             pub fn new(kernel: impl Extents, output: impl Extents, init: &mut Init) -> Self {
-                let full = |list: Vec<usize>| if list.len() == 1 { vec![list[0]; $n] } else { list };
-                Self { kernel: full(sizes(&kernel)), output: full(sizes(&output)), noise: Noise::new(init) }
+                Self::to(kernel, Target::Extents(full(sizes(&output), $n)), init)
+            }
+
+            /// The same to shares of the extents, each between 0 and 1: PyTorch's `output_ratio`.
+            pub fn by(kernel: impl Extents, ratio: [f64; $n], init: &mut Init) -> Self {
+                Self::to(kernel, Target::Shares(ratio.to_vec()), init)
+            }
+
+            fn to(kernel: impl Extents, output: Target, init: &mut Init) -> Self {
+                Self { kernel: full(sizes(&kernel), $n), output, noise: Noise::new(init) }
             }
 
             /// The maxima, and where in its plane each is.
@@ -305,7 +332,15 @@ macro_rules! fractional {
                     _ => vec![0, 0, $n], // the operation says what is wrong
                 };
                 let samples = Shape::new(&dims).unwrap_or(shape);
-                x.$op(&self.kernel, &self.output, &self.noise.uniform(x.device(), samples))
+                self.with_samples(x, &self.noise.uniform(x.device(), samples))
+            }
+
+            /// The same at places that `samples [batch, channels, axes]` in [0, 1) choose: PyTorch's `_random_samples`.
+            #[track_caller]
+            pub fn with_samples(&self, x: &Tensor, samples: &Tensor) -> (Tensor, Tensor) {
+                let Ok(shape) = x.shape() else { return (x.clone(), x.clone()) };
+                let output = self.output.of(&shape[shape.rank().saturating_sub($n)..]);
+                x.$op(&self.kernel, &output, samples)
             }
         }
 
@@ -316,6 +351,11 @@ macro_rules! fractional {
             }
         }
     )*};
+}
+
+/// One entry for each axis.
+fn full(list: Vec<usize>, axes: usize) -> Vec<usize> {
+    if list.len() == 1 { vec![list[0]; axes] } else { list }
 }
 
 fractional! {

@@ -20,27 +20,39 @@ pub trait Weighted: Forward {
 }
 
 /// A layer with weight g·v/‖v‖, so that length and direction are trained apart; the norm is that of each
-/// slice of the first axis. State-dict paths are those of `torch.nn.utils.parametrizations.weight_norm`.
+/// slice of the first axis, or of another. State-dict paths are those of
+/// `torch.nn.utils.parametrizations.weight_norm`.
 ///
 /// Source: Salimans & Kingma 2016, "Weight normalization", eq. 2.
 pub struct WeightNorm<L> {
     layer: L,
     g: Param,
     v: Param,
+    /// The axis whose slices have a length each; `None`: the weight has one.
+    axis: Option<usize>,
 }
 
 impl<L: Weighted> WeightNorm<L> {
     /// Wraps `layer`; its output does not change at first.
     pub fn new(layer: L, init: &Init) -> Self {
+        Self::along(layer, Some(0), init)
+    }
+
+    /// The same with a length for each slice of `axis`, or, with `None`, one for the whole weight: PyTorch's `dim`.
+    pub fn along(layer: L, axis: Option<usize>, init: &Init) -> Self {
         let v = layer.weight().value();
-        Self { g: init.param(&length(&v)), v: init.param(&v), layer }
+        Self { g: init.param(&length(&v, axis)), v: init.param(&v), layer, axis }
     }
 }
 
-/// The length of each slice of the first axis, with the other axes kept.
+/// The length of each slice of `axis`, with the other axes kept; of the whole, without axes.
 #[track_caller]
-fn length(v: &Tensor) -> Tensor {
-    let axes: Vec<i64> = (1..v.rank() as i64).collect();
+fn length(v: &Tensor, axis: Option<usize>) -> Tensor {
+    let Some(axis) = axis else { return v.square().sum().sqrt() };
+    if axis >= v.rank() {
+        return v.squeeze(axis as i64); // carries the error of the axis
+    }
+    let axes: Vec<i64> = (0..v.rank()).filter(|&a| a != axis).map(|a| a as i64).collect();
     if axes.is_empty() { v.abs() } else { v.norm(2.0, axes, true) }
 }
 
@@ -57,7 +69,7 @@ impl<L: Weighted> Forward for WeightNorm<L> {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         composed("weight_norm", || {
-            let weight = &self.v * (self.g.value() / length(&self.v));
+            let weight = &self.v * (self.g.value() / length(&self.v, self.axis));
             self.layer.with_weight(&weight, x)
         })
     }
@@ -73,6 +85,8 @@ pub struct SpectralNorm<L> {
     original: Param,
     u: State,
     v: State,
+    /// The axis of the weight that makes the matrix's rows.
+    axis: usize,
     /// Steps of power iteration in a training pass; 1.
     pub iterations: usize,
     /// The smallest length a vector is divided by; 1e-12.
@@ -86,20 +100,30 @@ impl<L: Weighted> SpectralNorm<L> {
     /// # Errors
     /// What the device says, or a weight of fewer than two axes.
     pub fn new(layer: L, init: &mut Init) -> Result<Self> {
+        Self::along(layer, L::AXIS, init)
+    }
+
+    /// The same with the slices of `axis` as the rows of the matrix: PyTorch's `dim`, by default that of the outputs.
+    ///
+    /// # Errors
+    /// As [`SpectralNorm::new`], or an axis that the weight does not have.
+    pub fn along(layer: L, axis: usize, init: &mut Init) -> Result<Self> {
         let original = layer.weight().clone();
-        let matrix = matrix::<L>(&original.value());
+        let matrix = matrix(&original.value(), axis);
         let [rows, cols] = matrix.dims::<2>()?;
         let (u, v) = (init.normal(&[rows], 0.0, 1.0).value(), init.normal(&[cols], 0.0, 1.0).value());
         let (u, v) = iterate(&matrix, u, v, 15, 1e-12);
         let (u, v) = (init.state(&u), init.state(&v));
-        Ok(Self { layer, original, u, v, iterations: 1, eps: 1e-12, mode: Mode::default() })
+        Ok(Self { layer, original, u, v, axis, iterations: 1, eps: 1e-12, mode: Mode::default() })
     }
 }
 
-/// The weight as a matrix of outputs.
+/// The weight as a matrix whose rows are the slices of `axis`.
 #[track_caller]
-fn matrix<L: Weighted>(weight: &Tensor) -> Tensor {
-    let first = if L::AXIS == 0 { weight.clone() } else { weight.transpose(0, L::AXIS as i64) };
+fn matrix(weight: &Tensor, axis: usize) -> Tensor {
+    let mut order: Vec<i64> = (0..weight.rank() as i64).filter(|&a| a != axis as i64).collect();
+    order.insert(0, axis as i64);
+    let first = if axis == 0 { weight.clone() } else { weight.permute(order) };
     if first.rank() < 2 {
         return Tensor::bad_shape("spectral_norm", &[weight], "a weight of at least two axes");
     }
@@ -132,7 +156,7 @@ impl<L: Weighted> Forward for SpectralNorm<L> {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         composed("spectral_norm", || {
-            let matrix = matrix::<L>(&self.original.value());
+            let matrix = matrix(&self.original.value(), self.axis);
             let (mut u, mut v) = (self.u.value(), self.v.value());
             if self.mode.training() {
                 (u, v) = iterate(&matrix.detach(), u, v, self.iterations, self.eps);

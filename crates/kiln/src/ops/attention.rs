@@ -254,18 +254,30 @@ pub(crate) fn vjp(causal: bool, dy: &Tensor, inputs: &[Tensor], y: &Tensor) -> V
     vec![turned(&dq), turned(&dk), turned(&dv), None, None].into_iter().take(inputs.len()).collect()
 }
 
+/// The heads of a kernel with `inputs` q, k, v, scale, and its mask.
+fn heads_of(inputs: &[Tensor], mask: Option<&Tensor>, causal: bool) -> Heads {
+    let [q, k, v, scale] = [0, 1, 2, 3].map(|i| inputs[i].clone());
+    Heads { q, k, v, mask: mask.cloned(), causal, scale }
+}
+
+impl Heads {
+    /// The gradient of what the weights are the softmax of, from that of the result, `above`.
+    fn scores_vjp(&self, weights: &Tensor, above: &Tensor) -> Tensor {
+        let along = above.matmul(&repeat(&self.v, &self.q).cast(DType::F32).mt());
+        weights * (&along - (weights * &along).sum_axes([-1i64], true))
+    }
+}
+
+/// The gradient of the mask of the kernel with `inputs`, from that of its result.
+pub(crate) fn mask_vjp(causal: bool, dy: &Tensor, inputs: &[Tensor]) -> Tensor {
+    let heads = heads_of(inputs, inputs.get(4), causal);
+    heads.scores_vjp(&heads.weights(), &dy.transpose(-3, -2).cast(DType::F32))
+}
+
 /// One of the gradients as a formula of q, k, v and the gradient of the result, for gradients of gradients. `inputs` are
 /// those of the kernel, which has the gradient of the result at `dy`.
 pub(crate) fn formula(causal: bool, inputs: &[Tensor], dy: usize, of: Gradient) -> Tensor {
-    let mask = inputs.get(if of == Gradient::Query { 7 } else { 6 }).cloned();
-    let heads = Heads {
-        q: inputs[0].clone(),
-        k: inputs[1].clone(),
-        v: inputs[2].clone(),
-        mask,
-        causal,
-        scale: inputs[3].clone(),
-    };
+    let heads = heads_of(inputs, inputs.get(if of == Gradient::Query { 7 } else { 6 }), causal);
     let above = inputs[dy].transpose(-3, -2).cast(DType::F32);
     let weights = heads.weights();
     let together = |x: Tensor, like: &Tensor| {
@@ -279,11 +291,9 @@ pub(crate) fn formula(causal: bool, inputs: &[Tensor], dy: usize, of: Gradient) 
     if of == Gradient::Values {
         return together(weights.mt().matmul(&above), &heads.v);
     }
-    let (k, v) = (repeat(&heads.k, &heads.q), repeat(&heads.v, &heads.q));
-    let along = above.matmul(&v.cast(DType::F32).mt());
-    let scores = &weights * (&along - (&weights * &along).sum_axes([-1i64], true)) * &heads.scale;
+    let scores = heads.scores_vjp(&weights, &above) * &heads.scale;
     match of {
-        Gradient::Query => scores.matmul(&k.cast(DType::F32)).transpose(-3, -2),
+        Gradient::Query => scores.matmul(&repeat(&heads.k, &heads.q).cast(DType::F32)).transpose(-3, -2),
         _ => together(scores.mt().matmul(&heads.q.cast(DType::F32)), &heads.k),
     }
 }

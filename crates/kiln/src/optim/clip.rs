@@ -21,8 +21,13 @@ use crate::{Gradients, Number, Tensor};
 /// ```
 #[track_caller]
 pub fn clip_grad_norm(gradients: &mut Gradients, max_norm: impl Number) -> Option<Tensor> {
-    let squares = gradients.iter().map(|(_, g)| g.square().sum());
-    let norm = squares.reduce(|sum, square| sum + square)?.sqrt();
+    clip_grad_norm_of(gradients, max_norm, 2.0)
+}
+
+/// The same with the p-norm of all elements of all gradients; p = ∞ is the largest.
+#[track_caller]
+pub fn clip_grad_norm_of(gradients: &mut Gradients, max_norm: impl Number, p: f32) -> Option<Tensor> {
+    let norm = total_norm(gradients, p)?;
     let scale = (max_norm.beside(&norm) / (&norm + 1e-6)).clamp_max(1.0);
     *gradients = gradients.map(|g| g * &scale);
     gradients.guard(&norm);
@@ -34,4 +39,16 @@ pub fn clip_grad_norm(gradients: &mut Gradients, max_norm: impl Number) -> Optio
 pub fn clip_grad_value(gradients: &mut Gradients, bound: impl Into<f64>) {
     let bound = bound.into();
     *gradients = gradients.map(|g| g.clamp(-bound, bound));
+}
+
+/// The p-norm of all elements of all gradients: PyTorch's `get_total_norm`. `None` without gradients.
+#[track_caller]
+pub fn total_norm(gradients: &Gradients, p: f32) -> Option<Tensor> {
+    let all = gradients.iter().map(|(_, g)| g);
+    if p == 2.0 {
+        return Some(all.map(|g| g.square().sum()).reduce(|sum, square| sum + square)?.sqrt());
+    }
+    let norms: Vec<Tensor> = all.filter(|g| g.numel() > 0).map(|g| g.reshape([-1i64]).norm(p, 0, false)).collect();
+    let each: Vec<&Tensor> = norms.iter().collect();
+    (!norms.is_empty()).then(|| Tensor::stack(&each, 0).norm(p, 0, false))
 }

@@ -172,6 +172,22 @@ impl<R: Rule> Method<R> {
         self
     }
 
+    /// Makes the cells anew, and keeps those that there are already.
+    fn extend_memory(&mut self) {
+        let Some(old) = self.memory.take() else { return };
+        let kept = |new: &mut [(&'static str, State)], old: &[(&'static str, State)]| {
+            for (name, state) in new {
+                if let Some((_, known)) = old.iter().find(|(known, _)| known == name) {
+                    *state = known.clone();
+                }
+            }
+        };
+        self.memory();
+        let Some(new) = self.memory.get_mut() else { return };
+        new.of.iter_mut().zip(&old.of).for_each(|(new, old)| kept(new, old));
+        new.counts.iter_mut().zip(&old.counts).for_each(|(new, old)| kept(new, old));
+    }
+
     /// The cells, made when they are first needed: builder methods may still change what there is to remember.
     fn memory(&self) -> &Memory {
         self.memory.get_or_init(|| {
@@ -270,7 +286,12 @@ impl<R: Rule> Optimizer for Method<R> {
     }
 
     fn set_momentum(&mut self, momentum: f64) {
+        let without = self.rules.iter().any(|rule| rule.momentum().is_none());
         self.rules.iter_mut().for_each(|rule| rule.set_momentum(momentum));
+        // as in PyTorch a schedule may bring momentum to what had none, and with it something to remember
+        if without && self.rules.iter().any(|rule| rule.momentum().is_some()) {
+            self.extend_memory();
+        }
     }
 }
 

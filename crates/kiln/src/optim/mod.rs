@@ -17,7 +17,7 @@ mod slots;
 pub use accumulate::Accumulator;
 pub use average::{AveragedModel, update_bn};
 pub use capture::{Batch, Captured, Traced};
-pub use clip::{clip_grad_norm, clip_grad_value};
+pub use clip::{clip_grad_norm, clip_grad_norm_of, clip_grad_value, total_norm};
 pub use joined::Joined;
 pub use lbfgs::Lbfgs;
 pub use method::{Method, Rule, Turn};

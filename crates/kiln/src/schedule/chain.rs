@@ -37,8 +37,12 @@ impl<'a> SequentialLr<'a> {
 
 impl Schedule for SequentialLr<'_> {
     fn lr(&self, base: f64, t: usize) -> f64 {
+        self.lr_of(0, base, t)
+    }
+
+    fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
         let (part, t) = self.at(t);
-        part.lr(base, t)
+        part.lr_of(group, base, t)
     }
 
     fn momentum(&self, t: usize) -> Option<f64> {
@@ -70,11 +74,55 @@ impl<'a> ChainedScheduler<'a> {
 
 impl Schedule for ChainedScheduler<'_> {
     fn lr(&self, base: f64, t: usize) -> f64 {
-        self.parts.iter().fold(base, |lr, part| part.lr(lr, t))
+        self.lr_of(0, base, t)
+    }
+
+    fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
+        self.parts.iter().fold(base, |lr, part| part.lr_of(group, lr, t))
     }
 
     fn momentum(&self, t: usize) -> Option<f64> {
         self.parts.iter().rev().find_map(|part| part.momentum(t))
+    }
+}
+
+/// A schedule for each of the optimizer's groups, in their order; groups past the last have that one. PyTorch's lists
+/// of functions (`LambdaLR`) and of learning rates (`max_lr` and the like). The momentum is the first one's.
+///
+/// ```
+/// use kiln::schedule::{LambdaLr, PerGroup, Schedule};
+/// let schedule = PerGroup::new(LambdaLr(|t| 0.9f64.powi(t as i32))).and(LambdaLr(|t| 1.0 / (t + 1) as f64));
+/// assert_eq!((schedule.lr_of(0, 0.1, 1), schedule.lr_of(1, 0.1, 1)), (0.1 * 0.9, 0.05));
+/// ```
+pub struct PerGroup<'a> {
+    parts: Vec<Box<dyn Schedule + 'a>>,
+}
+
+impl<'a> PerGroup<'a> {
+    /// For the first group.
+    pub fn new(first: impl Schedule + 'a) -> Self {
+        Self { parts: vec![Box::new(first)] }
+    }
+
+    /// For the next one.
+    #[must_use]
+    pub fn and(mut self, schedule: impl Schedule + 'a) -> Self {
+        self.parts.push(Box::new(schedule));
+        self
+    }
+}
+
+impl Schedule for PerGroup<'_> {
+    fn lr(&self, base: f64, t: usize) -> f64 {
+        self.lr_of(0, base, t)
+    }
+
+    fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
+        self.parts[group.min(self.parts.len() - 1)].lr_of(group, base, t)
+    }
+
+    fn momentum(&self, t: usize) -> Option<f64> {
+        self.parts[0].momentum(t)
     }
 }
 
@@ -97,7 +145,11 @@ impl<S: Schedule> Warmup<S> {
 
 impl<S: Schedule> Schedule for Warmup<S> {
     fn lr(&self, base: f64, t: usize) -> f64 {
-        let lr = self.then.lr(base, t.saturating_sub(self.steps));
+        self.lr_of(0, base, t)
+    }
+
+    fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
+        let lr = self.then.lr_of(group, base, t.saturating_sub(self.steps));
         if t < self.steps { lr * super::warmup(t, self.steps) } else { lr }
     }
 

@@ -28,7 +28,7 @@ pub use basic::{
     ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, ExponentialLr, InverseSqrtLr, LambdaLr, LinearLr,
     MultiStepLr, MultiplicativeLr, PolynomialLr, StepLr, SwaLr,
 };
-pub use chain::{ChainedScheduler, SequentialLr, Warmup};
+pub use chain::{ChainedScheduler, PerGroup, SequentialLr, Warmup};
 pub use cyclic::{Anneal, CyclicLr, CyclicMode, OneCycleLr};
 pub use formula::{cosine, exponential, linear, multi_step, one_cycle, polynomial, step, warmup};
 pub use plateau::{PlateauMode, ReduceLrOnPlateau, Seen, ThresholdMode};
@@ -41,6 +41,11 @@ use crate::optim::Optimizer;
 pub trait Schedule {
     /// The learning rate at `t`, from 0, of parameters whose own one is `base`.
     fn lr(&self, base: f64, t: usize) -> f64;
+
+    /// The learning rate at `t` of the optimizer's group number `group`, where groups differ in more than `base`.
+    fn lr_of(&self, _group: usize, base: f64, t: usize) -> f64 {
+        self.lr(base, t)
+    }
 
     /// The momentum (or β₁) at `t`, if this schedule cycles it.
     fn momentum(&self, _t: usize) -> Option<f64> {
@@ -61,10 +66,10 @@ pub fn apply(schedule: &(impl Schedule + ?Sized), optimizer: &mut (impl Optimize
     // through `set_lr` first, so that optimizers made of others hear of it
     let first = optimizer.slots().groups.first().map(|group| group.initial_lr);
     if let Some(first) = first {
-        optimizer.set_lr(schedule.lr(first, t));
+        optimizer.set_lr(schedule.lr_of(0, first, t));
     }
-    for group in &mut optimizer.slots_mut().groups {
-        group.lr = schedule.lr(group.initial_lr, t);
+    for (at, group) in optimizer.slots_mut().groups.iter_mut().enumerate() {
+        group.lr = schedule.lr_of(at, group.initial_lr, t);
     }
     if let Some(momentum) = schedule.momentum(t) {
         optimizer.set_momentum(momentum);
@@ -76,6 +81,10 @@ impl<S: Schedule + ?Sized> Schedule for Box<S> {
         (**self).lr(base, t)
     }
 
+    fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
+        (**self).lr_of(group, base, t)
+    }
+
     fn momentum(&self, t: usize) -> Option<f64> {
         (**self).momentum(t)
     }
@@ -84,6 +93,10 @@ impl<S: Schedule + ?Sized> Schedule for Box<S> {
 impl<S: Schedule + ?Sized> Schedule for &S {
     fn lr(&self, base: f64, t: usize) -> f64 {
         (**self).lr(base, t)
+    }
+
+    fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
+        (**self).lr_of(group, base, t)
     }
 
     fn momentum(&self, t: usize) -> Option<f64> {

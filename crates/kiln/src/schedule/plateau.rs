@@ -55,6 +55,8 @@ pub struct ReduceLrOnPlateau {
     pub cooldown: usize,
     /// The lowest learning rate; 0.
     pub min_lr: f64,
+    /// The lowest of each group, where they differ; groups past the last have `min_lr`.
+    pub min_lrs: Vec<f64>,
     /// A fall by less is left out; 10⁻⁸.
     pub eps: f64,
     /// What was seen so far.
@@ -82,6 +84,7 @@ impl Default for ReduceLrOnPlateau {
             threshold_mode: ThresholdMode::Rel,
             cooldown: 0,
             min_lr: 0.0,
+            min_lrs: Vec::new(),
             eps: 1e-8,
             seen: Seen::default(),
         }
@@ -118,11 +121,12 @@ impl ReduceLrOnPlateau {
             return false;
         }
         (self.seen.cooldown_left, self.seen.bad_epochs) = (self.cooldown, 0);
-        let lower = |lr: f64| {
-            let new = (lr * self.factor).max(self.min_lr);
+        let lower = |(at, lr): (usize, f64)| {
+            let new = (lr * self.factor).max(self.min_lrs.get(at).copied().unwrap_or(self.min_lr));
             if lr - new > self.eps { new } else { lr }
         };
-        let lowered: Vec<f64> = optimizer.slots().groups.iter().map(|group| lower(group.lr)).collect();
+        let lrs = optimizer.slots().groups.iter().map(|group| group.lr);
+        let lowered: Vec<f64> = lrs.enumerate().map(lower).collect();
         set_all(optimizer, &lowered)
     }
 

@@ -21,7 +21,21 @@ pub fn save_training<M: Module + ?Sized>(
     save_run(model, optimizer, None, metadata, path.as_ref())
 }
 
-/// The same, with averages of the weights.
+/// [`save_training`] with averages of the weights (EMA, SWA) and how many there were.
+///
+/// # Errors
+/// As [`save_training`].
+pub fn save_averaged<M: Module + ?Sized>(
+    model: &M,
+    optimizer: &(impl Optimizer + ?Sized),
+    average: &AveragedModel,
+    metadata: &Metadata,
+    path: impl AsRef<Path>,
+) -> Result<()> {
+    save_run(model, optimizer, Some(average), metadata, path.as_ref())
+}
+
+/// The same, with averages of the weights if there are some.
 pub(crate) fn save_run<M: Module + ?Sized>(
     model: &M,
     optimizer: &(impl Optimizer + ?Sized),
@@ -58,6 +72,22 @@ pub fn load_training<M: Module + ?Sized>(
 ) -> Result<Metadata> {
     let (tensors, metadata) = load_tensors(device, path)?;
     load_run(model, optimizer, None, &tensors)?;
+    Ok(metadata)
+}
+
+/// Puts everything that [`save_averaged`] wrote back and gives the metadata.
+///
+/// # Errors
+/// As [`load_training`]; a file without averages is of another model.
+pub fn load_averaged<M: Module + ?Sized>(
+    model: &M,
+    optimizer: &(impl Optimizer + ?Sized),
+    average: &AveragedModel,
+    device: &Device,
+    path: impl AsRef<Path>,
+) -> Result<Metadata> {
+    let (tensors, metadata) = load_tensors(device, path)?;
+    load_run(model, optimizer, Some(average), &tensors)?;
     Ok(metadata)
 }
 

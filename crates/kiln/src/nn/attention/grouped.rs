@@ -74,7 +74,7 @@ impl GroupedQueryAttention {
             Err(bad) => return bad,
         };
         let bias = mask.map(|mask| additive("attention", mask));
-        self.finish(x, [&q, &k, &v], bias.as_ref(), is_causal)
+        self.join(x, &attend(&q, &k, &v, bias.as_ref(), is_causal, None))
     }
 
     /// Attends to what the cache holds and to `x`, which stands at `position`, causally; `x` is added to the cache.
@@ -87,11 +87,8 @@ impl GroupedQueryAttention {
             Ok(parts) => parts,
             Err(bad) => return bad,
         };
-        match cache.append(&k, &v, position) {
-            Ok((k, v)) => {
-                let hidden = additive("attention", &cache.hidden(x.shape().map_or(0, |s| s[1]), position));
-                self.finish(x, [&q, &k, &v], Some(&hidden), false)
-            }
+        match cache.attend(&q, &k, &v, position) {
+            Ok(y) => self.join(x, &y),
             Err(error) => Tensor::invalid(x.device(), error),
         }
     }
@@ -120,11 +117,11 @@ impl GroupedQueryAttention {
         Ok([q, k, split(self.v_proj.forward(x), self.kv_heads)])
     }
 
+    /// The heads' results `y [batch, heads, time, width]` side by side, and the last map.
     #[track_caller]
-    fn finish(&self, x: &Tensor, [q, k, v]: [&Tensor; 3], bias: Option<&Tensor>, causal: bool) -> Tensor {
+    fn join(&self, x: &Tensor, y: &Tensor) -> Tensor {
         let Ok(shape) = x.shape() else { return x.clone() };
-        let joined = attend(q, k, v, bias, causal, None).transpose(1, 2);
-        self.o_proj.forward(&joined.reshape([shape[0], shape[1], self.embed]))
+        self.o_proj.forward(&y.transpose(1, 2).reshape([shape[0], shape[1], self.embed]))
     }
 }
 

@@ -7,8 +7,8 @@ mod multihead;
 mod positions;
 
 pub use cache::KvCache;
+pub(super) use core::attend;
 pub use core::causal_mask;
-pub(super) use core::{additive, attend};
 pub use grouped::GroupedQueryAttention;
 pub use multihead::{AttentionArgs, MultiheadAttention, MultiheadOptions};
 pub use positions::{LearnedPositions, Rotary, SinusoidalPositions, alibi};

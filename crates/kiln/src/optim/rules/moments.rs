@@ -93,13 +93,15 @@ pub struct NAdamRule {
     pub momentum_decay: f64,
     /// Whether the weight decay is apart from the gradient.
     pub decoupled: bool,
+    /// β₁ changes from step to step, so that what follows from it cannot be made ahead.
+    cycled: bool,
 }
 
 impl NAdam {
     /// For the parameters of `model`, with β = (0.9, 0.999) and eps 1e-8; PyTorch's learning rate is 2e-3.
     pub fn new<M: Module + ?Sized>(model: &M, lr: f64) -> Self {
         let (betas, eps, momentum_decay) = ((0.9, 0.999), 1e-8, 4e-3);
-        Self::with_rule(model, lr, NAdamRule { betas, eps, momentum_decay, decoupled: false })
+        Self::with_rule(model, lr, NAdamRule { betas, eps, momentum_decay, decoupled: false, cycled: false })
     }
 
     /// Decays weights apart from the gradient, as AdamW does.
@@ -124,15 +126,16 @@ impl NAdamRule {
         self.momentum_decay * 0.96f64.ln()
     }
 
-    /// t, Πₜ, the weights of g and of m, and 1/√c₂, on the device.
-    fn numbers(&self, t: Tensor, before: &Tensor) -> Vec<Tensor> {
-        let mu = |t: &Tensor| (Lit(1.0) - (t * self.rate()).exp() * Lit(0.5)) * self.betas.0;
-        let (now, next) = (mu(&t), mu(&(&t + Lit(1.0))));
+    /// μ of step `t`.
+    fn mu(&self, t: &Tensor) -> Tensor {
+        (Lit(1.0) - (t * self.rate()).exp() * Lit(0.5)) * self.betas.0
+    }
+
+    /// The weights of g and of m in step `t`, `before` which Π was.
+    fn weights(&self, t: &Tensor, before: &Tensor) -> [Tensor; 2] {
+        let (now, next) = (self.mu(t), self.mu(&(t + Lit(1.0))));
         let product = before * &now;
-        let of_g = (Lit(1.0) - now) / (Lit(1.0) - &product);
-        let of_m = &next / (Lit(1.0) - &product * &next);
-        let root = correction(self.betas.1, &t).rsqrt();
-        vec![t, product, of_g, of_m, root]
+        [(Lit(1.0) - now) / (Lit(1.0) - &product), &next / (Lit(1.0) - product * &next)]
     }
 }
 
@@ -141,16 +144,20 @@ impl Rule for NAdamRule {
         vec![("exp_avg", value.zeros_like()), ("exp_avg_sq", value.zeros_like())]
     }
 
+    /// t of the coming step, Π before it, the weights of g and of m, and 1/√c₂.
     fn counts(&self, _lr: f64) -> Vec<(&'static str, f64)> {
         let mu = |t: f64| self.betas.0 * (1.0 - 0.5 * (t * self.rate()).exp());
         let (now, next) = (mu(1.0), mu(2.0));
         let of_m = next / (1.0 - now * next);
         let root = (1.0 - self.betas.1).sqrt().recip();
-        vec![("step", 1.0), ("mu_product", now), ("of_gradient", 1.0), ("of_mean", of_m), ("inverse_root_c2", root)]
+        vec![("step", 1.0), ("mu_product", 1.0), ("of_gradient", 1.0), ("of_mean", of_m), ("inverse_root_c2", root)]
     }
 
     fn count(&self, counts: &[Tensor], _lr: f64) -> Vec<Tensor> {
-        self.numbers(&counts[0] + Lit(1.0), &counts[1])
+        let (t, product) = (&counts[0] + Lit(1.0), &counts[1] * self.mu(&counts[0]));
+        let [of_g, of_m] = self.weights(&t, &product);
+        let root = correction(self.betas.1, &t).rsqrt();
+        vec![t, product, of_g, of_m, root]
     }
 
     fn step(&self, turn: &Turn<'_>) -> (Tensor, Vec<Tensor>) {
@@ -162,8 +169,21 @@ impl Rule for NAdamRule {
         let m = &turn.memory[0] + (&g - &turn.memory[0]) * (1.0 - self.betas.0);
         let v = &turn.memory[1] * self.betas.1 + &g * &g * (1.0 - self.betas.1);
         let below = v.sqrt() * &turn.counts[4] + self.eps;
-        let way = (g * &turn.counts[2] + &m * &turn.counts[3]) * turn.lr;
+        let [of_g, of_m] = if self.cycled {
+            self.weights(&turn.counts[0], &turn.counts[1])
+        } else {
+            [turn.counts[2].clone(), turn.counts[3].clone()]
+        };
+        let way = (g * of_g + &m * of_m) * turn.lr;
         (p - way / below, vec![m, v])
+    }
+
+    fn momentum(&self) -> Option<f64> {
+        Some(self.betas.0)
+    }
+
+    fn set_momentum(&mut self, momentum: f64) {
+        (self.betas.0, self.cycled) = (momentum, true);
     }
 }
 

@@ -77,8 +77,6 @@ impl Rule for SgdRule {
     }
 
     fn set_momentum(&mut self, momentum: f64) {
-        if self.momentum != 0.0 {
-            self.momentum = momentum.max(f64::MIN_POSITIVE); // 0 would mean that there is none, and no memory of it
-        }
+        self.momentum = momentum.max(f64::MIN_POSITIVE); // 0 would mean that there is none, and no memory of it
     }
 }

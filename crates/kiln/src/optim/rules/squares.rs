@@ -82,9 +82,7 @@ impl Rule for RmsPropRule {
     }
 
     fn set_momentum(&mut self, momentum: f64) {
-        if self.momentum != 0.0 {
-            self.momentum = momentum.max(f64::MIN_POSITIVE); // 0 would mean that there is none, and no memory of it
-        }
+        self.momentum = momentum.max(f64::MIN_POSITIVE); // 0 would mean that there is none, and no memory of it
     }
 }
 

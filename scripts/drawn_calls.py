@@ -1,5 +1,4 @@
-"""How calls are drawn for reference_drawn.py: shapes, numbers, views, and the table of operations, which the files beside
-this one fill. A function there draws inputs and arguments into `c` and returns what computes PyTorch's answer."""
+"""How calls are drawn for reference_drawn.py: shapes, numbers, views, and the table of operations."""
 import math
 import random
 
@@ -10,9 +9,8 @@ R = random.Random()
 # whether tensors may be large: a file in the repository is to be small
 LARGE = False
 INF, NAN = math.inf, math.nan
-# no subnormal numbers: drivers may take them as 0
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, -3.0, INF, -INF, NAN, 1e-3, -1e-3, 1e10, -1e10, 1e37,
-           1e-20, 100.0, -100.0, 20.0, 88.0, -88.0, 16777217.0, 7.0, 0.99999994]
+           1e-38, 1e-20, 100.0, -100.0, 20.0, 88.0, -88.0, 16777217.0, 7.0, 0.99999994]
 
 
 class Call:
@@ -160,12 +158,3 @@ def op(*names, weight=1):
             OPS[name] = (draw, weight)
         return draw
     return note
-
-
-def axis_and_shape(c, low=0):
-    a = shape(low, 3)
-    return a, c.arg("axis", axis_of(a, 0.02))
-
-
-def kind():
-    return R.choice(["normal", "ties", "ties", "special"])
