@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 const MAGIC: &[u8; 8] = b"KILNPC01";
 
@@ -29,6 +29,8 @@ pub(crate) struct PipelineCache {
     pub(crate) raw: wgpu::PipelineCache,
     path: PathBuf,
     grown: AtomicBool,
+    /// The checksum of what the file holds; 0 if there is none.
+    written: AtomicU64,
 }
 
 impl PipelineCache {
@@ -43,8 +45,9 @@ impl PipelineCache {
         let data = fs::read(&path).ok().and_then(|file| unseal(&file).map(<[u8]>::to_vec));
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let raw = create(device, data.as_deref());
+        let written = AtomicU64::new(data.as_deref().map_or(0, hash));
         match pollster::block_on(scope.pop()) {
-            None => Some(PipelineCache { raw, path, grown: AtomicBool::new(false) }),
+            None => Some(PipelineCache { raw, path, grown: AtomicBool::new(false), written }),
             Some(error) => {
                 log::warn!("no pipeline cache: {error}");
                 None
@@ -57,12 +60,14 @@ impl PipelineCache {
         self.grown.store(true, Relaxed);
     }
 
-    /// Writes the file if there is something new. A cache that cannot be written is only logged.
+    /// Writes the file if there is something new: on a busy disk that can take long. A cache that cannot be written
+    /// is only logged.
     pub(crate) fn save(&self) {
         if !self.grown.swap(false, Relaxed) {
             return;
         }
         if let Some(data) = self.raw.get_data()
+            && self.written.swap(hash(&data), Relaxed) != hash(&data)
             && let Err(error) = write_atomically(&self.path, &seal(&data))
         {
             log::warn!("cannot write {}: {error}", self.path.display());

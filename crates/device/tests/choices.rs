@@ -4,7 +4,7 @@
 use kiln_device::kernels::conv::{self, Direction};
 use kiln_device::kernels::lanes::{self, Walk};
 use kiln_device::kernels::matmul::{self, Algorithm, Problem, Strides, Variant};
-use kiln_device::{Candidate, Device, Fill, Input, Options, Trial, Tuner};
+use kiln_device::{Candidate, Device, Fill, Input, Options, Source, Trial, Tuner};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -269,4 +269,21 @@ fn winners_are_followed_and_remembered() {
     assert_eq!(matmul::pick(&again, &square(130)).algorithm, Algorithm::Block, "the same class");
     again.forget_winners();
     assert!(folder.device().winners().is_empty());
+}
+
+#[test]
+fn pipelines_that_are_on_disk_are_not_written_again() {
+    let folder = Folder::new("pipelines_that_are_on_disk_are_not_written_again");
+    let compile = || {
+        let device = folder.device();
+        device.kernel(&Source::new("nothing", "@compute @workgroup_size(1) fn main() {}")).unwrap();
+        device.raw().features().contains(kiln_device::wgpu::Features::PIPELINE_CACHE)
+    };
+    if !compile() {
+        return; // the backend gives no pipelines out
+    }
+    let written = || folder.file("wgpu_pipeline_cache").metadata().unwrap().modified().unwrap();
+    let first = written();
+    compile();
+    assert_eq!(written(), first);
 }
