@@ -186,6 +186,38 @@ fn a_loader_of_tensors_gives_what_the_set_gives() {
 }
 
 #[test]
+fn images_are_changed_on_the_workers_and_keep_their_targets() {
+    use data::augment::Image;
+    let device = Device::open().unwrap();
+    let pixels: Vec<u8> = (0..6 * 2).map(|i| 20 * i as u8).collect();
+    let set = TensorDataset::new(&device, (pixels, [1, 1, 2]), ((0..6).collect::<Vec<i32>>(), [])).unwrap();
+    let set = set.subset(&[5, 4, 3, 2, 1]); // numbers of the subset, not of the set
+    let loader = data::DataLoader::images(set.clone(), |image, _| Ok(image.hflip())).batch_size(2).workers(2);
+    let batches: Vec<_> = contents(loader.epoch(0));
+    assert_eq!(batches[0].0.shape().unwrap(), [2, 1, 1, 2]);
+    assert_eq!(batches[0].0.to_vec::<f32>().unwrap(), [220.0, 200.0, 180.0, 160.0].map(|v: f32| v / 255.0));
+    assert_eq!(batches[0].1.to_vec::<i32>().unwrap(), [5, 4]);
+    let noisy = |workers: usize| {
+        let noise = |image, draw: &mut data::augment::Draw| Ok(data::augment::gaussian_noise(image, 1.0, draw));
+        let loader = data::DataLoader::images(set.clone(), noise).batch_size(2).shuffle(true).seed(3).workers(workers);
+        contents(loader.epoch(1)).iter().flat_map(|(x, _)| x.to_vec::<f32>().unwrap()).collect::<Vec<f32>>()
+    };
+    assert_eq!(noisy(0), noisy(3));
+    // no such example, no image, images of several sizes
+    assert!(matches!(set.image(5), Err(Error::Argument { op: "image", name: "row", .. })));
+    let flat = TensorDataset::new(&device, (vec![0.0f32; 4], [2]), (vec![0i32; 2], [])).unwrap();
+    assert!(matches!(flat.image(0), Err(Error::Argument { op: "image", name: "input", .. })));
+    let whole = TensorDataset::new(&device, (vec![0i32; 4], [1, 1, 2]), (vec![0i32; 2], [])).unwrap();
+    assert!(matches!(whole.image(0), Err(Error::Argument { op: "image", name: "input", .. })));
+    let sizes = |image: Image, _: &mut data::augment::Draw| match image.pixels[0] > 0.7 {
+        true => image.crop(0, 0, 1, 1),
+        false => Ok(image),
+    };
+    let mut loader = data::DataLoader::images(set, sizes).batch_size(4).epoch(0);
+    assert!(matches!(loader.next(), Some(Err(Error::Argument { op: "stack", .. }))));
+}
+
+#[test]
 fn streams_shuffle_batch_and_run_ahead() {
     let through = |size, seed| shuffle((0..200).map(Ok), size, seed).collect::<Result<Vec<i32>>>().unwrap();
     let order = through(50, 1);
