@@ -138,6 +138,35 @@ for f in [0.0, 0.5, 1.0, 1.7]:
     want[f"brightness.{f}"] = blend(x, torch.zeros_like(x), f)
     want[f"contrast.{f}"] = blend(x, grey.mean(), f)
     want[f"saturation.{f}"] = blend(x, grey[None], f)
+def adjust_hue(img, factor):
+    """torchvision.transforms._functional_tensor: _rgb2hsv, the turn, _hsv2rgb, as they stand there."""
+    r, g, b = img.unbind(dim=-3)
+    maxc, minc = torch.max(img, dim=-3).values, torch.min(img, dim=-3).values
+    eqc = maxc == minc
+    cr = maxc - minc
+    ones = torch.ones_like(maxc)
+    s = cr / torch.where(eqc, ones, maxc)
+    divisor = torch.where(eqc, ones, cr)
+    rc, gc, bc = (maxc - r) / divisor, (maxc - g) / divisor, (maxc - b) / divisor
+    hr = (maxc == r) * (bc - gc)
+    hg = ((maxc == g) & (maxc != r)) * (2.0 + rc - bc)
+    hb = ((maxc != g) & (maxc != r)) * (4.0 + gc - rc)
+    h = torch.fmod((hr + hg + hb) / 6.0 + 1.0, 1.0)
+    h = (h + factor) % 1.0
+    i = torch.floor(h * 6.0)
+    f = h * 6.0 - i
+    i = i.to(torch.int32) % 6
+    v = maxc
+    p = torch.clamp(v * (1.0 - s), 0.0, 1.0)
+    q = torch.clamp(v * (1.0 - s * f), 0.0, 1.0)
+    t = torch.clamp(v * (1.0 - s * (1.0 - f)), 0.0, 1.0)
+    mask = (i.unsqueeze(0) == torch.arange(6)[:, None, None]).to(img.dtype)
+    a = torch.stack([torch.stack([v, q, p, p, t, v]), torch.stack([t, v, v, q, p, p]), torch.stack([p, p, t, v, v, q])])
+    return torch.einsum("ijk, xijk -> xjk", mask, a)
+
+
+for f in [-0.5, -0.2, 0.0, 0.1, 0.5]:
+    want[f"hue.{f}"] = adjust_hue(x, f).float().numpy()
 want["normalize"] = ((x - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.5, 0.25, 2.0])[:, None, None]).float().numpy()
 
 # byte pairs, in the plainest way: GPT-2's pattern, most frequent pair first, ties to the smaller tokens

@@ -51,6 +51,9 @@ fn what_is_not_random_does_as_torchvision_does() {
         reference.check(&format!("contrast.{factor}"), &image.adjust_contrast(f));
         reference.check(&format!("saturation.{factor}"), &image.adjust_saturation(f));
     }
+    for factor in ["-0.5", "-0.2", "0.0", "0.1", "0.5"] {
+        reference.check(&format!("hue.{factor}"), &image.adjust_hue(factor.parse().unwrap()));
+    }
     let normal = image.normalize(&[0.1, 0.2, 0.3], &[0.5, 0.25, 2.0]).unwrap();
     reference.check("normalize", &normal);
     let batch = augment::stack(&Device::open().unwrap(), &[image.clone(), image]).unwrap();
@@ -84,7 +87,7 @@ fn random_changes_follow_their_draw() {
         let image = augment::random_crop(&image, 8, 8, 2, draw).unwrap();
         let image = augment::random_hflip(image, 0.5, draw);
         let image = augment::random_vflip(image, 0.5, draw);
-        let image = augment::color_jitter(image, 0.4, 0.4, 0.4, draw);
+        let image = augment::color_jitter(image, 0.4, 0.4, 0.4, 0.1, draw);
         let image = augment::random_rotation(&image, 20.0, draw);
         let image = augment::random_erasing(image, 0.5, 0.02..0.33, 0.3..3.3, 0.0, draw);
         let image = augment::random_resized_crop(&image, 5, 6, 0.08..1.0, 0.75..4.0 / 3.0, draw).unwrap();
@@ -144,6 +147,59 @@ fn batches_on_the_device_change_image_by_image() {
     assert!((variance - 0.25).abs() < 0.09, "{variance}");
     let wrong = augment::normalize(&x, &[0.0, 0.0], &[1.0]).to_vec::<f32>();
     assert!(matches!(wrong, Err(Error::Argument { .. })), "{wrong:?}");
+}
+
+/// The operations on batches, each image with a factor of its own, against those on single images.
+#[test]
+fn batches_change_as_their_images_do() {
+    let device = Device::open().unwrap();
+    let image = Reference::load().image("image.jpeg");
+    let grey = Image::new(3, 24, 32, vec![0.25; 3 * 24 * 32]).unwrap();
+    let images = [image.clone(), image.hflip(), grey, image.vflip()];
+    let x = augment::stack(&device, &images).unwrap();
+    let factors = [0.0f32, 0.7, 1.8, -0.4];
+    let each = Tensor::from_slice(&device, &factors, &[4, 1, 1, 1]);
+    let check = |name: &str, got: Tensor, one: &dyn Fn(&Image, f32) -> Image| {
+        let got = got.to_vec::<f32>().unwrap();
+        let want: Vec<f32> = images.iter().zip(factors).flat_map(|(image, factor)| one(image, factor).pixels).collect();
+        let far = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(got.len() == want.len() && far <= 1e-5, "{name}: {far}");
+    };
+    check("brightness", augment::adjust_brightness(&x, &each), &Image::adjust_brightness);
+    check("contrast", augment::adjust_contrast(&x, &each), &Image::adjust_contrast);
+    check("saturation", augment::adjust_saturation(&x, &each), &Image::adjust_saturation);
+    check("hue", augment::adjust_hue(&x, &each), &Image::adjust_hue);
+    check("one hue", augment::adjust_hue(&x, 0.3), &|image, _| image.adjust_hue(0.3));
+    // whole degrees; a pixel's place is a float of 32 bits here, so edges of the picture are within 1e-5 of its middle
+    let degrees = Tensor::from_slice(&device, &factors.map(|f| 50.0 * f), &[4, 1, 1, 1]);
+    let turned = augment::rotate(&x, &degrees).to_vec::<f32>().unwrap();
+    let want: Vec<f32> = images.iter().zip(factors).flat_map(|(i, f)| i.rotate(f64::from(50.0 * f)).pixels).collect();
+    let far = turned.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(far <= 2e-5, "rotate: {far}"); // a place of 32 pixels in 24 bits, times the greatest slope
+    assert_eq!(augment::adjust_hue(&x.narrow(1, 0, 1), 0.3).to_vec::<f32>().unwrap().len(), 4 * 24 * 32);
+    assert!(augment::rotate(&x.narrow(0, 0, 1).reshape([3, 24, 32]), 5.0).to_vec::<f32>().is_err());
+
+    // a shift moves a whole image, by as much as it may
+    let one = Tensor::from_vec(&device, (0..200).flat_map(|_| (1..=9).map(|v| v as f32)).collect(), &[200, 1, 3, 3]);
+    let shifted = augment::random_shift(&one, 1, &Rng::new(&device, 3)).to_vec::<f32>().unwrap();
+    let mut places = std::collections::BTreeMap::new();
+    let plain = counted(3, 3);
+    for got in shifted.chunks(9) {
+        let place = (-1..=1).flat_map(|top| (-1..=1).map(move |left| (top, left)));
+        let found = place.filter(|&(top, left)| plain.crop(top, left, 3, 3).unwrap().pixels == got).collect::<Vec<_>>();
+        assert_eq!(found.len(), 1, "{got:?}");
+        *places.entry(found[0]).or_insert(0usize) += 1;
+    }
+    // 22 of 200 expected each, four deviations are 18
+    assert!(places.len() == 9 && places.values().all(|count| count.abs_diff(22) < 18), "{places:?}");
+    let flipped = augment::random_vertical_flip(&one, 0.5, &Rng::new(&device, 4)).to_vec::<f32>().unwrap();
+    let count = flipped.chunks(9).filter(|got| got[0] == 7.0).count();
+    assert!(flipped.chunks(9).all(|got| got[0] == 1.0 || got[..3] == [7.0, 8.0, 9.0]) && count.abs_diff(100) < 29);
+    let rng = Rng::new(&device, 5);
+    let colours = augment::random_colors(&x, 0.4, 0.4, 0.4, 0.1, &rng).to_vec::<f32>().unwrap();
+    assert!(colours.iter().all(|v| (0.0..=1.0).contains(v)) && colours != x.to_vec::<f32>().unwrap());
+    let still = augment::random_colors(&x, 0.0, 0.0, 0.0, 0.0, &rng);
+    assert_eq!(augment::random_rotate(&still, 0.0, &rng).to_vec::<f32>().unwrap(), x.to_vec::<f32>().unwrap());
 }
 
 #[test]

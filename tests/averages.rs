@@ -224,14 +224,16 @@ fn averages_are_saved_with_the_training() {
     let mut whole = parts(1);
     train(&mut whole, 5);
     let (model, adam, average) = &whole;
-    store::save_averaged(model, adam, average, &store::Metadata::new(), &path).unwrap();
+    let state = store::TrainingState::new(model, adam).with("average", average);
+    state.save(&store::Metadata::new(), &path).unwrap();
     train(&mut whole, 4);
 
     let mut again = parts(2);
     let (model, adam, average) = &again;
     // a file with averages is not one of model and optimizer alone
     assert!(matches!(store::load_training(model, adam, &device, &path), Err(Error::State(_))));
-    store::load_averaged(model, adam, average, &device, &path).unwrap();
+    let state = store::TrainingState::new(model, adam).with("average", average);
+    state.load(&device, &path).unwrap();
     assert_eq!(average.n_averaged().unwrap(), 5);
     std::fs::remove_file(path).unwrap();
     train(&mut again, 4);

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kiln::data::{Last, Order, Passes, Source};
 use kiln::prelude::*;
 use kiln::schedule::{ReduceLrOnPlateau, StepLr};
 use kiln::train::{
@@ -39,7 +40,7 @@ fn run<O: Optimizer>(
         let metric = Some(("error", (&out - y).abs().mean()));
         Outcome { loss: mse_loss(&out, y), metric, count: y.numel() }
     };
-    let test = (rows[1] > 0).then_some(&test);
+    let test = (rows[1] > 0).then_some(&test as &dyn Source<Batch = (Tensor, Tensor)>);
     let history = trainer.progress(false).fit(&model, &mut optimizer, &train, test, forward);
     (history, weights(&model))
 }
@@ -228,6 +229,93 @@ fn captured_steps_are_the_same_steps() {
         all.push((weights(&model), history.epochs.iter().map(|e| (e.train, e.validation)).collect::<Vec<_>>()));
     }
     assert_eq!(all[0], all[1]);
+}
+
+/// A set and a loader of it in the same order, by threads or not, take the same steps.
+#[test]
+fn a_loader_trains_as_its_batches_do() {
+    let device = Device::open().unwrap();
+    let (train, test) = (set(&device, 44), set(&device, 20));
+    let loader = DataLoader::new(train.clone()).batch_size(8).shuffle(true).seed(5);
+    let forward = |model: &Sequential, (x, y): &(Tensor, Tensor)| mse_loss(&model.forward(x), y);
+    let by_hand = |last: Last| {
+        let model = net(&device);
+        let mut sgd = sgd(&model);
+        for epoch in 0..2 {
+            for batch in loader.clone().last(last).epoch(epoch) {
+                sgd.step(&forward(&model, &batch.unwrap().content)).unwrap();
+            }
+        }
+        weights(&model)
+    };
+    for (last, steps) in [(Last::Keep, [8, 8, 8, 8, 8, 4]), (Last::Drop, [8, 8, 8, 8, 8, 0]), (Last::Pad, [8; 6])] {
+        for workers in [0, 3] {
+            let loader = loader.clone().last(last).workers(workers);
+            let model = net(&device);
+            let mut steps_told = Examples::default();
+            let outcome = |batch: &(Tensor, Tensor)| Outcome::loss(forward(&model, batch), batch.1.numel());
+            let trainer = Trainer::new(2).progress(false).callback(&mut steps_told);
+            // the validation is of another kind, in its own order
+            let history = trainer.fit(&model, &mut sgd(&model), &loader, Some(&test), outcome).unwrap();
+            close(&weights(&model), &by_hand(last), 0.0);
+            let (x, y) = test.all();
+            let loss = f64::from(forward(&model, &(x, y)).item().unwrap());
+            assert!((history.validations[1].figures.loss - loss).abs() < 1e-6);
+            let want: Vec<usize> = steps.iter().copied().filter(|&n| n > 0).collect();
+            assert_eq!(steps_told.0, [want.clone(), want].concat(), "{last:?}");
+        }
+    }
+    // a loader as the validation: its pass 0, each time
+    let model = net(&device);
+    let outcome = |batch: &(Tensor, Tensor)| Outcome::loss(forward(&model, batch), batch.1.numel());
+    let shuffled = DataLoader::new(test.clone()).batch_size(5).shuffle(true).last(Last::Drop);
+    let still = Trainer::new(3).progress(false);
+    let history = still.fit(&model, &mut Sgd::new(&model, 0.0), &train, Some(&shuffled), outcome).unwrap();
+    assert!(history.validations.iter().all(|v| v.figures == history.validations[0].figures));
+
+    let model = net(&device);
+    let outcome = |batch: &(Tensor, Tensor)| Outcome::loss(forward(&model, batch), batch.1.numel());
+    for (setting, trainer) in [("batch", Trainer::new(1).batch(8)), ("seed", Trainer::new(1).seed(0))] {
+        let refused = trainer.fit(&model, &mut sgd(&model), &loader, None, outcome);
+        assert!(matches!(&refused, Err(Error::Argument { name, .. }) if *name == setting), "{refused:?}");
+    }
+    let broken = |row: usize, _: &mut _| match row {
+        30 => Err(Error::File { path: "thirty.png".into(), why: "gone".into() }),
+        row => Ok(row),
+    };
+    let loader = DataLoader::from_examples(44, broken, move |rows| Ok(train.batch(&rows))).batch_size(8).workers(2);
+    let failed = Trainer::new(1).progress(false).fit(&model, &mut sgd(&model), &loader, None, outcome);
+    assert!(failed.unwrap_err().to_string().contains("thirty.png"));
+}
+
+/// How many examples each step had.
+#[derive(Default)]
+struct Examples(Vec<usize>);
+
+impl Callback for Examples {
+    fn on_step(&mut self, step: &Step) -> Result<ControlFlow<()>> {
+        assert!(step.waited >= 0.0 && step.waited <= step.seconds);
+        self.0.push(step.examples);
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// A source that ends too early says so.
+#[test]
+fn a_pass_has_the_batches_that_it_says() {
+    struct Short(TensorDataset);
+    impl Source for Short {
+        type Batch = (Tensor, Tensor);
+        fn passes(&self, order: &Order) -> Passes<'_, (Tensor, Tensor)> {
+            let size = order.batch;
+            Passes::new(24, size, move |pass, first| Box::new(self.0.batches(size, pass).skip(first).map(Ok)))
+        }
+    }
+    let device = Device::open().unwrap();
+    let (model, short) = (net(&device), Short(set(&device, 16)));
+    let forward = |(x, y): &(Tensor, Tensor)| Outcome::loss(mse_loss(&model.forward(x), y), y.numel());
+    let result = Trainer::new(1).batch(8).progress(false).fit(&model, &mut sgd(&model), &short, None, forward);
+    assert!(matches!(&result, Err(Error::Argument { name: "train", value, .. }) if value == "2 batches of 3"));
 }
 
 #[test]
@@ -474,6 +562,9 @@ fn a_report_is_one_page_of_what_there_is() {
         assert!(page.contains(part), "{part}");
     }
     assert_eq!(page.matches("<svg").count(), 3 + 1);
+    let picture = report.picture("a < b");
+    assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n") && picture.contains("a &lt; b"));
+    assert!(picture.contains(">Loss<") && picture.contains(">Error<") && picture.contains(">epoch<"));
     assert!(page.contains(&format!("{:.4}", history.epochs[2].train.loss)));
     assert!(!page.contains("http") && !page.contains("NaN") && !page.contains("<script"));
 }

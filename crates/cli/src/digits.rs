@@ -119,7 +119,7 @@ mod tests {
         [0, 1, 2, 3, 4].map(|seed| {
             let settings = Settings { model, epochs: model.epochs(), batch: 64, lr: 5e-3, seed };
             let mut training = Training::new(&device, settings);
-            training.fit(&train, &test, Vec::new(), |_, _| false).unwrap();
+            training.fit(training.settings.trainer(), &train, &test).unwrap();
             training.confusion(&test).unwrap().accuracy()
         })
     }
@@ -149,7 +149,7 @@ mod tests {
         for kind in [Kind::Mlp, Kind::Cnn] {
             let settings = Settings { model: kind, epochs: 1, batch: 64, lr: 5e-3, seed: 9 };
             let mut training = Training::new(&device, settings);
-            training.fit(&train, &test, Vec::new(), |_, _| false).unwrap();
+            training.fit(training.settings.trainer(), &train, &test).unwrap();
             training.model.eval();
             let path =
                 std::env::temp_dir().join(format!("kiln-cli-{}-{}.safetensors", kind.name(), std::process::id()));

@@ -125,6 +125,11 @@ pub(crate) fn confusion(ink: Ink, counts: &[Vec<u64>]) -> String {
     out
 }
 
+/// A text between tags or quotes of a page.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     NotAModel { path: PathBuf, why: String },
     /// A file that a training cannot go on from.
     NotACheckpoint { path: PathBuf, why: String },
+    /// A stopped training is where another is to begin.
+    Unfinished(PathBuf),
     /// Arguments that make no sense together, or on this machine.
     Usage(String),
     /// Rows of a benchmark without a time: a wrong answer, or none.
@@ -56,6 +58,12 @@ impl fmt::Display for Failure {
             Failure::NotACheckpoint { path, why } => {
                 write!(f, "kiln: no training can go on from {}: {why}", path.display())
             }
+            Failure::Unfinished(path) => write!(
+                f,
+                "kiln: a training was stopped in {0}: `kiln train digits --resume {0}` goes on with it, \
+                 --out DIR trains elsewhere.",
+                path.display()
+            ),
             Failure::Usage(why) => write!(f, "kiln: {why}"),
             Failure::Rows { wrong, count } => {
                 write!(f, "kiln: {wrong} of {count} rows have no right answer and no time")

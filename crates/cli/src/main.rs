@@ -1,7 +1,6 @@
 //! The `kiln` program: what this machine can train on, training, and trained models at work.
 
 mod bench;
-mod curves;
 mod devices;
 mod digits;
 mod draw;
@@ -11,7 +10,6 @@ mod plan;
 mod predict;
 mod profile;
 mod report;
-mod svg;
 mod train;
 mod tune;
 

@@ -36,7 +36,7 @@ const SHOWN: usize = 24;
 
 /// Adds what the model makes of the held-out images, those that it reads wrong first, and writes the report.
 pub(crate) fn end(
-    mut report: Report,
+    report: &mut Report,
     matrix: &ConfusionMatrix,
     model: &dyn Forward,
     test: &TensorDataset,

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use kiln::prelude::*;
-use kiln::train::{Callback, Epoch, Figures};
+use kiln::train::Callback;
 
-use crate::curves::Curves;
 use crate::digits::Kind;
 use crate::draw::{Ink, confusion, say};
 use crate::failure::{Failure, Result};
@@ -34,11 +33,11 @@ pub(crate) struct Args {
     /// What the first weights and the order of the images are drawn from.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for the model, the learning curves, and a checkpoint if the training is stopped.
+    /// Folder for the model, the learning curves, and, until the training is at its end, a checkpoint.
     #[arg(long, value_name = "DIR", default_value = "runs/digits")]
     out: PathBuf,
-    /// Go on from the checkpoint of a stopped training, with its settings.
-    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["model", "epochs", "batch", "lr", "seed"])]
+    /// Go on with the training that was stopped or killed in this folder, with its settings.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "epochs", "batch", "lr", "seed", "out"])]
     resume: Option<PathBuf>,
     /// Write logs into this folder while training: tables (CSV), JSON lines, an event file for TensorBoard.
     #[arg(long, value_name = "DIR")]
@@ -46,6 +45,9 @@ pub(crate) struct Args {
     /// Write a report as one HTML page: curves, confusion matrix, images with what the model says.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Show the training on the whole terminal while it runs: curves, throughput, memory, the time that is left.
+    #[arg(long)]
+    dashboard: bool,
     /// Before training, shows where a step's time goes, and writes a trace for ui.perfetto.dev to FILE
     /// [default FILE: trace.json in the folder of --out].
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
@@ -76,57 +78,115 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let write = |path: &Path, why| Failure::Write { path: path.to_owned(), why };
-    std::fs::create_dir_all(&args.out).map_err(|why| write(&args.out, why))?;
-    let (train, test) = data::digits::split(&device)?;
-    let mut training = match &args.resume {
-        Some(checkpoint) => Training::resume(&device, checkpoint)?,
-        None => Training::new(&device, Settings::of(args)),
+    let out = args.resume.as_ref().unwrap_or(&args.out);
+    let checkpoints = out.join("checkpoints");
+    let settings = match &args.resume {
+        Some(_) => Settings::resumed(&device, &checkpoints)?,
+        None => Settings::of(args),
     };
+    std::fs::create_dir_all(out).map_err(|why| write(out, why))?;
+    if args.resume.is_none() && checkpoints.exists() && Checkpoints::newest(&checkpoints)?.is_some() {
+        return Err(Failure::Unfinished(out.clone()));
+    }
+    let (train, test) = data::digits::split(&device)?;
+    let mut training = Training::new(&device, settings);
 
     say(format_args!("{}\n", training.headline(&device, train.len(), test.len())));
     if let Some(file) = &args.profile {
-        let file = file.clone().unwrap_or_else(|| args.out.join("trace.json"));
+        let file = file.clone().unwrap_or_else(|| out.join("trace.json"));
         crate::profile::run(&device, &training.settings, &train, &file)?;
     }
     if args.plan {
         crate::plan::run(&device, &training.settings, &train)?;
     }
-    say(ink.faint(HEAD));
     let stop = stop_on_ctrl_c();
+    let live = args.dashboard.then(|| dashboard(&device, &training.settings, &stop)).transpose()?;
     let started = Instant::now();
     let mut logs = args.log.as_deref().map(report::logs).unwrap_or_default();
     let mut page = report::begin(&training.settings, &device, training.model.num_parameters());
     let mut told: Vec<&mut dyn Callback> = vec![&mut page];
     told.extend(logs.iter_mut().map(|log| log.as_mut() as &mut dyn Callback));
-    training.fit(&train, &test, told, |epochs, epoch| {
-        say(line(ink, epochs, epoch));
-        stop.load(Ordering::Relaxed)
-    })?;
+    let epochs = training.settings.epochs;
+    let trainer = training.settings.trainer().stop_flag(stop).checkpoints(&checkpoints, POLICY).resume();
+    let mut trainer = told.into_iter().fold(trainer, Trainer::callback);
+    let mut lines = Lines { held: live.is_some().then(Vec::new) };
+    lines.say(ink.faint(HEAD));
+    if let Some(live) = live {
+        trainer = trainer.progress(false).callback(live);
+    }
+    let trainer = trainer.after_epoch(|epoch| {
+        lines.say(line(ink, epochs, epoch));
+        ControlFlow::Continue(())
+    });
+    let history = training.fit(trainer, &train, &test)?;
+    drop(lines);
     let seconds = started.elapsed().as_secs_f64();
 
-    let (model, picture) = (args.out.join("model.safetensors"), args.out.join("curves.svg"));
+    let (model, picture) = (out.join("model.safetensors"), out.join("curves.svg"));
     store::save(&training.model, &model)?;
     let matrix = training.confusion(&test)?;
     let right = format!("{:.2} % of the held-out images", 100.0 * matrix.accuracy());
-    let svg = training.curves.svg(&training.settings.title(&right), &training.settings.subtitle(&device));
+    let svg = page.picture(&training.settings.subtitle(&right, &device));
     std::fs::write(&picture, svg).map_err(|why| write(&picture, why))?;
 
     say(format_args!("\n{}", confusion(ink, matrix.counts())));
     say(format_args!("{} read right after {seconds:.1} s of training.", ink.strong(&right)));
     say(format_args!("Saved {} and {}", model.display(), picture.display()));
     if let Some(path) = &args.report {
-        report::end(page, &matrix, training.model.as_ref(), &test, path)?;
+        report::end(&mut page, &matrix, training.model.as_ref(), &test, path)?;
         say(format_args!("Wrote the report {}", path.display()));
     }
-    if training.curves.len() < training.settings.epochs {
-        let checkpoint = args.out.join("checkpoint.safetensors");
-        training.save(&checkpoint)?;
-        say(format_args!("Saved {0}: `kiln train digits --resume {0}` goes on from here.", checkpoint.display()));
+    if history.ending == Ending::Interrupted {
+        say(format_args!("`kiln train digits --resume {}` goes on from here.", out.display()));
         return Err(Failure::Stopped);
     }
+    std::fs::remove_dir_all(&checkpoints).map_err(|why| write(&checkpoints, why))?;
     say(format_args!("`kiln predict {}` shows what it says.", model.display()));
     Ok(())
 }
+
+/// What is told of epochs: at once, or when the terminal is free again.
+struct Lines {
+    held: Option<Vec<String>>,
+}
+
+impl Lines {
+    fn say(&mut self, line: String) {
+        match &mut self.held {
+            Some(held) => held.push(line),
+            None => say(line),
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.held.take().into_iter().flatten().for_each(say);
+    }
+}
+
+#[cfg(feature = "dashboard")]
+type Live = kiln::train::Dashboard;
+#[cfg(not(feature = "dashboard"))]
+enum Live {}
+#[cfg(not(feature = "dashboard"))]
+impl Callback for Live {}
+
+#[cfg(feature = "dashboard")]
+fn dashboard(device: &Device, settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Live> {
+    let title = format!("Digits, {}, on {}", settings.model.name(), device.caps().name);
+    let live = Live::new(title).map_err(|why| Failure::Usage(format!("--dashboard: {why}")))?;
+    Ok(live.memory_of(device).stop_flag(stop.clone()))
+}
+
+#[cfg(not(feature = "dashboard"))]
+fn dashboard(_: &Device, _: &Settings, _: &Arc<AtomicBool>) -> Result<Live> {
+    let why = "--dashboard: this program was built without it; `cargo install --path crates/cli --features dashboard`";
+    Err(Failure::Usage(why.into()))
+}
+
+/// A killed training loses an epoch at most.
+const POLICY: Checkpoints = Checkpoints { every: Every::Epochs(1), keep: 1, best: false };
 
 const HEAD: &str = "  epoch       loss  accuracy    held out: loss  accuracy      time";
 
@@ -144,9 +204,11 @@ fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     let flag = asked.clone();
     let handler = ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
+            #[cfg(feature = "dashboard")]
+            Live::give_back();
             std::process::exit(130);
         }
-        let note = "Stopping after this epoch; Ctrl-C again leaves at once, without saving.";
+        let note = "Stopping after this step; Ctrl-C again leaves at once, back to the last epoch.";
         let _ = writeln!(std::io::stderr(), "\n{note}");
     });
     if let Err(why) = handler {
@@ -171,13 +233,25 @@ impl Settings {
         Self { model: args.model, epochs, batch: args.batch as usize, lr: args.lr, seed: args.seed }
     }
 
-    fn title(&self, right: &str) -> String {
-        format!("Digits, {}: {right}", self.model.name())
+    /// Those of the training that stopped in this folder.
+    fn resumed(device: &Device, checkpoints: &Path) -> Result<Self> {
+        let no = |why: &str| Failure::NotACheckpoint { path: checkpoints.to_owned(), why: why.into() };
+        let newest = Checkpoints::newest(checkpoints).map_err(|_| no("there is no checkpoint"))?;
+        let (_, notes) = store::load_tensors(device, newest.ok_or_else(|| no("there is no checkpoint"))?)?;
+        let note = notes.get(NOTE).ok_or_else(|| no("it is of another program"))?;
+        Self::read(note).ok_or_else(|| no("its settings are damaged"))
     }
 
-    fn subtitle(&self, device: &Device) -> String {
-        let Self { epochs, batch, lr, seed, .. } = self;
-        format!("{epochs} epochs, batches of {batch}, Adam, learning rate {lr}, seed {seed}, on {}", device.caps().name)
+    /// What trains with these settings.
+    pub(crate) fn trainer(&self) -> Trainer<'static> {
+        let Self { epochs, batch, lr, seed, .. } = *self;
+        let trainer = Trainer::new(epochs).batch(batch).seed(seed).note(NOTE, self.write());
+        trainer.schedule(move |step, steps| schedule::cosine(lr, step, steps, 0.0))
+    }
+
+    fn subtitle(&self, right: &str, device: &Device) -> String {
+        let (Self { epochs, batch, lr, seed, .. }, on) = (self, &device.caps().name);
+        format!("{right}: {epochs} epochs, batches of {batch}, Adam, learning rate {lr}, seed {seed}, on {on}")
     }
 
     fn write(&self) -> String {
@@ -192,37 +266,21 @@ impl Settings {
     }
 }
 
-/// A training under way: everything that a checkpoint holds.
+/// The name of the settings in a checkpoint.
+const NOTE: &str = "kiln train digits";
+
+/// What is trained.
 pub(crate) struct Training {
     pub(crate) settings: Settings,
     pub(crate) model: Box<dyn Forward>,
     optimizer: Adam,
-    curves: Curves,
 }
 
 impl Training {
     pub(crate) fn new(device: &Device, settings: Settings) -> Self {
         let model = settings.model.build(&mut Init::new(device, settings.seed));
         let optimizer = Adam::new(&model, settings.lr);
-        Self { settings, model, optimizer, curves: Curves::default() }
-    }
-
-    /// The training that stopped with this checkpoint.
-    fn resume(device: &Device, path: &Path) -> Result<Self> {
-        let no = |why: String| Failure::NotACheckpoint { path: path.to_owned(), why };
-        let (_, notes) = store::load_tensors(device, path)?;
-        let note = |name: &str| notes.get(name).ok_or_else(|| no(format!("it has no note of its {name}")));
-        let settings = Settings::read(note("settings")?).ok_or_else(|| no("its settings are damaged".into()))?;
-        let curves = Curves::read(note("curves")?).ok_or_else(|| no("its curves are damaged".into()))?;
-        let training = Self { curves, ..Self::new(device, settings) };
-        store::load_training(&training.model, &training.optimizer, device, path).map_err(|e| no(e.to_string()))?;
-        Ok(training)
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        let notes = [("settings", self.settings.write()), ("curves", self.curves.write())];
-        let notes = notes.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-        Ok(store::save_training(&self.model, &self.optimizer, &notes, path)?)
+        Self { settings, model, optimizer }
     }
 
     fn headline(&self, device: &Device, train: usize, test: usize) -> String {
@@ -230,28 +288,10 @@ impl Training {
         format!("The {name}, {weights} weights, on {on}\n{train} images to learn from, {test} held out")
     }
 
-    /// Runs the epochs that are left, and tells `told` of them. `after` sees each and says whether to stop.
-    pub(crate) fn fit(
-        &mut self,
-        train: &TensorDataset,
-        test: &TensorDataset,
-        told: Vec<&mut dyn Callback>,
-        mut after: impl FnMut(usize, &Epoch) -> bool,
-    ) -> Result<()> {
-        let Settings { epochs, batch, lr, seed, .. } = self.settings;
-        let curves = &mut self.curves;
-        let trainer = Trainer::new(epochs).start_at(curves.len()).batch(batch).seed(seed);
-        let scheduled = trainer.schedule(|step, steps| schedule::cosine(lr, step, steps, 0.0));
-        let watched = scheduled.after_epoch(|epoch| {
-            curves.add(epoch);
-            if after(epochs, epoch) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        let watched = told.into_iter().fold(watched, Trainer::callback);
+    pub(crate) fn fit(&mut self, trainer: Trainer<'_>, train: &TensorDataset, test: &TensorDataset) -> Result<History> {
         let model = &self.model;
-        watched.fit(model, &mut self.optimizer, train, Some(test), |(x, y)| {
-            Outcome::classification(&model.forward(x), y)
-        })?;
-        Ok(())
+        let forward = |(x, y): &(Tensor, Tensor)| Outcome::classification(&model.forward(x), y);
+        Ok(trainer.fit(model, &mut self.optimizer, train, Some(test), forward)?)
     }
 
     /// One more epoch with nothing around it: what a profile is taken of.

@@ -119,8 +119,15 @@ fn files_that_do_not_fit_are_explained() {
         let (status, _, err) = run(&args);
         assert!(status == 1 && err.contains("kiln: ") && err.contains(word), "{args:?}: {status}: {err}");
     }
-    let (status, _, err) = run(&["train", "digits", "--resume", &path("empty")]);
-    assert!(status == 1 && err.contains("no training can go on from"), "{status}: {err}");
+    for wrong in ["nowhere", "text", "other"] {
+        let checkpoint = folder.join("other/checkpoints");
+        std::fs::create_dir_all(&checkpoint).unwrap();
+        std::fs::copy(path("empty"), checkpoint.join("step-000000003.safetensors")).unwrap();
+        let (status, _, err) = run(&["train", "digits", "--resume", &path(wrong)]);
+        assert!(status == 1 && err.contains("no training can go on from"), "{wrong}: {status}: {err}");
+    }
+    let (status, _, err) = run(&["train", "digits", "--out", &path("other")]);
+    assert!(status == 1 && err.contains("--resume"), "{status}: {err}");
     let (status, _, err) = run(&["train", "digits", "--out", &path("file/below")]);
     assert!(status == 1 && err.contains("cannot write"), "{status}: {err}");
 }
@@ -147,39 +154,43 @@ fn a_training_ends_with_figures_a_picture_and_a_model_that_predicts() {
     assert_eq!(again.parse::<f64>().unwrap(), (share * 10.0).round() / 10.0, "{shown}");
 }
 
-/// Stopped after an epoch and resumed, a training ends with the bytes of one that was left alone.
+/// Stopped or killed in the middle and resumed, a training ends with the bytes of one that was left alone.
 #[cfg(unix)]
 #[test]
-fn ctrl_c_saves_a_checkpoint_that_goes_on_to_the_same_bytes() {
+fn a_stopped_or_killed_training_goes_on_to_the_same_bytes() {
     use std::io::{BufRead, BufReader};
-    let (whole, broken) = (folder("whole"), folder("broken"));
+    let whole = folder("whole");
     let start = |out: &Path| {
         let mut command = kiln(&["train", "digits", "--model", "cnn", "--epochs", "4", "--seed", "3", "--out"]);
         command.arg(out);
         command
     };
-
     assert_eq!(told(&start(&whole).output().unwrap()).0, 0);
+    assert!(!whole.join("checkpoints").exists(), "the training is at its end");
 
-    let mut child = start(&broken).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.by_ref().any(|line| line.unwrap().contains("  1/4 ")));
-    assert!(Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap().success());
-    let rest: Vec<String> = lines.map(Result::unwrap).collect();
-    let (status, _, err) = told(&child.wait_with_output().unwrap());
-    assert_eq!(status, 130, "{err}");
-    assert!(err.contains("Stopping after this epoch") && rest.iter().any(|line| line.contains("--resume")), "{rest:?}");
+    for signal in ["INT", "KILL"] {
+        let broken = folder(signal);
+        let mut child = start(&broken).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // the line of an epoch comes before its checkpoint, which a killed training needs
+        let after = if signal == "INT" { "  1/4 " } else { "  2/4 " };
+        assert!(lines.by_ref().any(|line| line.unwrap().contains(after)));
+        let kill = format!("kill -{signal} {}", child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        let (status, _, err) = told(&child.wait_with_output().unwrap());
+        if signal == "INT" {
+            assert_eq!(status, 130, "{err}");
+            assert!(err.contains("Stopping after this step") && rest.iter().any(|line| line.contains("--resume")));
+        }
 
-    let checkpoint = broken.join("checkpoint.safetensors");
-    let (status, text, err) =
-        run(&["train", "digits", "--resume", checkpoint.to_str().unwrap(), "--out", broken.to_str().unwrap()]);
-    assert_eq!(status, 0, "{err}");
-    assert!(!text.contains("  1/4 ") && text.contains("  4/4 "), "{text}");
-    for name in ["model.safetensors", "curves.svg"] {
-        assert!(
-            std::fs::read(whole.join(name)).unwrap() == std::fs::read(broken.join(name)).unwrap(),
-            "{name} differs"
-        );
+        let (status, text, err) = run(&["train", "digits", "--resume", broken.to_str().unwrap()]);
+        assert_eq!(status, 0, "{err}");
+        assert!(!text.contains("  1/4 ") && text.contains("  4/4 "), "{text}");
+        for name in ["model.safetensors", "curves.svg"] {
+            let bytes = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+            assert!(bytes(&whole) == bytes(&broken), "{name} differs after {signal}");
+        }
     }
 }
 

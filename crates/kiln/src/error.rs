@@ -237,6 +237,10 @@ pub enum Error {
     #[error("data worker: {0}")]
     Worker(String),
 
+    /// The terminal cannot show what it is to show.
+    #[error("terminal: {0}")]
+    Terminal(String),
+
     /// A state dict that does not fit the module.
     #[error("state dict: {0}")]
     State(Box<crate::StateReport>),

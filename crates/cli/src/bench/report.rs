@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use super::json::{Value, read};
 use super::row::{Measured, Row, round};
 use super::{longest, rows};
+use crate::draw::escape;
 use crate::draw::say;
 use crate::failure::{Failure, Result};
-use crate::svg::escape;
 
 /// Arguments of `kiln bench report`.
 #[derive(clap::Args)]

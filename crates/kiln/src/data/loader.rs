@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::augment::{Draw, Image, stack};
 use super::order::{argument, epoch_seed, permutation, weighted};
 use super::stream::Prefetch;
-use super::{Dataset, TensorDataset};
+use super::{Dataset, Order, Pass, Passes, Source, TensorDataset};
 use crate::error::At;
 use crate::{Result, Tensor};
 
@@ -209,11 +209,31 @@ impl<B: Send + 'static> DataLoader<B> {
 
     /// The number of batches in a pass.
     pub fn steps(&self) -> usize {
-        let drawn = match self.sampler {
+        let drawn = self.drawn();
+        if self.last == Last::Drop { drawn / self.size } else { drawn.div_ceil(self.size) }
+    }
+
+    /// The number of examples of a pass, before the last batch is filled up or left out.
+    fn drawn(&self) -> usize {
+        match self.sampler {
             Sampler::Weighted(_, count) => count,
             _ => self.len,
+        }
+    }
+
+    /// What the batches are a function of, besides the examples themselves.
+    fn description(&self) -> String {
+        let sampler = match &self.sampler {
+            Sampler::InOrder => "in order".to_string(),
+            Sampler::Shuffled => "shuffled".to_string(),
+            Sampler::Weighted(weights, count) => {
+                // FNV-1a of their bits: other weights are another order
+                let mix = |sum: u64, byte: u8| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+                let sum = weights.iter().flat_map(|weight| weight.to_le_bytes()).fold(0xCBF2_9CE4_8422_2325, mix);
+                format!("{count} drawn by weights {sum:016x}")
+            }
         };
-        if self.last == Last::Drop { drawn / self.size } else { drawn.div_ceil(self.size) }
+        format!("a loader's batch {}, seed {}, {sampler}, last {:?}", self.size, self.seed, self.last)
     }
 
     /// The numbers of the examples of a pass, in its order.
@@ -281,6 +301,25 @@ impl DataLoader<(Tensor, Tensor)> {
             let images = rows.rows.iter().enumerate().map(changed).collect::<Result<Vec<_>>>()?;
             Ok((stack(set.device(), &images)?, set.targets_of(&rows.rows)))
         })
+    }
+}
+
+/// A trainer takes batch size, order and seed from the loader. A validation runs its pass 0 each time.
+impl<B: Send + 'static> Source for DataLoader<B> {
+    type Batch = B;
+
+    fn passes(&self, order: &Order) -> Passes<'_, B> {
+        let examples = match self.last {
+            Last::Keep => self.drawn(),
+            Last::Drop | Last::Pad => self.steps() * self.size,
+        };
+        let validates = order.seed.is_none();
+        let begin = move |pass: u64, step: usize| {
+            let epoch = if validates { 0 } else { pass };
+            let batches = self.resume(Position { epoch, step });
+            Box::new(batches.map(|batch| Ok(batch?.content))) as Pass<'_, B>
+        };
+        Passes::new(examples, self.size, begin).fixed(self.description())
     }
 }
 

@@ -8,6 +8,7 @@ mod graph;
 mod loader;
 mod order;
 mod set;
+mod source;
 pub mod stream;
 pub mod tokens;
 
@@ -15,3 +16,4 @@ pub use graph::{Graph, GraphBatch};
 pub use loader::{Batch, DataLoader, Epoch, Last, Position, Rows};
 pub use order::{folds, parts, stratified_folds};
 pub use set::{Batches, Column, Dataset, TensorDataset};
+pub use source::{Order, Pass, Passes, Source};

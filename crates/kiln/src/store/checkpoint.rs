@@ -1,14 +1,14 @@
-//! Checkpoints of a training that is to go on: the model, the optimizer's memory and the random
-//! counters in one file, so that a run that was killed continues to the same bits.
+//! Checkpoints of a training that is to go on: the model, the optimizer's memory, the random counters and what else is in
+//! cells in one file, so that a run that was killed continues to the same bits.
 
 use std::path::Path;
 
 use super::{Metadata, load_tensors, save_tensors};
 use crate::nn::{Module, StateDict, Visitor};
-use crate::optim::{AveragedModel, Optimizer};
+use crate::optim::Optimizer;
 use crate::{Device, Result, State, Tensor};
 
-/// Writes model, optimizer and random counters, with `metadata` of the caller (epoch, seed).
+/// Writes model, optimizer and random counters, with `metadata` of the caller (epoch, seed): a [`TrainingState`] of these.
 ///
 /// # Errors
 /// [`Error::File`](crate::Error::File), or what evaluating a tensor gives.
@@ -18,96 +18,102 @@ pub fn save_training<M: Module + ?Sized>(
     metadata: &Metadata,
     path: impl AsRef<Path>,
 ) -> Result<()> {
-    save_run(model, optimizer, None, metadata, path.as_ref())
-}
-
-/// [`save_training`] with averages of the weights (EMA, SWA) and how many there were.
-///
-/// # Errors
-/// As [`save_training`].
-pub fn save_averaged<M: Module + ?Sized>(
-    model: &M,
-    optimizer: &(impl Optimizer + ?Sized),
-    average: &AveragedModel,
-    metadata: &Metadata,
-    path: impl AsRef<Path>,
-) -> Result<()> {
-    save_run(model, optimizer, Some(average), metadata, path.as_ref())
-}
-
-/// The same, with averages of the weights if there are some.
-pub(crate) fn save_run<M: Module + ?Sized>(
-    model: &M,
-    optimizer: &(impl Optimizer + ?Sized),
-    average: Option<&AveragedModel>,
-    metadata: &Metadata,
-    path: &Path,
-) -> Result<()> {
-    let all = run_state(model, optimizer, average)?;
-    save_tensors(&all, metadata, path)
-}
-
-/// Everything in cells that a training goes on from, as values.
-pub(crate) fn run_state<M: Module + ?Sized>(
-    model: &M,
-    optimizer: &(impl Optimizer + ?Sized),
-    average: Option<&AveragedModel>,
-) -> Result<StateDict> {
-    let parts = Parts { model, counters: model.named_counters(), optimizer: optimizer.states(), average };
-    let all = parts.state_dict();
-    Tensor::eval_all(&all.values().collect::<Vec<_>>())?;
-    Ok(all)
+    TrainingState::new(model, optimizer).save(metadata, path)
 }
 
 /// Puts everything that [`save_training`] wrote back and gives the metadata.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) if the file cannot be read; [`Error::State`](crate::Error::State)
-/// if it is of another model or optimizer, and nothing has been changed then.
+/// As for [`TrainingState::load`].
 pub fn load_training<M: Module + ?Sized>(
     model: &M,
     optimizer: &(impl Optimizer + ?Sized),
     device: &Device,
     path: impl AsRef<Path>,
 ) -> Result<Metadata> {
-    let (tensors, metadata) = load_tensors(device, path)?;
-    load_run(model, optimizer, None, &tensors)?;
-    Ok(metadata)
+    TrainingState::new(model, optimizer).load(device, path)
 }
 
-/// Puts everything that [`save_averaged`] wrote back and gives the metadata.
+/// Everything in cells that a training goes on from: a model and its optimizer, with the random counters, and whatever
+/// else is [added](TrainingState::with): averages of the weights, a second model.
 ///
-/// # Errors
-/// As [`load_training`]; a file without averages is of another model.
-pub fn load_averaged<M: Module + ?Sized>(
-    model: &M,
-    optimizer: &(impl Optimizer + ?Sized),
-    average: &AveragedModel,
-    device: &Device,
-    path: impl AsRef<Path>,
-) -> Result<Metadata> {
-    let (tensors, metadata) = load_tensors(device, path)?;
-    load_run(model, optimizer, Some(average), &tensors)?;
-    Ok(metadata)
+/// ```
+/// # use kiln::prelude::*;
+/// # let device = Device::open()?;
+/// # let path = std::env::temp_dir().join(format!("kiln-doc-state-{}.safetensors", std::process::id()));
+/// let model = Linear::new(4, 2, &mut Init::new(&device, 1));
+/// let (adam, average) = (Adam::new(&model, 1e-3), AveragedModel::ema(&model, 0.99));
+/// let state = store::TrainingState::new(&model, &adam).with("average", &average);
+/// state.save(&[("epoch".into(), "3".into())].into(), &path)?;
+/// assert_eq!(state.load(&device, &path)?["epoch"], "3");
+/// # std::fs::remove_file(path).unwrap();
+/// # Ok::<(), Error>(())
+/// ```
+pub struct TrainingState<'a, M: ?Sized, O: ?Sized> {
+    model: &'a M,
+    optimizer: &'a O,
+    more: Vec<(&'a str, &'a dyn Module)>,
 }
 
-/// Puts back what [`run_state`] gave.
-pub(crate) fn load_run<M: Module + ?Sized>(
-    model: &M,
-    optimizer: &(impl Optimizer + ?Sized),
-    average: Option<&AveragedModel>,
-    tensors: &StateDict,
-) -> Result<()> {
-    let parts = Parts { model, counters: model.named_counters(), optimizer: optimizer.states(), average };
-    parts.load_state_dict(tensors)
+impl<'a, M: Module + ?Sized, O: Optimizer + ?Sized> TrainingState<'a, M, O> {
+    /// Of a model and its optimizer.
+    pub fn new(model: &'a M, optimizer: &'a O) -> Self {
+        Self { model, optimizer, more: Vec::new() }
+    }
+
+    /// And of this, under a name of its own (other than `model`, `optimizer`, `counter`).
+    #[must_use]
+    pub fn with(mut self, name: &'a str, module: &'a dyn Module) -> Self {
+        self.more.push((name, module));
+        self
+    }
+
+    /// Writes all of it, with `metadata` of the caller. The file is complete or absent, whatever happens.
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File), or what evaluating a tensor gives.
+    pub fn save(&self, metadata: &Metadata, path: impl AsRef<Path>) -> Result<()> {
+        save_tensors(&self.tensors()?, metadata, path)
+    }
+
+    /// Puts everything that [`save`](TrainingState::save) wrote back and gives the metadata.
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File) if the file cannot be read; [`Error::State`](crate::Error::State) if it is of
+    /// another model, optimizer or average, and nothing has been changed then.
+    pub fn load(&self, device: &Device, path: impl AsRef<Path>) -> Result<Metadata> {
+        let (tensors, metadata) = load_tensors(device, path)?;
+        self.restore(&tensors)?;
+        Ok(metadata)
+    }
+
+    /// All of it as values.
+    pub(crate) fn tensors(&self) -> Result<StateDict> {
+        let all = self.parts().state_dict();
+        Tensor::eval_all(&all.values().collect::<Vec<_>>())?;
+        Ok(all)
+    }
+
+    /// Puts back what [`tensors`](TrainingState::tensors) gave.
+    pub(crate) fn restore(&self, tensors: &StateDict) -> Result<()> {
+        self.parts().load_state_dict(tensors)
+    }
+
+    fn parts(&self) -> Parts<'_, M> {
+        let mut counters = self.model.named_counters();
+        for (name, module) in &self.more {
+            counters.extend(module.named_counters().into_iter().map(|(path, state)| (format!("{name}.{path}"), state)));
+        }
+        Parts { model: self.model, counters, optimizer: self.optimizer.states(), more: &self.more }
+    }
 }
 
 /// All of them as one module, so that they are checked together before anything is replaced.
-struct Parts<'a, M: Module + ?Sized> {
+struct Parts<'a, M: ?Sized> {
     model: &'a M,
     counters: Vec<(String, State)>,
     optimizer: Vec<(String, State)>,
-    average: Option<&'a AveragedModel>,
+    more: &'a [(&'a str, &'a dyn Module)],
 }
 
 impl<M: Module + ?Sized> Module for Parts<'_, M> {
@@ -118,8 +124,8 @@ impl<M: Module + ?Sized> Module for Parts<'_, M> {
                 visitor.field(format_args!("{kind}.{name}"), state);
             }
         }
-        if let Some(average) = self.average {
-            visitor.field("average", average);
+        for (name, module) in self.more {
+            visitor.field(name, *module);
         }
     }
 }

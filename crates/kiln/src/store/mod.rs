@@ -22,8 +22,7 @@ use std::fs;
 use std::path::Path;
 
 pub use atomic::write_atomically;
-pub use checkpoint::{load_averaged, load_training, save_averaged, save_training};
-pub(crate) use checkpoint::{load_run, run_state, save_run};
+pub use checkpoint::{TrainingState, load_training, save_training};
 pub use format::Metadata;
 
 use crate::nn::{Module, StateDict};

@@ -119,6 +119,8 @@ pub struct Step {
     pub examples: usize,
     /// Since the training began, without what came before a resume.
     pub seconds: f64,
+    /// How long its batches were waited for, in seconds: what faster or more loader threads could save.
+    pub waited: f64,
 }
 
 /// The figures of the validation set at some time.

@@ -34,6 +34,14 @@ impl Checkpoints {
         Self { every, ..Self::default() }
     }
 
+    /// The newest checkpoint of a training in `folder`, if there is one there.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the folder cannot be read.
+    pub fn newest(folder: impl Into<PathBuf>) -> Result<Option<PathBuf>> {
+        Folder { path: folder.into(), policy: Self::default() }.newest()
+    }
+
     /// Keeps this many of the newest.
     #[must_use]
     pub fn keep(mut self, count: usize) -> Self {

@@ -1,10 +1,11 @@
 //! The learning-rate finder.
 
 use super::Outcome;
-use crate::data::Dataset;
+use crate::data::{Order, Passes, Source};
 use crate::nn::Module;
 use crate::optim::Optimizer;
-use crate::{Error, Result, store};
+use crate::store::TrainingState;
+use crate::{Error, Result};
 
 /// Tries learning rates from low to high, one a step, to see where the loss falls fastest and where training breaks:
 /// ```text
@@ -42,9 +43,9 @@ pub struct LrFinder {
     pub beta: f64,
     /// How many times the lowest loss is too much; 4.
     pub diverged: f64,
-    /// Examples in a batch; 64.
+    /// Examples in a batch; 64. A loader has its own.
     pub batch: usize,
-    /// What the order of the examples is drawn from; 0.
+    /// What the order of the examples is drawn from; 0. A loader has its own.
     pub seed: u64,
 }
 
@@ -72,16 +73,16 @@ impl LrFinder {
     /// [`Error::Argument`] for rates that do not rise from above zero, a β outside of 0..1, or no data; what a step
     /// gives, except for a loss that is not finite. Model and optimizer are put back then too.
     #[track_caller]
-    pub fn find<M, D, O>(
+    pub fn find<M, S, O>(
         &self,
         model: &M,
         optimizer: &mut O,
-        data: &D,
-        forward: impl Fn(&D::Batch) -> Outcome,
+        data: &S,
+        forward: impl Fn(&S::Batch) -> Outcome,
     ) -> Result<LrCurve>
     where
         M: Module + ?Sized,
-        D: Dataset,
+        S: Source + ?Sized,
         O: Optimizer,
     {
         let refused = |name, value: String, why| Err(super::refused(name, value, why));
@@ -94,15 +95,16 @@ impl LrFinder {
         if !(0.0..1.0).contains(&self.beta) {
             return refused("beta", self.beta.to_string(), "must be from 0 to below 1");
         }
-        if data.is_empty() || self.batch == 0 || self.steps < 2 {
-            let value = format!("{} steps on {} examples, {} a batch", self.steps, data.len(), self.batch);
+        let passes = data.passes(&Order { batch: self.batch.max(1), seed: Some(self.seed) });
+        if passes.examples() == 0 || self.batch == 0 || self.steps < 2 {
+            let value = format!("{} steps on {} examples, {} a batch", self.steps, passes.examples(), self.batch);
             return refused("steps", value, "needs two steps and some data");
         }
-        let before = store::run_state(model, optimizer, None)?;
+        let before = TrainingState::new(model, &*optimizer).tensors()?;
         let rates: Vec<f64> = optimizer.slots().groups.iter().map(|group| group.lr).collect();
         model.train();
-        let curve = self.sweep(optimizer, data, forward);
-        store::load_run(model, optimizer, None, &before)?;
+        let curve = self.sweep(optimizer, &passes, forward);
+        TrainingState::new(model, &*optimizer).restore(&before)?;
         optimizer.set_lr(rates.first().copied().unwrap_or(0.0));
         for (group, lr) in optimizer.slots_mut().groups.iter_mut().zip(rates) {
             group.lr = lr;
@@ -110,19 +112,19 @@ impl LrFinder {
         curve
     }
 
-    fn sweep<D: Dataset>(
+    fn sweep<B>(
         &self,
         optimizer: &mut impl Optimizer,
-        data: &D,
-        forward: impl Fn(&D::Batch) -> Outcome,
+        passes: &Passes<'_, B>,
+        forward: impl Fn(&B) -> Outcome,
     ) -> Result<LrCurve> {
         let mut curve = LrCurve::default();
         let mut average = 0.0;
-        let batches = (0..).flat_map(|pass| data.batches(self.batch, self.seed.wrapping_add(pass)));
+        let batches = (0..).flat_map(|pass| passes.begin(pass, 0));
         for (i, batch) in batches.take(self.steps).enumerate() {
             let rate = self.start * (self.end / self.start).powf(i as f64 / (self.steps - 1) as f64);
             optimizer.set_lr(rate);
-            let outcome = forward(&batch);
+            let outcome = forward(&batch?);
             let loss = optimizer.step(&outcome.loss).and_then(|()| outcome.loss.item());
             let loss = match loss {
                 Ok(loss) => f64::from(loss),

@@ -4,6 +4,9 @@
 
 mod callback;
 mod checkpoints;
+#[cfg(feature = "dashboard")]
+mod dashboard;
+mod feed;
 mod finder;
 mod history;
 mod log;
@@ -14,6 +17,7 @@ mod run;
 mod state;
 mod steps;
 mod tensorboard;
+mod thin;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -23,21 +27,25 @@ use std::time::Duration;
 
 pub use callback::{Callback, Start, Step, Validation};
 pub use checkpoints::Checkpoints;
+#[cfg(feature = "dashboard")]
+pub use dashboard::Dashboard;
 pub use finder::{LrCurve, LrFinder};
 pub use history::{Ending, Epoch, Figures, History};
 pub use log::{CsvLog, JsonLines};
 pub use report::{Report, Sample};
 pub use tensorboard::TensorBoard;
 
-use crate::data::Dataset;
+use crate::data::Source;
 use crate::error::At;
 use crate::loss::cross_entropy;
 use crate::metrics::accuracy;
 use crate::nn::Module;
 use crate::optim::{Accumulator, Batch, Optimizer};
 use crate::schedule::{ReduceLrOnPlateau, Schedule};
+use crate::store::Metadata;
 use crate::{Error, Result, Tensor};
 use checkpoints::Folder;
+use feed::{BATCH, Feed};
 use run::Run;
 use steps::{Clipped, Noted, Plain, Recorded, traced};
 
@@ -105,9 +113,8 @@ type AfterEpoch<'a> = Box<dyn FnMut(&Epoch) -> ControlFlow<()> + 'a>;
 /// ```
 pub struct Trainer<'a> {
     epochs: usize,
-    first: usize,
-    batch: usize,
-    seed: u64,
+    batch: Option<usize>,
+    seed: Option<u64>,
     accumulate: usize,
     clip_norm: Option<f64>,
     clip_value: Option<f64>,
@@ -117,6 +124,7 @@ pub struct Trainer<'a> {
     best: Option<PathBuf>,
     checkpoints: Option<Folder>,
     resume: bool,
+    notes: Metadata,
     stop: Option<Arc<AtomicBool>>,
     max_steps: Option<usize>,
     time_limit: Option<Duration>,
@@ -131,9 +139,8 @@ impl<'a> Trainer<'a> {
     pub fn new(epochs: usize) -> Self {
         Self {
             epochs,
-            first: 0,
-            batch: 64,
-            seed: 0,
+            batch: None,
+            seed: None,
             accumulate: 1,
             clip_norm: None,
             clip_value: None,
@@ -143,6 +150,7 @@ impl<'a> Trainer<'a> {
             best: None,
             checkpoints: None,
             resume: false,
+            notes: Metadata::new(),
             stop: None,
             max_steps: None,
             time_limit: None,
@@ -153,25 +161,17 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Sets the size of a batch.
+    /// Sets the size of a batch; 64. A [`DataLoader`](crate::data::DataLoader) has its own.
     #[must_use]
     pub fn batch(mut self, size: usize) -> Self {
-        self.batch = size;
+        self.batch = Some(size);
         self
     }
 
-    /// Sets what the order of the examples is drawn from.
+    /// Sets what the order of the examples is drawn from; 0. A [`DataLoader`](crate::data::DataLoader) has its own.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Begins at this epoch, counted from 0, as if those before it had been run: for a training
-    /// that goes on from a checkpoint.
-    #[must_use]
-    pub fn start_at(mut self, epoch: usize) -> Self {
-        self.first = epoch;
+        self.seed = Some(seed);
         self
     }
 
@@ -231,6 +231,14 @@ impl<'a> Trainer<'a> {
     #[must_use]
     pub fn resume(mut self) -> Self {
         self.resume = true;
+        self
+    }
+
+    /// Writes a text into every checkpoint, among the metadata that [`load_tensors`](crate::store::load_tensors) gives: what
+    /// the model is made of, say. Names that begin with `trainer.` are the trainer's own.
+    #[must_use]
+    pub fn note(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.notes.insert(name.into(), text.into());
         self
     }
 
@@ -312,34 +320,50 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Trains `model` on `train`. `forward` makes loss and figures of a batch, in training mode for
-    /// the steps and in evaluation mode for `validation`.
+    /// Trains `model` on `train`: a [`Dataset`](crate::data::Dataset), a [`DataLoader`](crate::data::DataLoader) whose
+    /// threads prepare and change the batches, or a [`Source`] of your own. `forward` makes loss and figures of a batch, in
+    /// training mode for the steps and in evaluation mode for `validation`, which may be of another kind.
     ///
     /// Losses are read a few batches late, so that the device is never waited for.
+    ///
+    /// ```
+    /// # use kiln::prelude::*;
+    /// # let device = Device::open()?;
+    /// # let (train, test) = data::digits::split(&device)?;
+    /// # let (train, test) = (train.subset(&(0..64).collect::<Vec<_>>()), test.subset(&(0..32).collect::<Vec<_>>()));
+    /// let model = Linear::new(64, 10, &mut Init::new(&device, 42));
+    /// let mut adam = Adam::new(&model, 3e-3);
+    /// let loader = DataLoader::new(train).batch_size(32).shuffle(true).workers(2);
+    /// Trainer::new(2).fit(&model, &mut adam, &loader, Some(&test), |(x, y)| {
+    ///     Outcome::classification(&model.forward(x), y)
+    /// })?;
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotFinite`] for a loss that is NaN or infinite: the step that made it and those behind it have changed
     /// nothing. [`Error::Argument`] for a setting outside of its range; [`Error::File`] for a checkpoint of another
     /// training or one that cannot be written. Whatever a step or a callback gives.
     #[track_caller]
-    pub fn fit<M, D, O>(
+    pub fn fit<M, S, O>(
         self,
         model: &M,
         optimizer: &mut O,
-        train: &D,
-        validation: Option<&D>,
-        forward: impl Fn(&D::Batch) -> Outcome,
+        train: &S,
+        validation: Option<&dyn Source<Batch = S::Batch>>,
+        forward: impl Fn(&S::Batch) -> Outcome,
     ) -> Result<History>
     where
         M: Module + ?Sized,
-        D: Dataset,
+        S: Source + ?Sized,
         O: Optimizer,
     {
         self.check()?;
+        let feed = Feed::new(&self, train, validation)?;
         let sum = (self.accumulate > 1).then(|| Accumulator::new(optimizer));
         let optimizer = Clipped { inner: optimizer, value: self.clip_value, norm: self.clip_norm };
         let mut steps = Plain { optimizer, forward: &forward, sum };
-        Run::new(self, model, train, validation, &forward).run(&mut steps)
+        Run::new(self, model, feed, &forward).run(&mut steps)
     }
 
     /// The same with captured steps ([`Optimizer::capture`]): `forward` is called once for each structure of a batch,
@@ -350,33 +374,34 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As for [`fit`](Trainer::fit). Batches cannot be [added up](Trainer::accumulate).
     #[track_caller]
-    pub fn fit_captured<M, D, O>(
+    pub fn fit_captured<M, S, O>(
         self,
         model: &M,
         optimizer: &mut O,
-        train: &D,
-        validation: Option<&D>,
-        forward: impl Fn(&D::Batch) -> Outcome,
+        train: &S,
+        validation: Option<&dyn Source<Batch = S::Batch>>,
+        forward: impl Fn(&S::Batch) -> Outcome,
     ) -> Result<History>
     where
         M: Module + ?Sized,
-        D: Dataset<Batch: Batch>,
+        S: Source<Batch: Batch> + ?Sized,
         O: Optimizer,
     {
         self.check()?;
         if self.accumulate != 1 {
             return Err(refused("accumulate", self.accumulate, "captured steps take one batch each"));
         }
+        let feed = Feed::new(&self, train, validation)?;
         let noted = Noted::default();
         let mut optimizer = Clipped { inner: optimizer, value: self.clip_value, norm: self.clip_norm };
-        let captured = optimizer.capture(|batch: &D::Batch| traced(batch, &forward, &noted));
+        let captured = optimizer.capture(|batch: &S::Batch| traced(batch, &forward, &noted));
         let mut steps = Recorded { captured, noted: &noted };
-        Run::new(self, model, train, validation, &forward).run(&mut steps)
+        Run::new(self, model, feed, &forward).run(&mut steps)
     }
 
     #[track_caller]
     fn check(&self) -> Result<()> {
-        let mut counts = vec![("batch", self.batch), ("accumulate", self.accumulate)];
+        let mut counts = vec![("batch", self.batch.unwrap_or(BATCH)), ("accumulate", self.accumulate)];
         let mut every = |name, every| {
             let (Every::Steps(n) | Every::Epochs(n)) = every;
             counts.push((name, n));

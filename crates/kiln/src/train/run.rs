@@ -3,70 +3,51 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::checkpoints::failed;
+use super::feed::Feed;
 use super::progress::Progress;
 use super::readings::Readings;
 use super::state::{Progressed, Setup, host_numbers, restore_host_numbers};
 use super::steps::Steps;
 use super::{
-    Callback, Ending, Epoch, Every, Figures, History, LearningRate, Outcome, Start, Step, Trainer, Validation,
+    Callback, Ending, Epoch, Every, Figures, History, LearningRate, Outcome, Start, Step, Trainer, Validation, refused,
 };
-use crate::data::Dataset;
+use crate::data::Passes;
 use crate::nn::Module;
 use crate::optim::{AveragedModel, Optimizer};
-use crate::{Result, schedule, store};
+use crate::store::{self, TrainingState};
+use crate::{Result, schedule};
 
 /// A training under way.
-pub(super) struct Run<'r, 'a, M: ?Sized, D, F> {
-    pub(super) trainer: Trainer<'a>,
-    pub(super) model: &'r M,
-    pub(super) train: &'r D,
-    pub(super) validation: Option<&'r D>,
-    pub(super) forward: F,
-    pub(super) average: Option<AveragedModel>,
+pub(super) struct Run<'r, 'a, M: ?Sized, B, F> {
+    trainer: Trainer<'a>,
+    model: &'r M,
+    feed: Feed<'r, B>,
+    forward: F,
+    average: Option<AveragedModel>,
     state: Progressed,
     setup: Setup,
     bar: Progress,
     began: Instant,
-    /// When the present epoch began, less what a resume brought.
     epoch_began: Instant,
+    /// How long the batches of the present step were waited for.
+    waited: Duration,
 }
 
-impl<'r, 'a, M, D, F> Run<'r, 'a, M, D, F>
-where
-    M: Module + ?Sized,
-    D: Dataset,
-    F: Fn(&D::Batch) -> Outcome,
-{
-    pub(super) fn new(trainer: Trainer<'a>, model: &'r M, train: &'r D, validation: Option<&'r D>, forward: F) -> Self {
+impl<'r, 'a, M: Module + ?Sized, B, F: Fn(&B) -> Outcome> Run<'r, 'a, M, B, F> {
+    pub(super) fn new(trainer: Trainer<'a>, model: &'r M, feed: Feed<'r, B>, forward: F) -> Self {
         let average = trainer.ema.map(|decay| AveragedModel::ema(model, decay));
-        let Trainer { seed, batch, accumulate, first, .. } = trainer;
-        let setup = Setup { seed, batch, accumulate, examples: train.len() };
-        let mut state = Progressed { epoch: first, ..Progressed::default() };
+        let setup = Setup::of(&trainer, &feed.train);
         let now = Instant::now();
         let bar = Progress::new(false, 0, 0);
-        let mut run = Self {
-            trainer,
-            model,
-            train,
-            validation,
-            forward,
-            average,
-            state: Progressed::default(),
-            setup,
-            bar,
-            began: now,
-            epoch_began: now,
-        };
-        state.step = first * run.steps_of_an_epoch();
-        run.state = state;
-        run
+        let (state, waited) = (Progressed::default(), Duration::ZERO);
+        Self { trainer, model, feed, forward, average, state, setup, bar, began: now, epoch_began: now, waited }
     }
 
     fn steps_of_an_epoch(&self) -> usize {
-        self.train.len().div_ceil(self.trainer.batch.max(1)).div_ceil(self.trainer.accumulate)
+        self.feed.train.steps().div_ceil(self.trainer.accumulate)
     }
 
     fn total(&self) -> usize {
@@ -74,13 +55,13 @@ where
     }
 
     /// Runs the epochs that are left.
-    pub(super) fn run(mut self, steps: &mut impl Steps<D::Batch>) -> Result<History> {
+    pub(super) fn run(mut self, steps: &mut impl Steps<B>) -> Result<History> {
         self.resume(steps.optimizer_mut())?;
         self.bar = Progress::new(self.trainer.progress, self.total(), self.state.step);
         let start = Start {
             step: self.state.step,
             epochs_done: self.state.epoch,
-            validations: self.validations_before(),
+            validations: self.state.history.validations.len(),
             steps: self.total(),
             epochs: self.trainer.epochs,
         };
@@ -104,19 +85,6 @@ where
         Ok(history)
     }
 
-    /// How many validations there were: as the history has them or, with a first epoch that was asked for, as there
-    /// must have been.
-    fn validations_before(&self) -> usize {
-        let known = self.state.history.validations.len();
-        if known > 0 || self.trainer.first == 0 || self.validation.is_none() {
-            return known;
-        }
-        match self.trainer.validate {
-            Every::Epochs(n) => self.trainer.first / n,
-            Every::Steps(n) => self.state.step / n,
-        }
-    }
-
     /// Whether it is over before another epoch.
     fn ended(&self) -> Option<Ending> {
         let patient = self.trainer.patience.is_none_or(|patience| self.state.waited < patience);
@@ -132,15 +100,16 @@ where
     /// The rest of the present epoch. `written` is the step and epoch of the newest checkpoint.
     fn epoch(
         &mut self,
-        steps: &mut impl Steps<D::Batch>,
+        steps: &mut impl Steps<B>,
         written: &mut Option<(usize, usize)>,
     ) -> Result<ControlFlow<Ending>> {
         self.epoch_began = Instant::now();
         let before = self.state.seconds;
         self.model.train();
         let mut readings = Readings::resumed(self.state.means);
-        let mut batches = self.train.batches(self.trainer.batch, self.order()).skip(self.state.batches).peekable();
-        while let Some(batch) = batches.next() {
+        let all = self.feed.train.steps();
+        let mut batches = self.feed.train.begin(self.state.epoch as u64, self.state.batches);
+        while self.state.batches < all {
             let begins = self.state.batches.is_multiple_of(self.trainer.accumulate);
             if begins && let Some(ending) = self.told_to_end() {
                 self.settle(&mut readings)?;
@@ -150,8 +119,10 @@ where
             if begins {
                 self.set_rate(steps);
             }
+            let batch = self.next(&mut *batches)?;
             self.state.batches += 1;
-            let completes = batches.peek().is_none() || self.state.batches.is_multiple_of(self.trainer.accumulate);
+            let last = self.state.batches == all;
+            let completes = last || self.state.batches.is_multiple_of(self.trainer.accumulate);
             let outcome = steps.take(&batch, completes)?;
             if !completes {
                 readings.add(outcome, None)?;
@@ -165,7 +136,6 @@ where
             readings.add(outcome, Some(step))?;
             self.bar.step(self.state.epoch + 1, self.trainer.epochs, &readings);
             self.report(&mut readings)?;
-            let last = batches.peek().is_none();
             if !last && due(self.trainer.validate, self.state.step) {
                 self.settle(&mut readings)?;
                 self.validate(steps.optimizer_mut())?;
@@ -186,7 +156,7 @@ where
             }
         }
         self.settle(&mut readings)?;
-        if let Some(ending) = self.ended().filter(|_| batches.peek().is_some()) {
+        if let Some(ending) = self.ended().filter(|_| self.state.batches < all) {
             self.state.seconds = before + self.epoch_began.elapsed().as_secs_f64();
             return Ok(ControlFlow::Break(ending)); // in the middle of an epoch, which is then no entry of the history
         }
@@ -201,8 +171,19 @@ where
         Ok(ControlFlow::Continue(()))
     }
 
+    /// The next batch, and how long it was waited for.
+    fn next(&mut self, batches: &mut dyn Iterator<Item = Result<B>>) -> Result<B> {
+        let asked = Instant::now();
+        let batch = batches.next().ok_or_else(|| {
+            let had = format!("{} batches of {}", self.state.batches, self.feed.train.steps());
+            refused("train", had, "a pass must have as many batches as it says")
+        })?;
+        self.waited += asked.elapsed();
+        batch
+    }
+
     /// Validation, entry and decisions after the last batch of an epoch.
-    fn close_epoch(&mut self, train: Figures, before: f64, steps: &mut impl Steps<D::Batch>) -> Result<()> {
+    fn close_epoch(&mut self, train: Figures, before: f64, steps: &mut impl Steps<B>) -> Result<()> {
         let number = self.state.epoch + 1;
         let due = match self.trainer.validate {
             Every::Epochs(n) => number.is_multiple_of(n) || number == self.trainer.epochs,
@@ -217,7 +198,7 @@ where
         let (step, lr) = (self.state.step, steps.optimizer().lr());
         let epoch = Epoch { epoch: number, step, train, validation, lr, seconds };
         self.state.history.epochs.push(epoch.clone());
-        if self.validation.is_none() {
+        if self.feed.validation.is_none() {
             self.decide(train.loss, steps.optimizer_mut())?;
         }
         (self.state.epoch, self.state.batches, self.state.seconds) = (number, 0, 0.0);
@@ -237,7 +218,7 @@ where
 
     /// Validates with the averaged weights, if there are some, and decides by the loss.
     fn validate<O: Optimizer>(&mut self, optimizer: &mut O) -> Result<()> {
-        let Some(set) = self.validation else { return Ok(()) };
+        let Some(set) = &self.feed.validation else { return Ok(()) };
         let figures = self.with_averages(|| self.evaluate(set))?;
         let validation = Validation { step: self.state.step, epoch: self.state.epoch + 1, figures };
         self.state.history.validations.push(validation);
@@ -246,10 +227,10 @@ where
     }
 
     /// Mean loss and metric over a set, in evaluation mode.
-    fn evaluate(&self, set: &D) -> Result<Figures> {
+    fn evaluate(&self, set: &Passes<'_, B>) -> Result<Figures> {
         self.model.eval();
         let mut readings = Readings::default();
-        let figures = set.in_order(self.trainer.batch).try_for_each(|batch| readings.add((self.forward)(&batch), None));
+        let figures = set.begin(0, 0).try_for_each(|batch| readings.add((self.forward)(&batch?), None));
         self.model.train();
         figures.and_then(|()| readings.finish())
     }
@@ -300,15 +281,16 @@ where
     }
 
     /// The present step without its numbers.
-    fn step(&self, lr: f64) -> Step {
-        let (done, size) = (self.state.batches, self.trainer.batch);
+    fn step(&mut self, lr: f64) -> Step {
+        let done = self.state.batches;
         let first = (done - 1) / self.trainer.accumulate * self.trainer.accumulate;
-        let examples = (done * size).min(self.train.len()) - (first * size).min(self.train.len());
+        let examples = (first..done).map(|batch| self.feed.train.examples_of(batch)).sum();
         let (step, epoch, seconds) = (self.state.step, self.state.epoch + 1, self.began.elapsed().as_secs_f64());
-        Step { step, epoch, loss: f64::NAN, metric: None, lr, examples, seconds }
+        let waited = std::mem::take(&mut self.waited).as_secs_f64();
+        Step { step, epoch, loss: f64::NAN, metric: None, lr, examples, seconds, waited }
     }
 
-    fn set_rate(&self, steps: &mut impl Steps<D::Batch>) {
+    fn set_rate(&self, steps: &mut impl Steps<B>) {
         match &self.trainer.rate {
             LearningRate::Function(rate) => {
                 let lr = rate(self.state.step, self.total());
@@ -332,18 +314,23 @@ where
         (enough || late).then_some(Ending::Limit)
     }
 
-    /// What the order of an epoch's examples is drawn from.
-    fn order(&self) -> u64 {
-        self.trainer.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(self.state.epoch as u64)
-    }
-
     /// Writes a checkpoint, then removes those that are not kept.
     fn save(&self, optimizer: &impl Optimizer) -> Result<()> {
         let Some(folder) = &self.trainer.checkpoints else { return Ok(()) };
-        let mut metadata = self.state.metadata(&self.setup);
+        let mut metadata = self.trainer.notes.clone();
+        metadata.extend(self.state.metadata(&self.setup));
         metadata.extend(host_numbers(optimizer, self.plateau()));
-        store::save_run(self.model, optimizer, self.average.as_ref(), &metadata, &folder.file(self.state.step))?;
+        self.cells(optimizer).save(&metadata, folder.file(self.state.step))?;
         folder.prune()
+    }
+
+    /// What a checkpoint has of tensors.
+    fn cells<'t, O: Optimizer>(&'t self, optimizer: &'t O) -> TrainingState<'t, M, O> {
+        let state = TrainingState::new(self.model, optimizer);
+        match &self.average {
+            Some(average) => state.with("average", average),
+            None => state,
+        }
     }
 
     fn plateau(&self) -> Option<&schedule::ReduceLrOnPlateau> {
@@ -369,7 +356,7 @@ where
         let Some(device) = store::device_of(self.model) else { return Ok(()) };
         let (tensors, metadata) = store::load_tensors(&device, path)?;
         self.state = Progressed::read(&metadata, &self.setup).map_err(|why| failed(path, why))?;
-        store::load_run(self.model, optimizer, self.average.as_ref(), &tensors)?;
+        self.cells(optimizer).restore(&tensors)?;
         let plateau = match &mut self.trainer.rate {
             LearningRate::Plateau(plateau) => Some(plateau),
             _ => None,

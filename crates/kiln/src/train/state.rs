@@ -3,8 +3,10 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use super::feed::BATCH;
 use super::readings::Means;
-use super::{Epoch, Figures, History, Validation};
+use super::{Epoch, Figures, History, Trainer, Validation};
+use crate::data::Passes;
 use crate::metrics::Mean;
 use crate::optim::Optimizer;
 use crate::schedule::ReduceLrOnPlateau;
@@ -32,19 +34,18 @@ pub(super) struct Progressed {
     pub(super) history: History,
 }
 
-/// What must be the same in a training that is resumed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Setup {
-    pub(super) seed: u64,
-    pub(super) batch: usize,
-    pub(super) accumulate: usize,
-    pub(super) examples: usize,
-}
+/// What must be the same in a training that is resumed, in words.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Setup(String);
 
 impl Setup {
-    fn text(&self) -> String {
-        let Self { seed, batch, accumulate, examples } = self;
-        format!("seed {seed}, batch {batch}, accumulate {accumulate}, {examples} examples")
+    pub(super) fn of<B>(trainer: &Trainer<'_>, train: &Passes<'_, B>) -> Self {
+        let Trainer { seed, batch, accumulate, .. } = trainer;
+        let order = match train.description() {
+            Some(own) => own.to_string(),
+            None => format!("seed {}, batch {}", seed.unwrap_or(0), batch.unwrap_or(BATCH)),
+        };
+        Self(format!("{order}, accumulate {accumulate}, {} examples", train.examples()))
     }
 }
 
@@ -53,7 +54,7 @@ impl Progressed {
     pub(super) fn metadata(&self, setup: &Setup) -> Metadata {
         let mut all = Metadata::new();
         let mut put = |name: &str, text: String| drop(all.insert(format!("trainer.{name}"), text));
-        put("setup", setup.text());
+        put("setup", setup.0.clone());
         put("position", format!("{} {} {}", self.epoch, self.batches, self.step));
         let mut sums = vec![self.means.loss];
         sums.extend(self.means.metric);
@@ -79,8 +80,8 @@ impl Progressed {
             all.get(&format!("trainer.{name}")).map(String::as_str).ok_or("it holds no training of a Trainer")
         };
         let was = text("setup")?;
-        if was != setup.text() {
-            return Err(format!("it is of a training with {was}; this one has {}", setup.text()));
+        if was != setup.0 {
+            return Err(format!("it is of a training with {was}; this one has {}", setup.0));
         }
         let words = |name| text(name).map(Words::of);
         let damaged = |name: &str| format!("its {name} cannot be read");
@@ -209,10 +210,10 @@ mod tests {
             state.history.epochs.push(Epoch { epoch, step: 5, train, validation, lr: 1e-3, seconds: 0.25 });
             state.history.validations.push(Validation { step: 4, epoch, figures: figures(loss) });
         }
-        let setup = Setup { seed: u64::MAX, batch: 2, accumulate: 1, examples: 9 };
+        let setup = Setup("seed 1".into());
         let text = state.metadata(&setup);
         assert_eq!(Progressed::read(&text, &setup).unwrap(), state);
-        assert!(Progressed::read(&text, &Setup { batch: 3, ..setup }).is_err());
+        assert!(Progressed::read(&text, &Setup("seed 2".into())).is_err());
         for name in ["setup", "position", "means", "best", "seconds", "broken_off", "epochs", "validations"] {
             for damage in [None, Some("1 x")] {
                 let mut bad = text.clone();

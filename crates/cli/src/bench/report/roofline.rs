@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Roofs;
 use crate::bench::row::{Row, round};
-use crate::svg::escape;
+use crate::draw::escape;
 
 const WIDTH: f64 = 1040.0;
 const HEIGHT: f64 = 470.0;

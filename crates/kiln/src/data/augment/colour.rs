@@ -1,4 +1,4 @@
-//! What pixels are: brightness, contrast, saturation, normalising, erasing.
+//! What pixels are: brightness, contrast, saturation, hue, normalising, erasing.
 
 use super::{Image, argument};
 use crate::Result;
@@ -30,6 +30,26 @@ impl Image {
             let at = y * self.width + x;
             blend(plane[at], grey[at], factor)
         })
+    }
+
+    /// The hue turned by `factor` of a full circle: ±0.5 gives the opposite colour. In the hexagon of hue h, saturation s
+    /// and value v: h' = (h + factor) mod 1. An image of one channel stays as it is.
+    ///
+    /// Source: Smith 1978, "Color gamut transform pairs"; torchvision's `adjust_hue` on float tensors.
+    #[must_use]
+    pub fn adjust_hue(&self, factor: f32) -> Self {
+        if self.channels != 3 {
+            return self.clone();
+        }
+        let size = self.height * self.width;
+        let mut pixels = self.pixels.clone();
+        for i in 0..size {
+            let turned = turn_hue([self.pixels[i], self.pixels[size + i], self.pixels[2 * size + i]], factor);
+            for (channel, value) in turned.into_iter().enumerate() {
+                pixels[channel * size + i] = value;
+            }
+        }
+        Self { pixels, ..self.clone() }
     }
 
     /// (pixel - mean) / std, each for its channel.
@@ -65,6 +85,25 @@ impl Image {
             _ => self.pixels[..size].to_vec(),
         }
     }
+}
+
+/// Red, green and blue with another hue.
+fn turn_hue([r, g, b]: [f32; 3], factor: f32) -> [f32; 3] {
+    let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+    let range = most - least;
+    let (divisor, s) = if range == 0.0 { (1.0, 0.0) } else { (range, range / most) };
+    let [rc, gc, bc] = [r, g, b].map(|c| (most - c) / divisor);
+    let sixths = match most {
+        _ if most == r => bc - gc,
+        _ if most == g => 2.0 + rc - bc,
+        _ => 4.0 + gc - rc,
+    };
+    let h = ((sixths / 6.0 + 1.0).rem_euclid(1.0) + factor).rem_euclid(1.0) * 6.0;
+    // each colour is v where it is strongest, v (1 - s) where it is weakest, and falls or rises between
+    [5.0, 3.0, 1.0].map(|offset: f32| {
+        let k = (h + offset).rem_euclid(6.0);
+        (most * (1.0 - s * k.min(4.0 - k).clamp(0.0, 1.0))).clamp(0.0, 1.0)
+    })
 }
 
 fn blend(a: f32, b: f32, factor: f32) -> f32 {

@@ -7,7 +7,10 @@ mod colour;
 mod geometry;
 mod random;
 
-pub use batch::{add_noise, normalize, random_horizontal_flip};
+pub use batch::{
+    add_noise, adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, normalize, random_colors,
+    random_horizontal_flip, random_rotate, random_shift, random_vertical_flip, rotate,
+};
 pub use random::{
     color_jitter, gaussian_noise, random_crop, random_erasing, random_hflip, random_resized_crop, random_rotation,
     random_vflip,

@@ -73,19 +73,24 @@ pub fn random_rotation(image: &Image, degrees: f64, draw: &mut Draw) -> Image {
     image.rotate(draw.between(-degrees, degrees))
 }
 
-/// Brightness, contrast and saturation changed by random factors within 1 ± the given shares (not under 0), in random
-/// order, as torchvision's `ColorJitter` without hue.
+/// Brightness, contrast and saturation changed by random factors within 1 ± the given shares (not under 0), the hue turned
+/// by at most ±`hue` of a circle (0 to 0.5), in random order: torchvision's `ColorJitter`.
 #[must_use]
-pub fn color_jitter(image: Image, brightness: f64, contrast: f64, saturation: f64, draw: &mut Draw) -> Image {
-    let shares = [brightness, contrast, saturation];
-    let mut order = [0, 1, 2];
-    order.swap(2, draw.below(3));
-    order.swap(1, draw.below(2));
-    let factors = shares.map(|share| draw.between((1.0 - share).max(0.0), 1.0 + share) as f32);
+pub fn color_jitter(image: Image, brightness: f64, contrast: f64, saturation: f64, hue: f64, draw: &mut Draw) -> Image {
+    let shares = [brightness, contrast, saturation, hue];
+    let mut order = [0, 1, 2, 3];
+    for last in (1..4).rev() {
+        order.swap(last, draw.below(last + 1));
+    }
+    let factors = [0, 1, 2, 3].map(|which| match (which, shares[which]) {
+        (3, hue) => draw.between(-hue, hue) as f32,
+        (_, share) => draw.between((1.0 - share).max(0.0), 1.0 + share) as f32,
+    });
     order.into_iter().filter(|&which| shares[which] > 0.0).fold(image, |image, which| match which {
         0 => image.adjust_brightness(factors[0]),
         1 => image.adjust_contrast(factors[1]),
-        _ => image.adjust_saturation(factors[2]),
+        2 => image.adjust_saturation(factors[2]),
+        _ => image.adjust_hue(factors[3]),
     })
 }
 

@@ -15,6 +15,7 @@ pub mod images;
 pub mod medmnist;
 pub mod npy;
 pub mod npz;
+pub mod parquet;
 pub mod text;
 pub mod wav;
 mod zip;

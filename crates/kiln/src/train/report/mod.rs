@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::{Callback, History, Step};
+use super::thin::ThinSteps;
+use super::{Callback, Epoch, History, Step};
 use crate::metrics::ConfusionMatrix;
 use crate::{Result, store};
-use chart::{Chart, Line, escape, label};
+use chart::{Chart, Line, Scale, escape, label};
 
 /// A page about a training: curves of loss, metric and learning rate, the figures of each epoch, and, where they are
 /// given, the confusion matrix and examples of what the model says. One HTML file with nothing to load, light or dark
@@ -34,9 +35,7 @@ use chart::{Chart, Line, escape, label};
 pub struct Report {
     title: String,
     notes: Vec<(String, String)>,
-    steps: Vec<Step>,
-    /// One step in so many is kept, so that a long training makes a page that opens.
-    stride: usize,
+    steps: ThinSteps,
     metric: Option<&'static str>,
     history: History,
     confusion: Option<(Vec<Vec<u64>>, Vec<String>)>,
@@ -56,13 +55,10 @@ pub struct Sample {
     pub probability: f64,
 }
 
-/// This many steps are drawn at most.
-const MOST: usize = 2000;
-
 impl Report {
     /// An empty page of this title; as a [`Callback`] of the trainer it fills.
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), stride: 1, ..Self::default() }
+        Self { title: title.into(), ..Self::default() }
     }
 
     /// Adds a line of what the training was made of: `("optimizer", "Adam")`.
@@ -94,8 +90,9 @@ impl Report {
         let mut out = format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{0}</title>\n<style>{STYLE}</style></head>\n<body>\n<h1>{0}</h1>\n",
-            escape(&self.title)
+             <title>{0}</title>\n<style>{1}{STYLE}</style></head>\n<body>\n<h1>{0}</h1>\n",
+            escape(&self.title),
+            chart::STYLE,
         );
         self.summary(&mut out);
         out.push_str("<div class=\"charts\">\n");
@@ -158,15 +155,42 @@ impl Report {
             ),
         ];
         let lr = vec![line("learning rate", "a", steps(|s| s.lr))];
-        let positive =
-            |lines: &[Line<'_>]| lines.iter().flat_map(|line| &line.points).all(|(_, y)| y.is_nan() || *y > 0.0);
-        let log = positive(&loss);
-        let mut charts = vec![("Loss", log, loss), (self.metric_name(), false, metric), ("Learning rate", false, lr)];
-        for (_, _, lines) in &mut charts {
-            lines.retain(|line| line.points.iter().any(|(_, y)| y.is_finite()));
-        }
-        let drawn = charts.into_iter().filter(|(_, _, lines)| !lines.is_empty());
-        drawn.map(|(title, log, lines)| Chart { title, x_label: "step", log, lines }).collect()
+        drawn([("Loss", self.loss_scale(), loss), (self.metric_name(), self.metric_scale(), metric)], "step")
+            .chain(drawn([("Learning rate", Scale::Plain, lr)], "step"))
+            .collect()
+    }
+
+    /// Loss and metric after each epoch as one picture in a file of its own, with this text under the title: SVG that any
+    /// browser shows, with nothing to load, light or dark as the reader's screen is.
+    pub fn picture(&self, subtitle: &str) -> String {
+        let epochs = &self.history.epochs;
+        let line = |name, class, of: &dyn Fn(&Epoch) -> Option<f64>| {
+            let points = epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect();
+            Line { name, class, points }
+        };
+        let loss = vec![
+            line("training", "a", &|e| Some(e.train.loss)),
+            line("validation", "b", &|e| e.validation.map(|v| v.loss)),
+        ];
+        let metric = vec![
+            line("training", "a", &|e| e.train.metric),
+            line("validation", "b", &|e| e.validation.and_then(|v| v.metric)),
+        ];
+        let charts = [("Loss", self.loss_scale(), loss), (self.metric_name(), self.metric_scale(), metric)];
+        chart::picture(&self.title, subtitle, &drawn(charts, "epoch").collect::<Vec<_>>())
+    }
+
+    /// By powers of ten, if no loss is zero or below.
+    fn loss_scale(&self) -> Scale {
+        let steps = self.steps.iter().map(|s| s.loss);
+        let epochs = self.history.epochs.iter().map(|e| e.train.loss);
+        let validations = self.history.validations.iter().map(|v| v.figures.loss);
+        let positive = steps.chain(epochs).chain(validations).all(|loss| loss.is_nan() || loss > 0.0);
+        if positive { Scale::Log } else { Scale::Plain }
+    }
+
+    fn metric_scale(&self) -> Scale {
+        if self.metric == Some("accuracy") { Scale::Percent } else { Scale::Plain }
     }
 
     fn confusion_table(&self, out: &mut String) {
@@ -186,7 +210,7 @@ impl Report {
                 let kind = if said == truth { "hit" } else { "miss" };
                 let shown = if count == 0 { "·".to_string() } else { count.to_string() };
                 // an error of a few percent is to be seen too
-                let strength = if count == 0 { 0.0 } else { 12.0 + 78.0 * share.sqrt() };
+                let strength = if count == 0 { 0.0 } else { 12.0 + 54.0 * share.sqrt() };
                 let _ = write!(out, "<td class=\"{kind}\" style=\"--s:{strength:.0}%\">{shown}</td>");
             }
             let right = if total == 0 { f64::NAN } else { row[truth] as f64 / total as f64 };
@@ -257,6 +281,17 @@ impl Report {
     }
 }
 
+/// The charts that have something to show, each of title, scale and lines.
+fn drawn<'a, const N: usize>(
+    charts: [(&'a str, Scale, Vec<Line<'a>>); N],
+    x_label: &'a str,
+) -> impl Iterator<Item = Chart<'a>> {
+    charts.into_iter().filter_map(move |(title, scale, mut lines)| {
+        lines.retain(|line| line.points.iter().any(|(_, y)| y.is_finite()));
+        (!lines.is_empty()).then_some(Chart { title, x_label, scale, lines })
+    })
+}
+
 /// A loss or a metric in four digits or so.
 fn figure(value: f64) -> String {
     if value != 0.0 && value.abs() < 1e-3 { format!("{value:.2e}") } else { format!("{value:.4}") }
@@ -265,14 +300,7 @@ fn figure(value: f64) -> String {
 impl Callback for Report {
     fn on_step(&mut self, step: &Step) -> Result<ControlFlow<()>> {
         self.metric = step.metric.map(|(name, _)| name).or(self.metric);
-        let stride = self.stride.max(1);
-        if step.step.is_multiple_of(stride) {
-            self.steps.push(*step);
-        }
-        if self.steps.len() > MOST {
-            self.stride = 2 * stride;
-            self.steps.retain(|step| step.step.is_multiple_of(2 * stride));
-        }
+        self.steps.push(*step);
         Ok(ControlFlow::Continue(()))
     }
 
@@ -282,23 +310,18 @@ impl Callback for Report {
     }
 }
 
+/// Besides that of the charts.
 const STYLE: &str = "\
-:root{color-scheme:light dark;--paper:#fff;--ink:#1f2328;--soft:#57606a;--grid:#e4e8ec;--a:#2f6fde;--b:#d9661f;--bad:#cf222e}\
-@media (prefers-color-scheme:dark){:root{--paper:#12161b;--ink:#e8edf2;--soft:#9aa4ae;--grid:#2a313a;--a:#6ea2ff;--b:#ff9d57;--bad:#ff6b6b}}\
 body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;background:var(--paper);color:var(--ink);\
 max-width:1320px;margin:32px auto;padding:0 24px}\
 h1{font-size:26px;margin:0 0 12px}h2{font-size:19px;margin:32px 0 8px}p{color:var(--soft);margin:0 0 8px}\
 dl{display:flex;flex-wrap:wrap;gap:10px 32px;margin:0 0 20px}dt{color:var(--soft);font-size:13px}dd{margin:0;font-weight:600}\
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:16px}\
 figure{margin:0}.charts figure{border:1px solid var(--grid);border-radius:8px;padding:10px}svg{display:block;width:100%;height:auto}\
-text{font-size:12px;fill:var(--soft)}.head{font-size:15px;font-weight:600;fill:var(--ink)}.head::first-letter{text-transform:uppercase}\
-.grid{stroke:var(--grid)}.axis{stroke:var(--soft)}.line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}\
-.line.a{stroke:var(--a)}.line.b{stroke:var(--b)}.line.faint{stroke:var(--soft);stroke-width:1;opacity:.45}\
-.dot.a{fill:var(--a)}.dot.b{fill:var(--b)}.dot.faint{fill:var(--soft);opacity:.45}\
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}th{font-weight:600;color:var(--soft);font-size:13px}\
 td,th{padding:4px 12px;text-align:right;border-bottom:1px solid var(--grid)}tr.best td{font-weight:600;color:var(--a)}\
 .matrix td,.matrix th{padding:5px 11px;text-align:center;border:0}.matrix .sum{color:var(--soft)}\
-.hit{background:color-mix(in srgb,var(--a) var(--s),transparent)}.miss{background:color-mix(in srgb,var(--bad) var(--s),transparent)}\
+.hit{background:color-mix(in srgb,var(--a) var(--s),transparent)}.miss{background:color-mix(in srgb,var(--b) var(--s),transparent)}\
 .samples{display:flex;flex-wrap:wrap;gap:12px}.sample{width:84px;text-align:center;font-size:13px}\
 .sample svg{border:2px solid var(--grid);border-radius:6px}.sample.wrong svg{border-color:var(--bad)}.sample.wrong figcaption{color:var(--bad)}\
 .sample rect{fill:var(--ink)}";
