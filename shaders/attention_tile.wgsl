@@ -61,76 +61,6 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, head: u32, col: u32) {
 // slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
 fn bias(at: u32) -> f32 { return 0.0; }
 
-fn q_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(q[at + min(i, E - 1u)]))[0], i < E); }
-fn k_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(k[at + min(i, E - 1u)]))[0], i < E); }
-fn v_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(v[at + min(i, EV - 1u)]))[0], i < EV); }
-
-// Elements i .. i + 3 of the row that begins at `at`; zero past its end.
-fn q_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= E { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(q[(at + i) / 4u])); }
-    return vec4(q_one(at, i), q_one(at, i + 1u), q_one(at, i + 2u), q_one(at, i + 3u));
-}
-fn k_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= E { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(k[(at + i) / 4u])); }
-    return vec4(k_one(at, i), k_one(at, i + 1u), k_one(at, i + 2u), k_one(at, i + 3u));
-}
-fn v_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= EV { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(v[(at + i) / 4u])); }
-    return vec4(v_one(at, i), v_one(at, i + 1u), v_one(at, i + 2u), v_one(at, i + 3u));
-}
-
-// Stages CHUNK elements, from `start` on, of TILE queries and keys, four rows to a vector. a_at, b_at: start, row, last row, stride.
-fn stage_scores(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
-    for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
-        let second = block >= T * (CHUNK / 4u);
-        let part = block % (T * (CHUNK / 4u));
-        let i = start + part / T * 4u;
-        let n = part % T * 4u;
-        var x: mat4x4<f32>;
-        if second {
-            let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
-            x = mat4x4(k_four(at.x, i), k_four(at.y, i), k_four(at.z, i), k_four(at.w, i));
-        } else {
-            let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
-            x = mat4x4(q_four(at.x, i), q_four(at.y, i), q_four(at.z, i), q_four(at.w, i));
-        }
-        let turned = transpose(x);
-        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
-        held[to] = turned[0];
-        held[to + T] = turned[1];
-        held[to + 2u * T] = turned[2];
-        held[to + 3u * T] = turned[3];
-    }
-}
-
-// s[i] += a[i] · b over what is staged.
-fn multiply(s: mat4x4<f32>, ty: u32, tx: u32) -> mat4x4<f32> {
-    var sum = s;
-    for (var i = 0u; i < CHUNK; i++) {
-        let a = held[i * T + ty];
-        let b = held[(CHUNK + i) * T + tx];
-        sum = mat4x4(fma(vec4(a.x), b, sum[0]), fma(vec4(a.y), b, sum[1]), fma(vec4(a.z), b, sum[2]), fma(vec4(a.w), b, sum[3]));
-    }
-    return sum;
-}
-
-fn across(m: mat4x4<f32>) -> vec4<f32> {
-    let t = transpose(m);
-    return t[0] + t[1] + t[2] + t[3];
-}
-
-// Lays down four rows of four so that a row of the block is read as fours of its column.
-fn lay(m: mat4x4<f32>, ty: u32, tx: u32) {
-    let turned = transpose(m);
-    held[4u * tx * T + ty] = turned[0];
-    held[(4u * tx + 1u) * T + ty] = turned[1];
-    held[(4u * tx + 2u) * T + ty] = turned[2];
-    held[(4u * tx + 3u) * T + ty] = turned[3];
-}
-
 // The scores of a row's four keys, those that are not seen at -inf.
 fn seen(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
     let at = vec4(mask_at + min(row, sizes.length - 1u) * sizes.m_row) + min(key, vec4(sizes.keys - 1u)) * sizes.m_col;
@@ -168,9 +98,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var s = mat4x4<f32>();
         for (var c = 0u; c < E; c += CHUNK) {
             workgroupBarrier();
-            stage_scores(vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
+            stage_scores_(vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
             workgroupBarrier();
-            s = multiply(s, ty, tx);
+            s = multiply_(s, ty, tx);
         }
         let key = vec4(j + 4u * tx) + vec4(0u, 1u, 2u, 3u);
         s = mat4x4(seen(s[0], mask_at, row, key), seen(s[1], mask_at, row + 1u, key),
@@ -182,9 +112,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         for (var c = 0u; c < T; c++) { new_top = max(new_top, partial[c * T + ty]); }
         let fade = exp_(top - new_top);
         let p = mat4x4(exp_(s[0] - new_top.x), exp_(s[1] - new_top.y), exp_(s[2] - new_top.z), exp_(s[3] - new_top.w));
-        sum = sum * fade + across(p);
+        sum = sum * fade + across_(p);
         top = new_top;
-        lay(p, ty, tx);
+        lay_(p, ty, tx);
         workgroupBarrier();
         for (var c = 0u; c < CV; c++) {
             for (var i = 0u; i < 4u; i++) { acc[i * CV + c] *= fade[i]; }
@@ -192,7 +122,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         for (var n = 0u; n < min(TILE, sizes.keys - j); n++) {
             let weight = held[n * T + ty];
             for (var c = 0u; c < CV; c++) {
-                let x = v_four(v_at + (j + n) * sizes.v_row, 4u * (tx + c * T));
+                let x = v_four_(v_at + (j + n) * sizes.v_row, 4u * (tx + c * T));
                 for (var i = 0u; i < 4u; i++) { acc[i * CV + c] = fma(vec4(weight[i]), x, acc[i * CV + c]); }
             }
         }

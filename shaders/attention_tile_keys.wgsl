@@ -66,33 +66,6 @@ fn emit_v(v: vec4<f32>, at: u32, col: u32) {
 // slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
 fn bias(at: u32) -> f32 { return 0.0; }
 
-fn q_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(q[at + min(i, E - 1u)]))[0], i < E); }
-fn k_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(k[at + min(i, E - 1u)]))[0], i < E); }
-fn v_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(v[at + min(i, EV - 1u)]))[0], i < EV); }
-fn g_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(dy[at + min(i, EV - 1u)]))[0], i < EV); }
-
-// Elements i .. i + 3 of the row that begins at `at`; zero past its end.
-fn q_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= E { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(q[(at + i) / 4u])); }
-    return vec4(q_one(at, i), q_one(at, i + 1u), q_one(at, i + 2u), q_one(at, i + 3u));
-}
-fn k_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= E { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(k[(at + i) / 4u])); }
-    return vec4(k_one(at, i), k_one(at, i + 1u), k_one(at, i + 2u), k_one(at, i + 3u));
-}
-fn v_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= EV { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(v[(at + i) / 4u])); }
-    return vec4(v_one(at, i), v_one(at, i + 1u), v_one(at, i + 2u), v_one(at, i + 3u));
-}
-fn g_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= EV { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(dy[(at + i) / 4u])); }
-    return vec4(g_one(at, i), g_one(at, i + 1u), g_one(at, i + 2u), g_one(at, i + 3u));
-}
-
 // Stages CHUNK elements, from `start` on, of TILE keys and queries, four rows to a vector. a_at, b_at: start, row, last row, stride.
 fn stage_scores(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
     for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
@@ -103,10 +76,10 @@ fn stage_scores(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
         var x: mat4x4<f32>;
         if second {
             let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
-            x = mat4x4(q_four(at.x, i), q_four(at.y, i), q_four(at.z, i), q_four(at.w, i));
+            x = mat4x4(q_four_(at.x, i), q_four_(at.y, i), q_four_(at.z, i), q_four_(at.w, i));
         } else {
             let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
-            x = mat4x4(k_four(at.x, i), k_four(at.y, i), k_four(at.z, i), k_four(at.w, i));
+            x = mat4x4(k_four_(at.x, i), k_four_(at.y, i), k_four_(at.z, i), k_four_(at.w, i));
         }
         let turned = transpose(x);
         let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
@@ -127,10 +100,10 @@ fn stage_values(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
         var x: mat4x4<f32>;
         if second {
             let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
-            x = mat4x4(g_four(at.x, i), g_four(at.y, i), g_four(at.z, i), g_four(at.w, i));
+            x = mat4x4(g_four_(at.x, i), g_four_(at.y, i), g_four_(at.z, i), g_four_(at.w, i));
         } else {
             let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
-            x = mat4x4(v_four(at.x, i), v_four(at.y, i), v_four(at.z, i), v_four(at.w, i));
+            x = mat4x4(v_four_(at.x, i), v_four_(at.y, i), v_four_(at.z, i), v_four_(at.w, i));
         }
         let turned = transpose(x);
         let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
@@ -139,26 +112,6 @@ fn stage_values(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
         held[to + 2u * T] = turned[2];
         held[to + 3u * T] = turned[3];
     }
-}
-
-// s[i] += a[i] · b over what is staged.
-fn multiply(s: mat4x4<f32>, ty: u32, tx: u32) -> mat4x4<f32> {
-    var sum = s;
-    for (var i = 0u; i < CHUNK; i++) {
-        let a = held[i * T + ty];
-        let b = held[(CHUNK + i) * T + tx];
-        sum = mat4x4(fma(vec4(a.x), b, sum[0]), fma(vec4(a.y), b, sum[1]), fma(vec4(a.z), b, sum[2]), fma(vec4(a.w), b, sum[3]));
-    }
-    return sum;
-}
-
-// Lays down four rows of four so that a row of the block is read as fours of its column.
-fn lay(m: mat4x4<f32>, ty: u32, tx: u32) {
-    let turned = transpose(m);
-    held[4u * tx * T + ty] = turned[0];
-    held[(4u * tx + 1u) * T + ty] = turned[1];
-    held[(4u * tx + 2u) * T + ty] = turned[2];
-    held[(4u * tx + 3u) * T + ty] = turned[3];
 }
 
 // A key's scores with four queries, those that do not see it at -inf.
@@ -203,7 +156,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 workgroupBarrier();
                 stage_scores(vec4(k_at, first, sizes.keys - 1u, sizes.k_row), vec4(q_at, i0, sizes.length - 1u, sizes.q_row), c, local);
                 workgroupBarrier();
-                s = multiply(s, ty, tx);
+                s = multiply_(s, ty, tx);
             }
             let query = vec4(i0 + 4u * tx) + vec4(0u, 1u, 2u, 3u);
             let at = vec4(n_at) + min(query, vec4(sizes.length - 1u));
@@ -213,12 +166,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                            exp_(seen(s[2], mask_at, query, key + 2u) - n[0]), exp_(seen(s[3], mask_at, query, key + 3u) - n[0]));
             let rows = min(TILE, sizes.length - i0);
             workgroupBarrier();
-            lay(p, ty, tx);
+            lay_(p, ty, tx);
             workgroupBarrier();
             for (var m = 0u; m < rows; m++) {
                 let weight = held[m * T + ty];
                 for (var c = 0u; c < CV; c++) {
-                    let x = g_four(g_at + (i0 + m) * g_row, 4u * (tx + c * T));
+                    let x = g_four_(g_at + (i0 + m) * g_row, 4u * (tx + c * T));
                     for (var i = 0u; i < 4u; i++) { acc_v[i * CV + c] = fma(vec4(weight[i]), x, acc_v[i * CV + c]); }
                 }
             }
@@ -227,16 +180,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 workgroupBarrier();
                 stage_values(vec4(v_at, first, sizes.keys - 1u, sizes.v_row), vec4(g_at, i0, sizes.length - 1u, g_row), c, local);
                 workgroupBarrier();
-                d = multiply(d, ty, tx);
+                d = multiply_(d, ty, tx);
             }
             d = mat4x4(p[0] * (d[0] - n[1]), p[1] * (d[1] - n[1]), p[2] * (d[2] - n[1]), p[3] * (d[3] - n[1]));
             workgroupBarrier();
-            lay(d, ty, tx);
+            lay_(d, ty, tx);
             workgroupBarrier();
             for (var m = 0u; m < rows; m++) {
                 let weight = held[m * T + ty];
                 for (var c = 0u; c < CE; c++) {
-                    let x = q_four(q_at + (i0 + m) * sizes.q_row, 4u * (tx + c * T));
+                    let x = q_four_(q_at + (i0 + m) * sizes.q_row, 4u * (tx + c * T));
                     for (var i = 0u; i < 4u; i++) { acc_k[i * CE + c] = fma(vec4(weight[i]), x, acc_k[i * CE + c]); }
                 }
             }

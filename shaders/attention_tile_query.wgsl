@@ -62,63 +62,11 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, head: u32, col: u32) {
 // slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
 fn bias(at: u32) -> f32 { return 0.0; }
 
-fn q_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(q[at + min(i, E - 1u)]))[0], i < E); }
-fn k_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(k[at + min(i, E - 1u)]))[0], i < E); }
-fn v_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(v[at + min(i, EV - 1u)]))[0], i < EV); }
-fn y_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(y[at + min(i, EV - 1u)]))[0], i < EV); }
-fn g_one(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(dy[at + min(i, EV - 1u)]))[0], i < EV); }
-
-// Elements i .. i + 3 of the row that begins at `at`; zero past its end.
-fn q_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= E { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(q[(at + i) / 4u])); }
-    return vec4(q_one(at, i), q_one(at, i + 1u), q_one(at, i + 2u), q_one(at, i + 3u));
-}
-fn k_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= E { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(k[(at + i) / 4u])); }
-    return vec4(k_one(at, i), k_one(at, i + 1u), k_one(at, i + 2u), k_one(at, i + 3u));
-}
-fn v_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= EV { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(v[(at + i) / 4u])); }
-    return vec4(v_one(at, i), v_one(at, i + 1u), v_one(at, i + 2u), v_one(at, i + 3u));
-}
 fn y_four(at: u32, i: u32) -> vec4<f32> {
     if i >= EV { return vec4(0.0); }
     if LOAD == 4u { return vec4<f32>(EA4(y[(at + i) / 4u])); }
-    return vec4(y_one(at, i), y_one(at, i + 1u), y_one(at, i + 2u), y_one(at, i + 3u));
+    return vec4(y_one_(at, i), y_one_(at, i + 1u), y_one_(at, i + 2u), y_one_(at, i + 3u));
 }
-fn g_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= EV { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(dy[(at + i) / 4u])); }
-    return vec4(g_one(at, i), g_one(at, i + 1u), g_one(at, i + 2u), g_one(at, i + 3u));
-}
-
-// Stages CHUNK elements, from `start` on, of TILE queries and keys, four rows to a vector. a_at, b_at: start, row, last row, stride.
-fn stage_scores(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
-    for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
-        let second = block >= T * (CHUNK / 4u);
-        let part = block % (T * (CHUNK / 4u));
-        let i = start + part / T * 4u;
-        let n = part % T * 4u;
-        var x: mat4x4<f32>;
-        if second {
-            let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
-            x = mat4x4(k_four(at.x, i), k_four(at.y, i), k_four(at.z, i), k_four(at.w, i));
-        } else {
-            let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
-            x = mat4x4(q_four(at.x, i), q_four(at.y, i), q_four(at.z, i), q_four(at.w, i));
-        }
-        let turned = transpose(x);
-        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
-        held[to] = turned[0];
-        held[to + T] = turned[1];
-        held[to + 2u * T] = turned[2];
-        held[to + 3u * T] = turned[3];
-    }
-}
-
 // The same of dy and the values.
 fn stage_values(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
     for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
@@ -129,10 +77,10 @@ fn stage_values(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
         var x: mat4x4<f32>;
         if second {
             let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
-            x = mat4x4(v_four(at.x, i), v_four(at.y, i), v_four(at.z, i), v_four(at.w, i));
+            x = mat4x4(v_four_(at.x, i), v_four_(at.y, i), v_four_(at.z, i), v_four_(at.w, i));
         } else {
             let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
-            x = mat4x4(g_four(at.x, i), g_four(at.y, i), g_four(at.z, i), g_four(at.w, i));
+            x = mat4x4(g_four_(at.x, i), g_four_(at.y, i), g_four_(at.z, i), g_four_(at.w, i));
         }
         let turned = transpose(x);
         let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
@@ -141,31 +89,6 @@ fn stage_values(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
         held[to + 2u * T] = turned[2];
         held[to + 3u * T] = turned[3];
     }
-}
-
-// s[i] += a[i] · b over what is staged.
-fn multiply(s: mat4x4<f32>, ty: u32, tx: u32) -> mat4x4<f32> {
-    var sum = s;
-    for (var i = 0u; i < CHUNK; i++) {
-        let a = held[i * T + ty];
-        let b = held[(CHUNK + i) * T + tx];
-        sum = mat4x4(fma(vec4(a.x), b, sum[0]), fma(vec4(a.y), b, sum[1]), fma(vec4(a.z), b, sum[2]), fma(vec4(a.w), b, sum[3]));
-    }
-    return sum;
-}
-
-fn across(m: mat4x4<f32>) -> vec4<f32> {
-    let t = transpose(m);
-    return t[0] + t[1] + t[2] + t[3];
-}
-
-// Lays down four rows of four so that a row of the block is read as fours of its column.
-fn lay(m: mat4x4<f32>, ty: u32, tx: u32) {
-    let turned = transpose(m);
-    held[4u * tx * T + ty] = turned[0];
-    held[(4u * tx + 1u) * T + ty] = turned[1];
-    held[(4u * tx + 2u) * T + ty] = turned[2];
-    held[(4u * tx + 3u) * T + ty] = turned[3];
 }
 
 // The scores of a row's four keys, those that are not seen at -inf.
@@ -206,7 +129,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     for (var c = 0u; c < CV; c++) {
         for (var i = 0u; i < 4u; i++) {
             let at = g_at + own[i] * g_row;
-            dots[i] += dot(g_four(at, 4u * (tx + c * T)), y_four(at, 4u * (tx + c * T)));
+            dots[i] += dot(g_four_(at, 4u * (tx + c * T)), y_four(at, 4u * (tx + c * T)));
         }
     }
     partial[tx * T + ty] = dots;
@@ -220,9 +143,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var s = mat4x4<f32>();
         for (var c = 0u; c < E; c += CHUNK) {
             workgroupBarrier();
-            stage_scores(vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
+            stage_scores_(vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
             workgroupBarrier();
-            s = multiply(s, ty, tx);
+            s = multiply_(s, ty, tx);
         }
         let key = vec4(j + 4u * tx) + vec4(0u, 1u, 2u, 3u);
         s = mat4x4(seen(s[0], mask_at, row, key), seen(s[1], mask_at, row + 1u, key),
@@ -232,17 +155,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             workgroupBarrier();
             stage_values(vec4(g_at, first, sizes.length - 1u, g_row), vec4(v_at, j, sizes.keys - 1u, sizes.v_row), c, local);
             workgroupBarrier();
-            d = multiply(d, ty, tx);
+            d = multiply_(d, ty, tx);
         }
         d = mat4x4(exp_(s[0] - norm.x) * (d[0] - along.x), exp_(s[1] - norm.y) * (d[1] - along.y),
                    exp_(s[2] - norm.z) * (d[2] - along.z), exp_(s[3] - norm.w) * (d[3] - along.w));
         workgroupBarrier();
-        lay(d, ty, tx);
+        lay_(d, ty, tx);
         workgroupBarrier();
         for (var n = 0u; n < min(TILE, sizes.keys - j); n++) {
             let weight = held[n * T + ty];
             for (var c = 0u; c < CE; c++) {
-                let x = k_four(k_at + (j + n) * sizes.k_row, 4u * (tx + c * T));
+                let x = k_four_(k_at + (j + n) * sizes.k_row, 4u * (tx + c * T));
                 for (var i = 0u; i < 4u; i++) { acc[i * CE + c] = fma(vec4(weight[i]), x, acc[i * CE + c]); }
             }
         }

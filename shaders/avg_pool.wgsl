@@ -30,29 +30,6 @@ fn store(v: F, nc: u32, p: u32) {
 // slot: the finished positions; F = vec4<f32>: store(v, nc, p);
 fn emit(v: vec4<f32>, nc: u32, p: u32) { store(v.x, nc, p); }
 
-// The elements of x that a window holds, from `begin` up to `end`.
-struct Window { begin: vec3<u32>, end: vec3<u32> }
-
-fn window(o: vec3<u32>) -> Window {
-    let size = vec3(sizes.in_d, sizes.in_h, sizes.in_w);
-    if ADAPTIVE {
-        let outs = vec3(sizes.out_d, sizes.out_h, sizes.out_w);
-        return Window(o * size / outs, ((o + 1u) * size + outs - 1u) / outs);
-    }
-    let begin = max(o * STRIDE, PADDING) - PADDING;
-    return Window(begin, max(min(max(o * STRIDE + KERNEL, PADDING) - PADDING, size), begin));
-}
-
-// What the window of an output is divided by: a given number, or its elements, with or without those in the padding. A window may
-// reach past the padding (ceil mode); what lies there never counts.
-fn divisor(o: vec3<u32>) -> f32 {
-    if sizes.divisor > 0u { return f32(sizes.divisor); }
-    let own = window(o);
-    var n = own.end - own.begin;
-    if COUNT_PADDING { n = min(o * STRIDE + KERNEL, vec3(sizes.in_d, sizes.in_h, sizes.in_w) + 2u * PADDING) - o * STRIDE; }
-    return f32(n.x * n.y * n.z);
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = ((first_group_() + wid.y * 65535u + wid.x) * 64u + lane) * WIDTH;
@@ -66,7 +43,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let start = nc * sizes.in_d * sizes.in_h * sizes.in_w;
     var means: vec4<f32>;
     for (var j = 0u; j < WIDTH; j++) {
-        let own = window(at);
+        let own = window_(at);
         var sum = 0.0;
         for (var d = own.begin.x; d < own.end.x; d++) {
             for (var h = own.begin.y; h < own.end.y; h++) {
@@ -75,7 +52,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 }
             }
         }
-        means[j] = sum / divisor(at);
+        means[j] = sum / divisor_(at);
         at.z++;
         if at.z == sizes.out_w { at = vec3(at.x, at.y + 1u, 0u); }
         if at.y == sizes.out_h { at = vec3(at.x + 1u, 0u, at.z); }

@@ -32,47 +32,6 @@ fn store(v: F, nc: u32, p: u32) {
 // slot: the finished positions; F = vec4<f32>: store(v, nc, p);
 fn emit(v: vec4<f32>, nc: u32, p: u32) { store(v.x, nc, p); }
 
-// The elements of x that a window holds, from `begin` up to `end`.
-struct Window { begin: vec3<u32>, end: vec3<u32> }
-
-fn window(o: vec3<u32>) -> Window {
-    let size = vec3(sizes.in_d, sizes.in_h, sizes.in_w);
-    if ADAPTIVE {
-        let outs = vec3(sizes.out_d, sizes.out_h, sizes.out_w);
-        return Window(o * size / outs, ((o + 1u) * size + outs - 1u) / outs);
-    }
-    let begin = max(o * STRIDE, PADDING) - PADDING;
-    return Window(begin, max(min(max(o * STRIDE + KERNEL, PADDING) - PADDING, size), begin));
-}
-
-// What the window of an output is divided by: a given number, or its elements, with or without those in the padding. A window may
-// reach past the padding (ceil mode); what lies there never counts.
-fn divisor(o: vec3<u32>) -> f32 {
-    if sizes.divisor > 0u { return f32(sizes.divisor); }
-    let own = window(o);
-    var n = own.end - own.begin;
-    if COUNT_PADDING { n = min(o * STRIDE + KERNEL, vec3(sizes.in_d, sizes.in_h, sizes.in_w) + 2u * PADDING) - o * STRIDE; }
-    return f32(n.x * n.y * n.z);
-}
-
-// The last output per axis whose window may reach a position, and how many before it may too.
-struct Range { last: vec3<u32>, count: vec3<u32> }
-
-fn reached(at: vec3<u32>) -> Range {
-    let outs = vec3(sizes.out_d, sizes.out_h, sizes.out_w);
-    if ADAPTIVE {
-        let size = vec3(sizes.in_d, sizes.in_h, sizes.in_w);
-        let end = ((at + 1u) * outs + size - 1u) / size;
-        return Range(end - 1u, end - at * outs / size);
-    }
-    let last = (at + PADDING) / STRIDE;
-    // few candidates are looked at all, so that the loops have no bounds to know; many are cut at the edges
-    if all(REACH <= vec3(4u)) { return Range(last, REACH); }
-    let end = min(last + 1u, outs);
-    let first = select(last + 1u - REACH, vec3(0u), last + 1u < REACH);
-    return Range(end - 1u, select(end - first, vec3(0u), end < first));
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = ((first_group_() + wid.y * 65535u + wid.x) * 64u + lane) * WIDTH;
@@ -86,7 +45,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let start = nc * sizes.out_d * sizes.out_h * sizes.out_w;
     var sums: vec4<f32>;
     for (var j = 0u; j < WIDTH; j++) {
-        let range = reached(at);
+        let range = reached_(at);
         var sum = 0.0;
         for (var d = 0u; d < range.count.x; d++) {
             for (var h = 0u; h < range.count.y; h++) {
@@ -94,9 +53,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                     let o = range.last - vec3(d, h, w);          // wraps before the first
                     let real = o.x < sizes.out_d && o.y < sizes.out_h && o.z < sizes.out_w;
                     let place = start + select(0u, (o.x * sizes.out_h + o.y) * sizes.out_w + o.z, real);
-                    let own = window(o);
+                    let own = window_(o);
                     let holds = real && all(at >= own.begin) && all(at < own.end);
-                    sum += select(0.0, dy[place] / divisor(o), holds);
+                    sum += select(0.0, dy[place] / divisor_(o), holds);
                 }
             }
         }

@@ -86,30 +86,8 @@ var<workgroup> ta: array<f16, A_LINE * TILE_M>;
 var<workgroup> tb: array<f16, B_LINE * B_LINES>;
 var<workgroup> corner: array<f32, SM * SN * SIZE * SIZE>;
 
-// A column: where its window begins in `from`, and the first element of its image's group.
-struct Column { at: vec3<i32>, start: u32 }
-
-fn column(col: u32, group: u32) -> Column {
-    let area = sizes.to_d * sizes.to_h * sizes.to_w;
-    let c = min(col, sizes.images * area - 1u);
-    let image = quotient_(c, area);
-    let line = quotient_(c, sizes.to_w);
-    let slab = select(quotient_(line, sizes.to_h), image, FLAT);
-    let at = vec3<i32>(vec3(slab - image * sizes.to_d, line - slab * sizes.to_h, c - line * sizes.to_w));
-    let start = (image * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
-    return Column(select(at * STRIDE - PADDING, at + PADDING, BACKWARD), start);
-}
-
-// The place of a tap in the window, dilated.
-fn reach(tap: u32) -> vec3<i32> {
-    let w = tap % KERNEL.z;
-    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
-    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
-    return vec3<i32>(vec3(d, h, w)) * DILATION;
-}
-
 // What the window of a column sees at a tap of channel c; zero in the padding.
-fn see(column: Column, tap: vec3<i32>, c: u32) -> f16 {
+fn see(column: Column_, tap: vec3<i32>, c: u32) -> f16 {
     var at = select(column.at + tap, column.at - tap, BACKWARD);
     var real = true;
     if STRIDED {
@@ -144,11 +122,11 @@ fn fetch_a(next: ptr<function, array<vec4<f16>, A_LOADS>>, index: u32, group: u3
     }
 }
 // And of the windows, of four positions: neighbours follow the positions.
-fn fetch_b(next: ptr<function, array<vec4<f16>, B_LOADS>>, index: u32, c0: Column, c1: Column, c2: Column, c3: Column, k: u32, end: u32) {
+fn fetch_b(next: ptr<function, array<vec4<f16>, B_LOADS>>, index: u32, c0: Column_, c1: Column_, c2: Column_, c3: Column_, k: u32, end: u32) {
     for (var l = 0u; l < B_LOADS; l++) {
         let link = k + (index + l * WG) / B_FOURS;
         let c = min(link, end - 1u) / TAPS;
-        let tap = reach(min(link, end - 1u) - c * TAPS);
+        let tap = reach_(min(link, end - 1u) - c * TAPS);
         let v = vec4(see(c0, tap, c), see(c1, tap, c), see(c2, tap, c), see(c3, tap, c));
         (*next)[l] = select(vec4<f16>(), v, link < end);
     }
@@ -214,10 +192,10 @@ fn main(
     let row = top + own_row;
     let col = left + own_col;
     let first = left + index % B_FOURS * 4u;    // of the positions whose windows this invocation brings
-    let p0 = column(first, group);
-    let p1 = column(first + 1u, group);
-    let p2 = column(first + 2u, group);
-    let p3 = column(first + 3u, group);
+    let p0 = column_(first, group);
+    let p1 = column_(first + 1u, group);
+    let p2 = column_(first + 2u, group);
+    let p3 = column_(first + 3u, group);
 
     // Where fragments cannot be made from nothing, zeros are loaded.
     for (var i = index; i < SIZE * SIZE; i += WG) { corner[i] = 0.0; }

@@ -57,43 +57,6 @@ fn emit(v: vec4<f32>, count: u32, n: u32, c: u32, p: u32) {
     }
 }
 
-// A column: where its window begins in `from`, and the first element of its image's group.
-struct Column { at: vec3<i32>, start: u32 }
-
-fn column(col: u32, group: u32) -> Column {
-    let area = sizes.to_d * sizes.to_h * sizes.to_w;
-    let c = min(col, sizes.images * area - 1u);
-    let image = quotient_(c, area);
-    let line = quotient_(c, sizes.to_w);
-    let slab = select(quotient_(line, sizes.to_h), image, FLAT);
-    let at = vec3<i32>(vec3(slab - image * sizes.to_d, line - slab * sizes.to_h, c - line * sizes.to_w));
-    let start = (image * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
-    return Column(select(at * STRIDE - PADDING, at + PADDING, BACKWARD), start);
-}
-
-// The place of a tap in the window, dilated.
-fn reach(tap: u32) -> vec3<i32> {
-    let w = tap % KERNEL.z;
-    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
-    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
-    return vec3<i32>(vec3(d, h, w)) * DILATION;
-}
-
-// What the window of a column sees at a tap of channel c; zero in the padding.
-fn see(column: Column, tap: vec3<i32>, c: u32) -> f32 {
-    var at = select(column.at + tap, column.at - tap, BACKWARD);
-    var real = true;
-    if STRIDED {
-        real = all(at >= vec3(0)) && all(at % STRIDE == vec3(0));
-        at /= STRIDE;
-    }
-    let u = vec3<u32>(at);
-    real = real && (FLAT || u.x < sizes.from_d) && u.y < sizes.from_h && u.z < sizes.from_w;
-    let depth = select(c * sizes.from_d + u.x, c, FLAT);
-    let i = column.start + (depth * sizes.from_h + u.y) * sizes.from_w + u.z;
-    return select(0.0, load(select(0u, i, real)), real);
-}
-
 // Four weights of one row, where the chain stands.
 fn w_four(start: u32, at: vec4<u32>) -> vec4<f32> {
     let i = vec4(start) + at;
@@ -116,8 +79,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let col = id % across * 32u + lane * 4u;
     let chain = sizes.chans * TAPS;
 
-    var columns: array<Column, 4>;
-    for (var j = 0u; j < 4u; j++) { columns[j] = column(col + j, group); }
+    var columns: array<Column_, 4>;
+    for (var j = 0u; j < 4u; j++) { columns[j] = column_(col + j, group); }
     let w_row = select(chain, TAPS, BACKWARD);
     let w_chan = select(TAPS, sizes.rows * TAPS, BACKWARD);
     let w_rows = min(vec4(row + PER * lane) + vec4(0u, 1u, 2u, 3u), vec4(sizes.rows - 1u)) * w_row + group * sizes.rows * chain;
@@ -130,9 +93,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let taps = ks - cs * TAPS;
         var y: mat4x4<f32>;                     // [i]: k + i, four columns
         for (var i = 0u; i < 4u; i++) {
-            let tap = reach(taps[i]);
+            let tap = reach_(taps[i]);
             let c = cs[i];
-            let v = vec4(see(columns[0], tap, c), see(columns[1], tap, c), see(columns[2], tap, c), see(columns[3], tap, c));
+            let v = vec4(see_(columns[0], tap, c), see_(columns[1], tap, c), see_(columns[2], tap, c), see_(columns[3], tap, c));
             y[i] = select(vec4(0.0), v, real[i]);
         }
         let at = cs * w_chan + taps;

@@ -73,43 +73,6 @@ fn emit(v: vec4<f32>, count: u32, n: u32, c: u32, p: u32) {
 
 var<workgroup> tile: array<vec4<f32>, LINE * TILE_K>;
 
-// A column: where its window begins in `from`, and the first element of its image's group.
-struct Column { at: vec3<i32>, start: u32 }
-
-fn column(col: u32, group: u32) -> Column {
-    let area = sizes.to_d * sizes.to_h * sizes.to_w;
-    let c = min(col, sizes.images * area - 1u);
-    let image = quotient_(c, area);
-    let line = quotient_(c, sizes.to_w);
-    let slab = select(quotient_(line, sizes.to_h), image, FLAT);
-    let at = vec3<i32>(vec3(slab - image * sizes.to_d, line - slab * sizes.to_h, c - line * sizes.to_w));
-    let start = (image * sizes.groups + group) * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w;
-    return Column(select(at * STRIDE - PADDING, at + PADDING, BACKWARD), start);
-}
-
-// The place of a tap in the window, dilated.
-fn reach(tap: u32) -> vec3<i32> {
-    let w = tap % KERNEL.z;
-    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
-    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
-    return vec3<i32>(vec3(d, h, w)) * DILATION;
-}
-
-// What the window of a column sees at a tap of channel c; zero in the padding.
-fn see(column: Column, tap: vec3<i32>, c: u32) -> f32 {
-    var at = select(column.at + tap, column.at - tap, BACKWARD);
-    var real = true;
-    if STRIDED {
-        real = all(at >= vec3(0)) && all(at % STRIDE == vec3(0));
-        at /= STRIDE;
-    }
-    let u = vec3<u32>(at);
-    real = real && (FLAT || u.x < sizes.from_d) && u.y < sizes.from_h && u.z < sizes.from_w;
-    let depth = select(c * sizes.from_d + u.x, c, FLAT);
-    let i = column.start + (depth * sizes.from_h + u.y) * sizes.from_w + u.z;
-    return select(0.0, load(select(0u, i, real)), real);
-}
-
 // A 4x4 block of weights, [i]: link k + i of the chain, four rows. Past the last row it brings what is never stored.
 fn w_block(group: u32, row: u32, k: u32, chain: u32) -> mat4x4<f32> {
     let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(chain - 1u));
@@ -126,13 +89,13 @@ fn w_block(group: u32, row: u32, k: u32, chain: u32) -> mat4x4<f32> {
 }
 
 // A 4x4 block of windows, [i]: link k + i of the chain, four positions.
-fn x_block(c0: Column, c1: Column, c2: Column, c3: Column, k: u32, chain: u32) -> mat4x4<f32> {
+fn x_block(c0: Column_, c1: Column_, c2: Column_, c3: Column_, k: u32, chain: u32) -> mat4x4<f32> {
     var v: mat4x4<f32>;
     for (var i = 0u; i < 4u; i++) {
         let link = min(k + i, chain - 1u);
         let c = link / TAPS;
-        let tap = reach(link - c * TAPS);
-        v[i] = vec4(see(c0, tap, c), see(c1, tap, c), see(c2, tap, c), see(c3, tap, c));
+        let tap = reach_(link - c * TAPS);
+        v[i] = vec4(see_(c0, tap, c), see_(c1, tap, c), see_(c2, tap, c), see_(c3, tap, c));
     }
     return v;
 }
@@ -163,10 +126,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 
     var acc: array<vec4<f32>, 4u * RB * CB>;
     var next: array<mat4x4<f32>, LOADS>;
-    var columns: array<Column, 4u * LOADS>;
+    var columns: array<Column_, 4u * LOADS>;
     for (var l = 0u; l < LOADS; l++) {
         let first = col + 4u * place(lane + l * WG).y - TILE_M;          // of no block of windows, and not used, if that wraps
-        for (var j = 0u; j < 4u; j++) { columns[4u * l + j] = column(first + j, group); }
+        for (var j = 0u; j < 4u; j++) { columns[4u * l + j] = column_(first + j, group); }
     }
     for (var k = begin; k < end + TILE_K; k += TILE_K) {
         // The first round only fetches, the last only computes.

@@ -73,50 +73,16 @@ var<workgroup> ta: array<f16, A_LINE * TILE_M>;
 var<workgroup> tb: array<f16, B_LINE * B_LINES>;
 var<workgroup> corner: array<f32, SM * SN * SIZE * SIZE>;
 
-// A weight of the group: where its tap lies in a window at the origin, and the first element of its channel in image 0.
-struct Weight { at: vec3<i32>, start: u32 }
-
-fn weight(q: u32, group: u32) -> Weight {
-    let k = min(q, sizes.chans * TAPS - 1u);
-    let tap = k % TAPS;
-    let w = tap % KERNEL.z;
-    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
-    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
-    let start = (group * sizes.chans + k / TAPS) * sizes.from_d * sizes.from_h * sizes.from_w;
-    return Weight(vec3<i32>(vec3(d, h, w)) * DILATION - PADDING, start);
-}
-
-// A weight's line of x that meets a line (image, depth, height) of dy: its first element, and whether it is there.
-struct Line { start: u32, real: bool }
-
-fn line(weight: Weight, image: u32, depth: u32, height: u32) -> Line {
-    let h = u32(weight.at.y + i32(height) * STRIDE.y);
-    let d = select(u32(weight.at.x + i32(depth) * STRIDE.x), 0u, FLAT);
-    let plane = image * sizes.groups * sizes.chans * sizes.from_d + d;
-    return Line(weight.start + (plane * sizes.from_h + h) * sizes.from_w, h < sizes.from_h && d < sizes.from_d);
-}
-
 // What the weight meets at a place of the line; zero in the padding.
-fn see(weight: Weight, line: Line, place: u32) -> f16 {
+fn see(weight: Weight_, line: Line_, place: u32) -> f16 {
     let w = u32(weight.at.z + i32(place) * STRIDE.z);
     let real = line.real && w < sizes.from_w;
     return select(0.0h, f16(x[select(0u, line.start + w, real)]), real);
 }
 
-// Four places of dy from one line on: places of a line count up to the next multiple of four.
-struct Four { image: u32, depth: u32, height: u32, place: u32 }
-
-fn four(k: u32) -> Four {
-    let padded = (sizes.to_w + 3u) / 4u * 4u;
-    let l = quotient_(k, padded);
-    let slab = quotient_(l, sizes.to_h);
-    let image = select(quotient_(slab, sizes.to_d), slab, FLAT);
-    return Four(image, slab - image * sizes.to_d, l - slab * sizes.to_h, k - l * padded);
-}
-
-// Four places of one channel of dy. Past the last channel it brings what is never stored, past `end` zeros.
+// Four_ places of one channel of dy. Past the last channel it brings what is never stored, past `end` zeros.
 fn dy_four(group: u32, row: u32, k: u32, end: u32) -> vec4<f16> {
-    let f = four(min(k, end - 4u));
+    let f = four_(min(k, end - 4u));
     let c = group * sizes.rows + min(row, sizes.rows - 1u);
     let start = (((f.image * sizes.groups * sizes.rows + c) * sizes.to_d + f.depth) * sizes.to_h + f.height) * sizes.to_w;
     let places = vec4(f.place) + vec4(0u, 1u, 2u, 3u);
@@ -128,9 +94,9 @@ fn dy_four(group: u32, row: u32, k: u32, end: u32) -> vec4<f16> {
 }
 
 // What one weight meets at four places.
-fn x_four(own: Weight, k: u32, end: u32) -> vec4<f16> {
-    let f = four(min(k, end - 4u));
-    let at = line(own, f.image, f.depth, f.height);
+fn x_four(own: Weight_, k: u32, end: u32) -> vec4<f16> {
+    let f = four_(min(k, end - 4u));
+    let at = line_(own, f.image, f.depth, f.height);
     let places = vec4(f.place) + vec4(0u, 1u, 2u, 3u);
     let v = vec4(see(own, at, places.x), see(own, at, places.y), see(own, at, places.z), see(own, at, places.w));
     return select(vec4<f16>(), v, (places < vec4(sizes.to_w)) & vec4(k < end));
@@ -146,7 +112,7 @@ fn fetch_a(next: ptr<function, array<vec4<f16>, A_LOADS>>, index: u32, group: u3
 fn fetch_b(next: ptr<function, array<vec4<f16>, B_LOADS>>, index: u32, group: u32, left: u32, k: u32, end: u32) {
     for (var l = 0u; l < B_LOADS; l++) {
         let i = index + l * WG;
-        (*next)[l] = x_four(weight(left + i / FOURS, group), k + i % FOURS * 4u, end);
+        (*next)[l] = x_four(weight_(left + i / FOURS, group), k + i % FOURS * 4u, end);
     }
 }
 

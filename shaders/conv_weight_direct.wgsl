@@ -36,36 +36,6 @@ fn store(v: f32, s: u32, c: u32, q: u32) {
     out[(s * sizes.groups * sizes.rows + c) * sizes.chans * TAPS + q] = v;
 }
 
-// A weight of the group: where its tap lies in a window at the origin, and the first element of its channel in image 0.
-struct Weight { at: vec3<i32>, start: u32 }
-
-fn weight(q: u32, group: u32) -> Weight {
-    let k = min(q, sizes.chans * TAPS - 1u);
-    let tap = k % TAPS;
-    let w = tap % KERNEL.z;
-    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
-    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
-    let start = (group * sizes.chans + k / TAPS) * sizes.from_d * sizes.from_h * sizes.from_w;
-    return Weight(vec3<i32>(vec3(d, h, w)) * DILATION - PADDING, start);
-}
-
-// A weight's line of x that meets a line (image, depth, height) of dy: its first element, and whether it is there.
-struct Line { start: u32, real: bool }
-
-fn line(weight: Weight, image: u32, depth: u32, height: u32) -> Line {
-    let h = u32(weight.at.y + i32(height) * STRIDE.y);
-    let d = select(u32(weight.at.x + i32(depth) * STRIDE.x), 0u, FLAT);
-    let plane = image * sizes.groups * sizes.chans * sizes.from_d + d;
-    return Line(weight.start + (plane * sizes.from_h + h) * sizes.from_w, h < sizes.from_h && d < sizes.from_d);
-}
-
-// What the weight meets at a place of the line; zero in the padding.
-fn see(weight: Weight, line: Line, place: u32) -> f32 {
-    let w = u32(weight.at.z + i32(place) * STRIDE.z);
-    let real = line.real && w < sizes.from_w;
-    return select(0.0, f32(x[select(0u, line.start + w, real)]), real);
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let id = (first_group_() + wid.y * 65535u + wid.x) * 64u + lane;
@@ -74,7 +44,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let c = id / chain % (sizes.groups * sizes.rows);
     let slice = id / chain / (sizes.groups * sizes.rows);
     if slice >= sizes.slices { return; }
-    let own = weight(q, c / sizes.rows);
+    let own = weight_(q, c / sizes.rows);
 
     let height = sizes.to_d * sizes.to_h;       // lines of an image
     let lines = sizes.images * height;
@@ -85,10 +55,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let inner = l - image * height;          // the line in its image
         let depth = select(quotient_(inner, sizes.to_h), 0u, FLAT);
         let h = inner - depth * sizes.to_h;
-        let at = line(own, image, depth, h);
+        let at = line_(own, image, depth, h);
         let start = ((image * sizes.groups * sizes.rows + c) * height + inner) * sizes.to_w;
         var sum = 0.0;
-        for (var p = 0u; p < sizes.to_w; p++) { sum += f32(dy[start + p]) * see(own, at, p); }
+        for (var p = 0u; p < sizes.to_w; p++) { sum += f32(dy[start + p]) * meet_(own, at, p); }
         total += sum;
     }
     store(total, slice, c, q);

@@ -48,36 +48,6 @@ fn emit(v: vec4<f32>, s: u32, c: u32, q: u32) {
     for (var j = 0u; j < 4u && q + j < sizes.chans * TAPS; j++) { store(v[j], s, c, q + j); }
 }
 
-// A weight of the group: where its tap lies in a window at the origin, and the first element of its channel in image 0.
-struct Weight { at: vec3<i32>, start: u32 }
-
-fn weight(q: u32, group: u32) -> Weight {
-    let k = min(q, sizes.chans * TAPS - 1u);
-    let tap = k % TAPS;
-    let w = tap % KERNEL.z;
-    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
-    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
-    let start = (group * sizes.chans + k / TAPS) * sizes.from_d * sizes.from_h * sizes.from_w;
-    return Weight(vec3<i32>(vec3(d, h, w)) * DILATION - PADDING, start);
-}
-
-// A weight's line of x that meets a line (image, depth, height) of dy: its first element, and whether it is there.
-struct Line { start: u32, real: bool }
-
-fn line(weight: Weight, image: u32, depth: u32, height: u32) -> Line {
-    let h = u32(weight.at.y + i32(height) * STRIDE.y);
-    let d = select(u32(weight.at.x + i32(depth) * STRIDE.x), 0u, FLAT);
-    let plane = image * sizes.groups * sizes.chans * sizes.from_d + d;
-    return Line(weight.start + (plane * sizes.from_h + h) * sizes.from_w, h < sizes.from_h && d < sizes.from_d);
-}
-
-// What the weight meets at a place of the line; zero in the padding.
-fn see(weight: Weight, line: Line, place: u32) -> f32 {
-    let w = u32(weight.at.z + i32(place) * STRIDE.z);
-    let real = line.real && w < sizes.from_w;
-    return select(0.0, f32(x[select(0u, line.start + w, real)]), real);
-}
-
 // Four places of a line of dy.
 fn dy_four(i: u32, ahead: vec3<u32>) -> vec4<f32> {
     if D_WIDTH == 4u { return vec4<f32>(D4(dy[i / 4u])); }
@@ -98,7 +68,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     if slice >= sizes.slices { return; }
     let row = id / across % down * ROWS;
     let q = id % across * 32u + lane * 4u;
-    let weights = array(weight(q, group), weight(q + 1u, group), weight(q + 2u, group), weight(q + 3u, group));
+    let weights = array(weight_(q, group), weight_(q + 1u, group), weight_(q + 2u, group), weight_(q + 3u, group));
     let channels = min(vec4(row + PER * lane) + vec4(0u, 1u, 2u, 3u), vec4(sizes.rows - 1u)) + group * sizes.rows;
 
     let height = sizes.to_d * sizes.to_h;       // lines of an image
@@ -110,17 +80,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let inner = l - image * height;          // the line in its image
         let depth = select(quotient_(inner, sizes.to_h), 0u, FLAT);
         let h = inner - depth * sizes.to_h;
-        let at0 = line(weights[0], image, depth, h);
-        let at1 = line(weights[1], image, depth, h);
-        let at2 = line(weights[2], image, depth, h);
-        let at3 = line(weights[3], image, depth, h);
+        let at0 = line_(weights[0], image, depth, h);
+        let at1 = line_(weights[1], image, depth, h);
+        let at2 = line_(weights[2], image, depth, h);
+        let at3 = line_(weights[3], image, depth, h);
         let starts = ((image * sizes.groups * sizes.rows + channels) * height + inner) * sizes.to_w;
         for (var p = 0u; p < sizes.to_w; p += 4u) {
             let ahead = min(vec3(1u, 2u, 3u), vec3(sizes.to_w - 1u - p));       // the last step may be short
             let real = vec4(0u, 1u, 2u, 3u) < vec4(sizes.to_w - p);
             var y: mat4x4<f32>;                 // [i]: place p + i, four weights
             for (var i = 0u; i < 4u; i++) {
-                let v = vec4(see(weights[0], at0, p + i), see(weights[1], at1, p + i), see(weights[2], at2, p + i), see(weights[3], at3, p + i));
+                let v = vec4(meet_(weights[0], at0, p + i), meet_(weights[1], at1, p + i), meet_(weights[2], at2, p + i), meet_(weights[3], at3, p + i));
                 y[i] = select(vec4(0.0), v, real[i]);
             }
             let at = starts + p;

@@ -61,50 +61,9 @@ fn emit(v: vec4<f32>, s: u32, c: u32, q: u32) {
 
 var<workgroup> tile: array<vec4<f32>, LINE * TILE_K>;
 
-// A weight of the group: where its tap lies in a window at the origin, and the first element of its channel in image 0.
-struct Weight { at: vec3<i32>, start: u32 }
-
-fn weight(q: u32, group: u32) -> Weight {
-    let k = min(q, sizes.chans * TAPS - 1u);
-    let tap = k % TAPS;
-    let w = tap % KERNEL.z;
-    let h = select(tap / KERNEL.z % KERNEL.y, 0u, KERNEL.y == 1u);
-    let d = select(tap / KERNEL.z / KERNEL.y, 0u, KERNEL.x == 1u);
-    let start = (group * sizes.chans + k / TAPS) * sizes.from_d * sizes.from_h * sizes.from_w;
-    return Weight(vec3<i32>(vec3(d, h, w)) * DILATION - PADDING, start);
-}
-
-// A weight's line of x that meets a line (image, depth, height) of dy: its first element, and whether it is there.
-struct Line { start: u32, real: bool }
-
-fn line(weight: Weight, image: u32, depth: u32, height: u32) -> Line {
-    let h = u32(weight.at.y + i32(height) * STRIDE.y);
-    let d = select(u32(weight.at.x + i32(depth) * STRIDE.x), 0u, FLAT);
-    let plane = image * sizes.groups * sizes.chans * sizes.from_d + d;
-    return Line(weight.start + (plane * sizes.from_h + h) * sizes.from_w, h < sizes.from_h && d < sizes.from_d);
-}
-
-// What the weight meets at a place of the line; zero in the padding.
-fn see(weight: Weight, line: Line, place: u32) -> f32 {
-    let w = u32(weight.at.z + i32(place) * STRIDE.z);
-    let real = line.real && w < sizes.from_w;
-    return select(0.0, f32(x[select(0u, line.start + w, real)]), real);
-}
-
-// Four places of dy from one line on: places of a line count up to the next multiple of four.
-struct Four { image: u32, depth: u32, height: u32, place: u32 }
-
-fn four(k: u32) -> Four {
-    let padded = (sizes.to_w + 3u) / 4u * 4u;
-    let l = quotient_(k, padded);
-    let slab = quotient_(l, sizes.to_h);
-    let image = select(quotient_(slab, sizes.to_d), slab, FLAT);
-    return Four(image, slab - image * sizes.to_d, l - slab * sizes.to_h, k - l * padded);
-}
-
 // A 4x4 block of dy, [i]: place k + i, four channels. Past the last channel it brings what is never stored.
 fn dy_block(group: u32, row: u32, k: u32) -> mat4x4<f32> {
-    let f = four(k);
+    let f = four_(k);
     let ahead = min(vec4(f.place) + vec4(0u, 1u, 2u, 3u), vec4(sizes.to_w - 1u));
     var v: mat4x4<f32>;                         // [i]: row + i, four places
     for (var i = 0u; i < 4u; i++) {
@@ -119,14 +78,14 @@ fn dy_block(group: u32, row: u32, k: u32) -> mat4x4<f32> {
 }
 
 // A 4x4 block of windows, [i]: place k + i, four weights.
-fn x_block(weights: array<Weight, 4>, k: u32) -> mat4x4<f32> {
-    let f = four(k);
+fn x_block(weights: array<Weight_, 4>, k: u32) -> mat4x4<f32> {
+    let f = four_(k);
     var own4 = weights;
     var v: mat4x4<f32>;
     for (var j = 0u; j < 4u; j++) {
         let own = own4[j];
-        let at = line(own, f.image, f.depth, f.height);
-        v[j] = vec4(see(own, at, f.place), see(own, at, f.place + 1u), see(own, at, f.place + 2u), see(own, at, f.place + 3u));
+        let at = line_(own, f.image, f.depth, f.height);
+        v[j] = vec4(meet_(own, at, f.place), meet_(own, at, f.place + 1u), meet_(own, at, f.place + 2u), meet_(own, at, f.place + 3u));
         v[j] = select(vec4(0.0), v[j], vec4(f.place) + vec4(0u, 1u, 2u, 3u) < vec4(sizes.to_w));
     }
     return transpose(v);
@@ -158,10 +117,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 
     var acc: array<vec4<f32>, 4u * RB * CB>;
     var next: array<mat4x4<f32>, LOADS>;
-    var weights: array<array<Weight, 4>, LOADS>;
+    var weights: array<array<Weight_, 4>, LOADS>;
     for (var l = 0u; l < LOADS; l++) {
         let first = col + 4u * place(lane + l * WG).y - TILE_M;          // of no block of windows, and not used, if that wraps
-        for (var j = 0u; j < 4u; j++) { weights[l][j] = weight(first + j, group); }
+        for (var j = 0u; j < 4u; j++) { weights[l][j] = weight_(first + j, group); }
     }
     for (var k = begin; k < end + TILE_K; k += TILE_K) {
         // The first round only fetches, the last only computes.

@@ -41,35 +41,6 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, col: u32) {
     for (var j = 0u; j < 4u && col + j < sizes.n; j++) { store(v[j], batch, row, col + j); }
 }
 
-fn a_one(i: u32) -> f32 { return vec4<f32>(EA4(a[i / A_WIDTH]))[i % A_WIDTH]; }
-fn b_one(i: u32) -> f32 { return vec4<f32>(EB4(b[i / B_WIDTH]))[i % B_WIDTH]; }
-
-// A 4x4 block, [i]: k + i. Past the edge of m or n it brings what is never stored, past `end` zeros.
-fn a_block(start: u32, row: u32, k: u32, end: u32) -> mat4x4<f32> {
-    let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u)) * sizes.a_col;
-    let rows = min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(sizes.m - 1u)) * sizes.a_row + vec4(start);
-    var v: mat4x4<f32>;
-    for (var i = 0u; i < 4u; i++) {
-        if A_WIDTH == 1u { v[i] = vec4(a_one(rows.x + ks[i]), a_one(rows.y + ks[i]), a_one(rows.z + ks[i]), a_one(rows.w + ks[i])); }
-        else if A_DOWN { v[i] = vec4<f32>(EA4(a[(rows.x + ks[i]) / A_WIDTH])); }
-        else { v[i] = vec4<f32>(EA4(a[(rows[i] + ks.x) / A_WIDTH])); }
-    }
-    if !A_DOWN && A_WIDTH == 4u { v = transpose(v); }
-    return v;
-}
-fn b_block(start: u32, k: u32, col: u32, end: u32) -> mat4x4<f32> {
-    let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u)) * sizes.b_row;
-    let cols = min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(sizes.n - 1u)) * sizes.b_col + vec4(start);
-    var v: mat4x4<f32>;
-    for (var i = 0u; i < 4u; i++) {
-        if B_WIDTH == 1u { v[i] = vec4(b_one(cols.x + ks[i]), b_one(cols.y + ks[i]), b_one(cols.z + ks[i]), b_one(cols.w + ks[i])); }
-        else if B_DOWN { v[i] = vec4<f32>(EB4(b[(cols[i] + ks.x) / B_WIDTH])); }
-        else { v[i] = vec4<f32>(EB4(b[(cols.x + ks[i]) / B_WIDTH])); }
-    }
-    if B_DOWN && B_WIDTH == 4u { v = transpose(v); }
-    return v;
-}
-
 fn add(acc: mat4x4<f32>, x: mat4x4<f32>, y: mat4x4<f32>) -> mat4x4<f32> {
     var sum = acc;                              // [r]: row r, four columns
     for (var i = 0u; i < 4u; i++) {
@@ -104,10 +75,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     var s10 = mat4x4<f32>();
     var s11 = mat4x4<f32>();
     for (var k = slice * length; k < end; k += 4u) {
-        var x0 = a_block(a_start, row, k, end);
-        var x1 = a_block(a_start, row + 4u, k, end);
-        var y0 = b_block(b_start, k, col, end);
-        var y1 = b_block(b_start, k, col + 4u, end);
+        var x0 = a_block_(a_start, row, k, end);
+        var x1 = a_block_(a_start, row + 4u, k, end);
+        var y0 = b_block_(b_start, k, col, end);
+        var y1 = b_block_(b_start, k, col + 4u, end);
         for (var i = 1u; i < 4u; i++) {         // the last step may be short
             let real = k + i < end;
             x0[i] = select(vec4(0.0), x0[i], real);

@@ -128,22 +128,6 @@ fn frag_b(k: u32, col: u32) -> FragB {
     return coopLoadT<FragB>(&tb[i], line);
 }
 
-// A fragment goes through the subgroup's corner of workgroup memory: its elements cannot be reached otherwise. The whole workgroup comes here.
-fn finish(c: FragC, lane: Lane, batch: u32, row: u32, col: u32) {
-    let at = lane.subgroup % (SM * SN) * SIZE * SIZE;
-    let line = SIZE;
-    workgroupBarrier();
-    coopStoreT(c, &corner[at], line);
-    workgroupBarrier();
-    if lane.subgroup >= SM * SN { return; }
-    for (var i = lane.number; i < SIZE * SIZE / 4u; i += lane.lanes) {
-        let r = i / (SIZE / 4u);
-        let j = i % (SIZE / 4u) * 4u;
-        let src = at + r * SIZE + j;
-        if row + r < sizes.m { emit(vec4(corner[src], corner[src + 1u], corner[src + 2u], corner[src + 3u]), batch, row + r, col + j); }
-    }
-}
-
 @compute @workgroup_size(WG)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -231,14 +215,14 @@ fn main(
         }
     }
 
-    finish(c00, at, part, row, col); finish(c01, at, part, row, col + SIZE);
-    if FN > 2u { finish(c02, at, part, row, col + 2u * SIZE); finish(c03, at, part, row, col + 3u * SIZE); }
-    finish(c10, at, part, row + SIZE, col); finish(c11, at, part, row + SIZE, col + SIZE);
-    if FN > 2u { finish(c12, at, part, row + SIZE, col + 2u * SIZE); finish(c13, at, part, row + SIZE, col + 3u * SIZE); }
+    finish_(c00, at, part, row, col); finish_(c01, at, part, row, col + SIZE);
+    if FN > 2u { finish_(c02, at, part, row, col + 2u * SIZE); finish_(c03, at, part, row, col + 3u * SIZE); }
+    finish_(c10, at, part, row + SIZE, col); finish_(c11, at, part, row + SIZE, col + SIZE);
+    if FN > 2u { finish_(c12, at, part, row + SIZE, col + 2u * SIZE); finish_(c13, at, part, row + SIZE, col + 3u * SIZE); }
     if FM > 2u {
-        finish(c20, at, part, row + 2u * SIZE, col); finish(c21, at, part, row + 2u * SIZE, col + SIZE);
-        if FN > 2u { finish(c22, at, part, row + 2u * SIZE, col + 2u * SIZE); finish(c23, at, part, row + 2u * SIZE, col + 3u * SIZE); }
-        finish(c30, at, part, row + 3u * SIZE, col); finish(c31, at, part, row + 3u * SIZE, col + SIZE);
-        if FN > 2u { finish(c32, at, part, row + 3u * SIZE, col + 2u * SIZE); finish(c33, at, part, row + 3u * SIZE, col + 3u * SIZE); }
+        finish_(c20, at, part, row + 2u * SIZE, col); finish_(c21, at, part, row + 2u * SIZE, col + SIZE);
+        if FN > 2u { finish_(c22, at, part, row + 2u * SIZE, col + 2u * SIZE); finish_(c23, at, part, row + 2u * SIZE, col + 3u * SIZE); }
+        finish_(c30, at, part, row + 3u * SIZE, col); finish_(c31, at, part, row + 3u * SIZE, col + SIZE);
+        if FN > 2u { finish_(c32, at, part, row + 3u * SIZE, col + 2u * SIZE); finish_(c33, at, part, row + 3u * SIZE, col + 3u * SIZE); }
     }
 }

@@ -48,16 +48,13 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, col: u32) {
 
 var<workgroup> lanes: array<vec4<f32>, WG>;
 
-fn a_one(i: u32) -> f32 { return vec4<f32>(EA4(a[i / A_WIDTH]))[i % A_WIDTH]; }
-fn b_one(i: u32) -> f32 { return vec4<f32>(EB4(b[i / B_WIDTH]))[i % B_WIDTH]; }
-
 // A 4x4 block, [i]: k + i, four rows. Past the edge of m it brings what is never stored, past `end` zeros.
 fn a_block(start: u32, row: u32, k: u32, end: u32) -> mat4x4<f32> {
     let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u)) * sizes.a_col;
     let rows = min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(sizes.m - 1u)) * sizes.a_row + vec4(start);
     var v: mat4x4<f32>;
     for (var i = 0u; i < 4u; i++) {
-        if A_WIDTH == 1u { v[i] = vec4(a_one(rows.x + ks[i]), a_one(rows.y + ks[i]), a_one(rows.z + ks[i]), a_one(rows.w + ks[i])); }
+        if A_WIDTH == 1u { v[i] = vec4(a_one_(rows.x + ks[i]), a_one_(rows.y + ks[i]), a_one_(rows.z + ks[i]), a_one_(rows.w + ks[i])); }
         else if A_DOWN { v[i] = vec4<f32>(EA4(a[(rows.x + ks[i]) / A_WIDTH])); }
         else { v[i] = vec4<f32>(EA4(a[(rows[i] + ks.x) / A_WIDTH])); }
     }
@@ -70,7 +67,7 @@ fn a_block(start: u32, row: u32, k: u32, end: u32) -> mat4x4<f32> {
 fn b_four(start: u32, k: u32, col: u32, end: u32) -> vec4<f32> {
     let cols = min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(sizes.n - 1u)) * sizes.b_col;
     let i = start + min(k, end - 1u) * sizes.b_row;
-    var v = vec4(b_one(i + cols.x), b_one(i + cols.y), b_one(i + cols.z), b_one(i + cols.w));
+    var v = vec4(b_one_(i + cols.x), b_one_(i + cols.y), b_one_(i + cols.z), b_one_(i + cols.w));
     if B_WIDTH == 4u && !B_DOWN { v = vec4<f32>(EB4(b[(i + cols.x) / B_WIDTH])); }
     return select(vec4(0.0), v, k < end);
 }

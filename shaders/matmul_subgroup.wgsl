@@ -44,17 +44,14 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, col: u32) {
     for (var j = 0u; j < 4u && col + j < sizes.n; j++) { store(v[j], batch, row, col + j); }
 }
 
-fn a_one(i: u32) -> f32 { return vec4<f32>(EA4(a[i / A_WIDTH]))[i % A_WIDTH]; }
-fn b_one(i: u32) -> f32 { return vec4<f32>(EB4(b[i / B_WIDTH]))[i % B_WIDTH]; }
-
 // Four elements from i on, k + ahead apart.
 fn a_four(i: u32, s: vec3<u32>) -> vec4<f32> {
     if A_WIDTH == 4u { return vec4<f32>(EA4(a[i / 4u])); }
-    return vec4(a_one(i), a_one(i + s.x), a_one(i + s.y), a_one(i + s.z));
+    return vec4(a_one_(i), a_one_(i + s.x), a_one_(i + s.y), a_one_(i + s.z));
 }
 fn b_four(i: u32, s: vec3<u32>) -> vec4<f32> {
     if B_WIDTH == 4u { return vec4<f32>(EB4(b[i / 4u])); }
-    return vec4(b_one(i), b_one(i + s.x), b_one(i + s.y), b_one(i + s.z));
+    return vec4(b_one_(i), b_one_(i + s.x), b_one_(i + s.y), b_one_(i + s.z));
 }
 
 // Where four rows of a and four columns of b start. Past the edge they are clamped: what they bring is never stored.

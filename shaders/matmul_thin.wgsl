@@ -47,14 +47,11 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, col: u32) {
 
 var<workgroup> lanes: array<vec4<f32>, WG>;
 
-fn a_one(i: u32) -> f32 { return vec4<f32>(EA4(a[i / A_WIDTH]))[i % A_WIDTH]; }
-fn b_one(i: u32) -> f32 { return vec4<f32>(EB4(b[i / B_WIDTH]))[i % B_WIDTH]; }
-
 // Four k of one row of a; past `end` zeros.
 fn a_four(start: u32, row: u32, k: u32, end: u32) -> vec4<f32> {
     let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u)) * sizes.a_col;
     let i = start + min(row, sizes.m - 1u) * sizes.a_row;
-    var v = vec4(a_one(i + ks.x), a_one(i + ks.y), a_one(i + ks.z), a_one(i + ks.w));
+    var v = vec4(a_one_(i + ks.x), a_one_(i + ks.y), a_one_(i + ks.z), a_one_(i + ks.w));
     if A_WIDTH == 4u && !A_DOWN { v = vec4<f32>(EA4(a[(i + ks.x) / A_WIDTH])); }
     return select(vec4(0.0), v, vec4(k) + vec4(0u, 1u, 2u, 3u) < vec4(end));
 }
@@ -65,7 +62,7 @@ fn b_block(start: u32, k: u32, col: u32, end: u32) -> mat4x4<f32> {
     let cols = min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(sizes.n - 1u)) * sizes.b_col + vec4(start);
     var v: mat4x4<f32>;
     for (var i = 0u; i < 4u; i++) {
-        if B_WIDTH == 1u { v[i] = vec4(b_one(cols.x + ks[i]), b_one(cols.y + ks[i]), b_one(cols.z + ks[i]), b_one(cols.w + ks[i])); }
+        if B_WIDTH == 1u { v[i] = vec4(b_one_(cols.x + ks[i]), b_one_(cols.y + ks[i]), b_one_(cols.z + ks[i]), b_one_(cols.w + ks[i])); }
         else if B_DOWN { v[i] = vec4<f32>(EB4(b[(cols[i] + ks.x) / B_WIDTH])); }
         else { v[i] = vec4<f32>(EB4(b[(cols.x + ks[i]) / B_WIDTH])); }
     }

@@ -60,35 +60,6 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, col: u32) {
 
 var<workgroup> tile: array<vec4<f32>, LINE * TILE_K * BUFFERS>;
 
-fn a_one(i: u32) -> f32 { return vec4<f32>(EA4(a[i / A_WIDTH]))[i % A_WIDTH]; }
-fn b_one(i: u32) -> f32 { return vec4<f32>(EB4(b[i / B_WIDTH]))[i % B_WIDTH]; }
-
-// A 4x4 block, [i]: k + i. Past the edge of m or n it brings what is never stored, past `end` zeros.
-fn a_block(start: u32, row: u32, k: u32, end: u32) -> mat4x4<f32> {
-    let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u)) * sizes.a_col;
-    let rows = min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(sizes.m - 1u)) * sizes.a_row + vec4(start);
-    var v: mat4x4<f32>;
-    for (var i = 0u; i < 4u; i++) {
-        if A_WIDTH == 1u { v[i] = vec4(a_one(rows.x + ks[i]), a_one(rows.y + ks[i]), a_one(rows.z + ks[i]), a_one(rows.w + ks[i])); }
-        else if A_DOWN { v[i] = vec4<f32>(EA4(a[(rows.x + ks[i]) / A_WIDTH])); }
-        else { v[i] = vec4<f32>(EA4(a[(rows[i] + ks.x) / A_WIDTH])); }
-    }
-    if !A_DOWN && A_WIDTH == 4u { v = transpose(v); }
-    return v;
-}
-fn b_block(start: u32, k: u32, col: u32, end: u32) -> mat4x4<f32> {
-    let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u)) * sizes.b_row;
-    let cols = min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(sizes.n - 1u)) * sizes.b_col + vec4(start);
-    var v: mat4x4<f32>;
-    for (var i = 0u; i < 4u; i++) {
-        if B_WIDTH == 1u { v[i] = vec4(b_one(cols.x + ks[i]), b_one(cols.y + ks[i]), b_one(cols.z + ks[i]), b_one(cols.w + ks[i])); }
-        else if B_DOWN { v[i] = vec4<f32>(EB4(b[(cols[i] + ks.x) / B_WIDTH])); }
-        else { v[i] = vec4<f32>(EB4(b[(cols.x + ks[i]) / B_WIDTH])); }
-    }
-    if B_DOWN && B_WIDTH == 4u { v = transpose(v); }
-    return v;
-}
-
 // Where block `i` of a step lies: four k from `.x` on, vector `.y` of the line. Neighbours follow the contiguous axis.
 fn place(i: u32) -> vec2<u32> {
     if i < A_BLOCKS {
@@ -143,8 +114,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             for (var l = 0u; l < LOADS; l++) {
                 let at = place(lane + l * WG);
                 let ka = k + at.x;
-                if lane + l * WG < A_BLOCKS { next[l] = a_block(a_start, row + 4u * at.y, ka, end); }
-                else { next[l] = b_block(b_start, ka, col + 4u * at.y - TILE_M, end); }
+                if lane + l * WG < A_BLOCKS { next[l] = a_block_(a_start, row + 4u * at.y, ka, end); }
+                else { next[l] = b_block_(b_start, ka, col + 4u * at.y - TILE_M, end); }
                 for (var i = 0u; i < 4u; i++) { next[l][i] = select(vec4(0.0), next[l][i], ka + i < end); }
             }
         }

@@ -34,24 +34,6 @@ fn store(v: F, nc: u32, p: u32) {
 // slot: the finished positions; F = vec4<f32>: store(v, nc, p);
 fn emit(v: vec4<f32>, nc: u32, p: u32) { store(v.x, nc, p); }
 
-// The last output per axis whose window may reach a position, and how many before it may too.
-struct Range { last: vec3<u32>, count: vec3<u32> }
-
-fn reached(at: vec3<u32>) -> Range {
-    let outs = vec3(sizes.out_d, sizes.out_h, sizes.out_w);
-    if ADAPTIVE {
-        let size = vec3(sizes.in_d, sizes.in_h, sizes.in_w);
-        let end = ((at + 1u) * outs + size - 1u) / size;
-        return Range(end - 1u, end - at * outs / size);
-    }
-    let last = (at + PADDING) / STRIDE;
-    // few candidates are looked at all, so that the loops have no bounds to know; many are cut at the edges
-    if all(REACH <= vec3(4u)) { return Range(last, REACH); }
-    let end = min(last + 1u, outs);
-    let first = select(last + 1u - REACH, vec3(0u), last + 1u < REACH);
-    return Range(end - 1u, select(end - first, vec3(0u), end < first));
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = ((first_group_() + wid.y * 65535u + wid.x) * 64u + lane) * WIDTH;
@@ -66,7 +48,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     var sums: vec4<f32>;
     for (var j = 0u; j < WIDTH; j++) {
         let p = first + j;
-        let range = reached(at);
+        let range = reached_(at);
         var sum = 0.0;
         for (var d = 0u; d < range.count.x; d++) {
             for (var h = 0u; h < range.count.y; h++) {

@@ -14,6 +14,16 @@ pub const LIBRARY: &str = concat!(
     include_str!("../lib/grid.wgsl"),
 );
 
+/// The other files of `lib/` joined: what the kernels of a family share. It mentions what those files have, and each
+/// says what.
+pub const SHARED: &str = concat!(
+    include_str!("../lib/attention.wgsl"),
+    include_str!("../lib/conv_weight.wgsl"),
+    include_str!("../lib/conv_window.wgsl"),
+    include_str!("../lib/matmul.wgsl"),
+    include_str!("../lib/pool.wgsl"),
+);
+
 /// Every kernel file with its name, for tests that look at all of them.
 pub const ALL: &[(&str, &str)] = &[
     ("arg_rows", ARG_ROWS),

@@ -45,7 +45,7 @@ pub(crate) struct Final {
 
 static LIBRARY: LazyLock<HashMap<String, Item>> = LazyLock::new(|| {
     let mut map = HashMap::new();
-    for item in items::parse(kiln_shaders::LIBRARY) {
+    for item in [kiln_shaders::LIBRARY, kiln_shaders::SHARED].into_iter().flat_map(items::parse) {
         if !item.name.is_empty() {
             map.entry(item.name.clone()).or_insert(item);
         }

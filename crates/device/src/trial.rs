@@ -28,8 +28,10 @@ pub struct Family {
 impl Family {
     /// Tells apart what was found out with these texts from what was with others.
     pub(crate) fn version(&self) -> u64 {
+        let shared = [kiln_shaders::LIBRARY, kiln_shaders::SHARED];
         self.texts
             .iter()
+            .chain(&shared)
             .fold(hash(env!("CARGO_PKG_VERSION").as_bytes()), |h, text| h.rotate_left(7) ^ hash(text.as_bytes()))
     }
 }

@@ -76,6 +76,19 @@ fn every_kernel_keeps_to_eight_storage_bindings() {
 }
 
 /// Every function of the library, each in a kernel of its own, at both widths.
+/// A kernel borrows by name alone.
+#[test]
+fn library_names_are_unique() {
+    let mut seen = std::collections::HashSet::new();
+    for line in [kiln_shaders::LIBRARY, kiln_shaders::SHARED].into_iter().flat_map(str::lines) {
+        let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        if matches!(words.next(), Some("fn" | "struct" | "const" | "alias")) {
+            let name = words.next().unwrap();
+            assert!(seen.insert(name), "{name} is there twice");
+        }
+    }
+}
+
 #[test]
 fn every_library_function_stands_alone() {
     let mut failures = Vec::new();

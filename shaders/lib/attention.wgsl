@@ -1,0 +1,80 @@
+// What the attention kernels share: single elements of a row, zero past its end, and for those by tiles a block of products in
+// workgroup memory. The files that borrow it have `sizes`, the operands, EA4, E and EV, and the tiles T, CHUNK, LOAD and `held`.
+
+// Element i of the row that begins at `at`.
+fn q_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(q[at + min(i, E - 1u)]))[0], i < E); }
+fn k_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(k[at + min(i, E - 1u)]))[0], i < E); }
+fn v_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(v[at + min(i, EV - 1u)]))[0], i < EV); }
+fn g_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(dy[at + min(i, EV - 1u)]))[0], i < EV); }
+fn y_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(y[at + min(i, EV - 1u)]))[0], i < EV); }
+
+// Elements i .. i + 3 of the row that begins at `at`; zero past its end.
+fn q_four_(at: u32, i: u32) -> vec4<f32> {
+    if i >= E { return vec4(0.0); }
+    if LOAD == 4u { return vec4<f32>(EA4(q[(at + i) / 4u])); }
+    return vec4(q_one_(at, i), q_one_(at, i + 1u), q_one_(at, i + 2u), q_one_(at, i + 3u));
+}
+fn k_four_(at: u32, i: u32) -> vec4<f32> {
+    if i >= E { return vec4(0.0); }
+    if LOAD == 4u { return vec4<f32>(EA4(k[(at + i) / 4u])); }
+    return vec4(k_one_(at, i), k_one_(at, i + 1u), k_one_(at, i + 2u), k_one_(at, i + 3u));
+}
+fn v_four_(at: u32, i: u32) -> vec4<f32> {
+    if i >= EV { return vec4(0.0); }
+    if LOAD == 4u { return vec4<f32>(EA4(v[(at + i) / 4u])); }
+    return vec4(v_one_(at, i), v_one_(at, i + 1u), v_one_(at, i + 2u), v_one_(at, i + 3u));
+}
+fn g_four_(at: u32, i: u32) -> vec4<f32> {
+    if i >= EV { return vec4(0.0); }
+    if LOAD == 4u { return vec4<f32>(EA4(dy[(at + i) / 4u])); }
+    return vec4(g_one_(at, i), g_one_(at, i + 1u), g_one_(at, i + 2u), g_one_(at, i + 3u));
+}
+
+// s[i] += a[i] · b over what is staged.
+fn multiply_(s: mat4x4<f32>, ty: u32, tx: u32) -> mat4x4<f32> {
+    var sum = s;
+    for (var i = 0u; i < CHUNK; i++) {
+        let a = held[i * T + ty];
+        let b = held[(CHUNK + i) * T + tx];
+        sum = mat4x4(fma(vec4(a.x), b, sum[0]), fma(vec4(a.y), b, sum[1]), fma(vec4(a.z), b, sum[2]), fma(vec4(a.w), b, sum[3]));
+    }
+    return sum;
+}
+
+// Lays down four rows of four so that a row of the block is read as fours of its column.
+fn lay_(m: mat4x4<f32>, ty: u32, tx: u32) {
+    let turned = transpose(m);
+    held[4u * tx * T + ty] = turned[0];
+    held[(4u * tx + 1u) * T + ty] = turned[1];
+    held[(4u * tx + 2u) * T + ty] = turned[2];
+    held[(4u * tx + 3u) * T + ty] = turned[3];
+}
+
+fn across_(m: mat4x4<f32>) -> vec4<f32> {
+    let t = transpose(m);
+    return t[0] + t[1] + t[2] + t[3];
+}
+
+// Stages CHUNK elements, from `start` on, of TILE queries and keys, four rows to a vector. a_at, b_at: start, row, last row, stride.
+fn stage_scores_(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
+    for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
+        let second = block >= T * (CHUNK / 4u);
+        let part = block % (T * (CHUNK / 4u));
+        let i = start + part / T * 4u;
+        let n = part % T * 4u;
+        var x: mat4x4<f32>;
+        if second {
+            let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
+            x = mat4x4(k_four_(at.x, i), k_four_(at.y, i), k_four_(at.z, i), k_four_(at.w, i));
+        } else {
+            let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
+            x = mat4x4(q_four_(at.x, i), q_four_(at.y, i), q_four_(at.z, i), q_four_(at.w, i));
+        }
+        let turned = transpose(x);
+        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
+        held[to] = turned[0];
+        held[to + T] = turned[1];
+        held[to + 2u * T] = turned[2];
+        held[to + 3u * T] = turned[3];
+    }
+}
