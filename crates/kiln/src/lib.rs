@@ -23,7 +23,7 @@
 //!   [`Result`] gives back.
 //! * Nothing happens in place: `scatter`, `index_put`, `masked_fill` and the like give a new tensor.
 //! * Types are bool, u32, i32, f16 and f32. Indices and integer sums are i32, where PyTorch has int64; integers wrap at 32 bits, one
-//!   divided by zero is 0, and products of integer matrices are exact up to 2²⁴. Truth values can be subtracted, as 0 and 1.
+//!   divided by zero is 0. Truth values can be subtracted, as 0 and 1.
 //! * A tensor has at most 8 axes.
 //! * `torch.max`, `min`, `sum` and their kind are functions of all elements (`max`, `sum`), along a list of axes of which an empty
 //!   one means all (`amax`, `sum_axes`), or with indices (`max_with_index`). `norm` is `torch.linalg.vector_norm`.

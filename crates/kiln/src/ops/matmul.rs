@@ -3,11 +3,16 @@
 use crate::node::Op;
 use crate::{DType, Shape, Tensor};
 
+/// Products of integers that one sum takes.
+const MOST_PRODUCTS: usize = 1 << 28;
+
 impl Tensor {
     /// The matrix product, for every pair of ranks as PyTorch's `matmul`: vectors are rows on the left and
     /// columns on the right, leading axes are batches and broadcast.
     ///
     /// Shapes: `[.., m, k]` and `[.., k, n]` → `[.., m, n]`.
+    ///
+    /// Products of integers are exact (modulo 2³², as all integer arithmetic) and not fast.
     ///
     /// # Errors
     /// On evaluation, [`crate::Error::Shape`] if the inner extents differ or the batches do not broadcast.
@@ -37,8 +42,9 @@ impl Tensor {
         };
         let dtype = a.dtype().promote(b.dtype());
         if !dtype.is_float() {
-            // integer products are exact in f32 up to 2²⁴, which is what we promise
-            return a.cast(DType::F32).matmul(&b.cast(DType::F32)).cast(DType::I32);
+            let (m, n) = (sa.extent_from_end(2), sb.extent_from_end(1));
+            let dtype = if dtype == DType::Bool { DType::I32 } else { dtype };
+            return a.cast(dtype).whole_product(&b.cast(dtype), &batch, m, n);
         }
         let (a, b) = (a.cast(dtype), b.cast(dtype));
         if rb == 2 && ra > 2 {
@@ -57,6 +63,28 @@ impl Tensor {
     #[track_caller]
     fn product(&self, other: &Tensor, shape: Shape) -> Tensor {
         Tensor::make(Op::Matmul, &[self, other], shape, self.dtype())
+    }
+
+    /// The product of integers, exact modulo 2³²: all products of elements, summed in the kernel that makes them.
+    #[track_caller]
+    fn whole_product(&self, other: &Tensor, batch: &Shape, m: usize, n: usize) -> Tensor {
+        let k = self.shape_or_scalar().extent_from_end(1);
+        let count = batch.numel();
+        let lift = |x: &Tensor, rows: usize, cols: usize| {
+            let dims: Vec<usize> = batch.iter().copied().chain([rows, cols]).collect();
+            x.expand_to(Shape::of(&dims)).to_shape(Shape::of(&[count, rows, cols]))
+        };
+        let (a, b) = (lift(self, m, k), lift(other, k, n));
+        // an expression has fewer than 2³¹ elements, in memory or not
+        let most = (MOST_PRODUCTS / (count * m * n).max(1)).max(1);
+        let parts = (0..k.max(1)).step_by(most).map(|start| {
+            let len = most.min(k - start);
+            let (a, b) = (a.narrow(2, start as i64, len), b.narrow(1, start as i64, len));
+            (a.unsqueeze(3) * b.unsqueeze(1)).sum_axes([2], false)
+        });
+        let sum = parts.reduce(|sum, part| sum + part).unwrap_or_else(|| self.clone());
+        let dims: Vec<usize> = batch.iter().copied().chain([m, n]).collect();
+        sum.to_shape(Shape::of(&dims))
     }
 
     #[track_caller]
