@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
-use kiln::gpu::Counters;
+use kiln::gpu::{Counters, Options};
 use kiln::loss::cross_entropy;
 use kiln::nn::Init;
 use kiln::optim::{Adam, Optimizer};
 use kiln::prelude::*;
+use std::time::Duration;
 
 #[derive(Module)]
 struct Mlp {
@@ -26,8 +27,9 @@ impl Mlp {
     }
 }
 
+/// A device that cuts no dispatch, so that what is counted are kernels and not how busy the machine is.
 fn device() -> Device {
-    Device::open().unwrap()
+    Device::open_with(&Options { slice: Duration::MAX, ..Options::from_env().unwrap() }).unwrap()
 }
 
 /// A fresh batch each time, as from a loader.

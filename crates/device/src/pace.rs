@@ -82,7 +82,7 @@ impl Load {
         let groups = self.groups;
         let all = u64::from(groups[0]) * u64::from(groups[1]);
         let in_order = groups[2] == 1 && (groups[1] == 1 || u64::from(groups[0]) == ROW);
-        let count = if self.divisible && in_order { ns / slice.as_nanos().max(1) as u64 + 1 } else { 1 };
+        let count = if self.divisible && in_order { ns / nanos(slice).max(1) + 1 } else { 1 };
         let each = match all.div_ceil(count).max(1) {
             each if count == 1 || each > all => all.max(1),
             each if each > ROW => each.next_multiple_of(ROW),
@@ -121,7 +121,7 @@ impl Pace {
                 sum
             })
             .collect();
-        self.cuts = cut(&until, (self.slice * SLICES).as_nanos() as u64);
+        self.cuts = cut(&until, nanos(self.slice.saturating_mul(SLICES)));
     }
 
     /// Cuts anew after a run was measured to be shorter than known. Whether it did.
@@ -169,6 +169,11 @@ impl Pace {
             });
         }
     }
+}
+
+/// In nanoseconds; 584 years at most.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Ranges of at most `MOST` dispatches and about `most` ns each; at least one range, so that copies have a place.
