@@ -31,8 +31,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Err(why) => format!("  {}: cannot be used: {why}\n", ink.strong(&adapter.unwrap_or_default())),
         });
     }
-    // Asked for by KILN_BACKEND, and not among those that Kiln looks at by itself.
-    list.splice(0..0, chosen.map(|caps| describe(ink, caps, true)));
     for text in list {
         say(text);
     }
@@ -43,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.kernels {
         say(choices(ink, &used));
     }
-    say("KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12|gl choose another one.");
+    say("KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12 choose another one.");
     Ok(())
 }
 

@@ -55,7 +55,7 @@ enum Task {
 }
 
 const AFTER: &str = "\
-KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12|gl choose the adapter; RUST_LOG=info shows more.
+KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12 choose the adapter; RUST_LOG=info shows more.
 Exit status: 0 done, 1 failed, 2 wrong arguments, 3 no adapter, 130 stopped with Ctrl-C.";
 
 fn main() -> ExitCode {

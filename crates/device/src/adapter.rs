@@ -12,8 +12,6 @@ pub enum BackendKind {
     Metal,
     /// Direct3D 12 (Windows).
     Dx12,
-    /// OpenGL, the last resort.
-    Gl,
     /// Anything else, such as a browser's WebGPU.
     Other,
 }
@@ -47,13 +45,12 @@ pub struct AdapterInfo {
 }
 
 impl BackendKind {
-    /// The backend of that name, as `KILN_BACKEND` gives it: vulkan, metal, dx12 or gl.
+    /// The backend of that name, as `KILN_BACKEND` gives it: vulkan, metal or dx12.
     pub fn parse(name: &str) -> Option<BackendKind> {
         Some(match name.to_ascii_lowercase().as_str() {
             "vulkan" | "vk" => BackendKind::Vulkan,
             "metal" => BackendKind::Metal,
             "dx12" | "d3d12" => BackendKind::Dx12,
-            "gl" | "gles" | "opengl" => BackendKind::Gl,
             _ => return None,
         })
     }
@@ -63,7 +60,6 @@ impl BackendKind {
             BackendKind::Vulkan => wgpu::Backends::VULKAN,
             BackendKind::Metal => wgpu::Backends::METAL,
             BackendKind::Dx12 => wgpu::Backends::DX12,
-            BackendKind::Gl => wgpu::Backends::GL,
             BackendKind::Other => wgpu::Backends::BROWSER_WEBGPU,
         }
     }
@@ -75,7 +71,6 @@ impl std::fmt::Display for BackendKind {
             BackendKind::Vulkan => "Vulkan",
             BackendKind::Metal => "Metal",
             BackendKind::Dx12 => "DX12",
-            BackendKind::Gl => "GL",
             BackendKind::Other => "other",
         })
     }
@@ -87,7 +82,6 @@ impl From<wgpu::Backend> for BackendKind {
             wgpu::Backend::Vulkan => BackendKind::Vulkan,
             wgpu::Backend::Metal => BackendKind::Metal,
             wgpu::Backend::Dx12 => BackendKind::Dx12,
-            wgpu::Backend::Gl => BackendKind::Gl,
             _ => BackendKind::Other,
         }
     }
@@ -126,22 +120,17 @@ const HINT: &str = "Install a Vulkan driver. Without a GPU, a software one will 
     (Debian, Ubuntu), `dnf install mesa-vulkan-drivers` (Fedora), `pacman -S vulkan-swrast` (Arch); Windows and macOS \
     bring their own. `KILN_ADAPTER` and `KILN_BACKEND` narrow the choice.";
 
-/// Every adapter, in the order of preference. Vulkan, Metal and DX12 come first; OpenGL is asked only where they
-/// have nothing, since it lists the same hardware again.
+/// Every adapter, in the order of preference. OpenGL is not asked: it lists the same hardware again, and Mesa's crashes
+/// on Kiln's kernels.
 fn enumerate(backend: Option<BackendKind>, validation: bool) -> Vec<wgpu::Adapter> {
-    let list = |backends: wgpu::Backends| -> Vec<wgpu::Adapter> {
-        let mut desc = wgpu::InstanceDescriptor::new_without_display_handle();
-        desc.backends = backends;
-        desc.flags = if validation { wgpu::InstanceFlags::debugging() } else { wgpu::InstanceFlags::empty() };
-        pollster::block_on(wgpu::Instance::new(desc).enumerate_adapters(backends))
+    let backends = match backend {
+        Some(backend) => backend.set(),
+        None => wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
     };
-    let mut found = match backend {
-        Some(backend) => list(backend.set()),
-        None => {
-            let first = list(wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12);
-            if first.is_empty() { list(wgpu::Backends::GL) } else { first }
-        }
-    };
+    let mut desc = wgpu::InstanceDescriptor::new_without_display_handle();
+    desc.backends = backends;
+    desc.flags = if validation { wgpu::InstanceFlags::debugging() } else { wgpu::InstanceFlags::empty() };
+    let mut found = pollster::block_on(wgpu::Instance::new(desc).enumerate_adapters(backends));
     found.sort_by_key(|adapter| {
         let info = adapter.get_info();
         let kind = match AdapterKind::from(info.device_type) {

@@ -32,7 +32,7 @@ pub struct Device {
 pub struct Options {
     /// A part of the adapter's name.
     pub adapter: Option<String>,
-    /// The backend to use; all but OpenGL are tried otherwise.
+    /// The backend to use; all are tried otherwise.
     pub backend: Option<BackendKind>,
     /// The most bytes that buffers may have together. By default, three quarters of the free memory for a software
     /// adapter, and no bound for others, whose drivers report when they have no more.
@@ -186,8 +186,11 @@ impl Device {
     /// of a loss says so with [`mark_lost`](Self::mark_lost).
     ///
     /// # Errors
-    /// [`Error::Feature`] if it was made without compute shaders.
+    /// [`Error::Feature`] if it was made without compute shaders, or through OpenGL.
     pub fn adopt(adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Device> {
+        if adapter.get_info().backend == wgpu::Backend::Gl {
+            return Err(Error::Feature { kernel: "Kiln".into(), feature: "Vulkan, Metal or DX12" });
+        }
         if device.limits().max_compute_workgroups_per_dimension == 0 {
             return Err(Error::Feature { kernel: "Kiln".into(), feature: "compute shaders" });
         }
