@@ -105,7 +105,9 @@ fn choices(ink: Ink, device: &Device) -> String {
     }
     let winners = device.winners();
     for family in kernels::FAMILIES {
-        for trial in (family.tune)(device.caps()) {
+        let trials = (family.tune)(device.caps());
+        let width = trials.iter().map(|trial| trial.class.len()).max().unwrap_or_default();
+        for trial in trials {
             let tuned = winners.iter().find(|w| (w.family, &w.class) == (family.name, &trial.class));
             let choice = match tuned {
                 Some(w) if w.variant == trial.heuristic => format!("{}, tuned: {:.0} µs", w.variant, w.micros),
@@ -118,7 +120,7 @@ fn choices(ink: Ink, device: &Device) -> String {
                 ),
                 None => trial.heuristic.clone(),
             };
-            out += &format!("    {} {:<34} {choice}\n", ink.faint(family.name), trial.class);
+            out += &format!("    {} {:<width$}  {choice}\n", ink.faint(family.name), trial.class);
         }
     }
     out + &format!("    {} classes were tuned; `kiln tune` measures them.\n", winners.len())

@@ -6,6 +6,7 @@ use kiln::prelude::*;
 
 use crate::bench::data::Data;
 use crate::bench::op::{Case, Op, Work, any_size, dims, no_variants, wide};
+use crate::bench::ops::matmul::tolerance;
 use crate::bench::subject::Subject;
 use crate::bench::twin::Twin;
 use crate::failure::{Failure, Result};
@@ -57,7 +58,7 @@ const fn row(
     variants: fn(&Caps, &Case) -> Vec<String>,
     make: fn(&Device, &Case) -> Result<Subject>,
 ) -> Op {
-    Op { name, family: "conv", about, axes: AXES, ladder: LADDER, half: false, work, valid: odd_window, variants, make }
+    Op { name, family: "conv", about, axes: AXES, ladder: LADDER, half: true, work, valid: odd_window, variants, make }
 }
 
 /// The window is the last axis, the side of the images the one before.
@@ -106,7 +107,7 @@ impl Sizes {
         [self.c_out, self.c_in, self.kernel, self.kernel]
     }
 
-    fn problem(&self, way: Way) -> Problem {
+    fn problem(&self, way: Way, dtype: DType) -> Problem {
         let [n, c_in, c_out, side, kernel] = [self.n, self.c_in, self.c_out, self.side, self.kernel].map(|n| n as u32);
         let flat = |n: u32| [1, n, n];
         let padding = [0, kernel / 2, kernel / 2];
@@ -118,7 +119,7 @@ impl Sizes {
         };
         Problem {
             direction,
-            elem: Elem::F32,
+            elem: if dtype == DType::F16 { Elem::F16 } else { Elem::F32 },
             n,
             c_in,
             c_out,
@@ -193,23 +194,19 @@ impl Sizes {
     }
 }
 
-/// As for products of matrices.
-fn tolerance(chain: usize) -> f64 {
-    1e-5 * (chain as f64 / 256.0).max(1.0)
-}
-
 /// The variants that this device can run, by name.
 fn names(caps: &Caps, case: &Case, way: Way) -> Vec<String> {
-    let variants = Sizes::of(case).map(|sizes| conv::variants(caps, &sizes.problem(way))).unwrap_or_default();
+    let variants =
+        Sizes::of(case).map(|sizes| conv::variants(caps, &sizes.problem(way, case.dtype))).unwrap_or_default();
     variants.iter().map(ToString::to_string).collect()
 }
 
 fn make(device: &Device, case: &Case, way: Way) -> Result<Subject> {
     let sizes = Sizes::of(case)?;
     let data = [1, 2, 3].map(|seed| Data::new(seed, case.dtype));
-    let judged = (sizes.twin(way, data), tolerance(sizes.chain(way)));
+    let judged = (sizes.twin(way, data), tolerance(sizes.chain(way), case.dtype));
     if let Some(wanted) = &case.variant {
-        return kernel(device, wanted, sizes, way, (data, judged));
+        return kernel(device, wanted, sizes, (way, case.dtype), (data, judged));
     }
     let [x, w, dy] = [(data[0], sizes.x()), (data[1], sizes.w()), (data[2], sizes.y())];
     let (x, w, dy) = (x.0.tensor(device, &x.1)?, w.0.tensor(device, &w.1)?, dy.0.tensor(device, &dy.1)?);
@@ -234,10 +231,10 @@ fn kernel(
     device: &Device,
     wanted: &str,
     sizes: Sizes,
-    way: Way,
+    (way, dtype): (Way, DType),
     (data, judged): ([Data; 3], (Twin, f64)),
 ) -> Result<Subject> {
-    let (caps, p) = (device.caps(), sizes.problem(way));
+    let (caps, p) = (device.caps(), sizes.problem(way, dtype));
     let found = conv::variants(caps, &p).into_iter().find(|variant| variant.to_string() == wanted);
     let variant = found.ok_or_else(|| Failure::Usage(format!("conv2d has no variant `{wanted}` here")))?;
     let shape = match way {

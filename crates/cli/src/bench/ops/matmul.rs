@@ -112,7 +112,7 @@ fn work(size: &[usize]) -> Work {
 }
 
 /// Sums of k products in f32 are off by rounding errors that grow with k; a lost product is off by 0.3.
-fn tolerance(k: usize, dtype: DType) -> f64 {
+pub(crate) fn tolerance(k: usize, dtype: DType) -> f64 {
     let sum = 1e-5 * (k as f64 / 256.0).max(1.0);
     if dtype == DType::F16 { sum + 1e-3 } else { sum } // an f16 result is rounded to 11 bits
 }
