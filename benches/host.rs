@@ -189,6 +189,13 @@ fn main() -> Result<()> {
             Ok(())
         })?;
         let dispatches = time(&device, "gpt", || adam.step(&loss(&ids)?))?;
+        let mut lr = 1e-3;
+        time(&device, "gpt, set_lr", || {
+            lr *= 0.999;
+            adam.set_lr(lr);
+            adam.step(&loss(&ids)?)
+        })?;
+        time(&device, "gpt, made in full", || adam.step(&loss(&ids)?.backward()?))?;
         let mut train = adam.capture(|ids: &Tensor| loss(ids));
         time(&device, "gpt, captured", || train.step(&ids).map(|_| ()))?;
         let mut lr = 1e-3;

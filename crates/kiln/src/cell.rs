@@ -88,6 +88,18 @@ impl Cell {
         Node::leaf(&self.device, Op::Content(self.info.clone()), self.shape, self.dtype, at, value)
     }
 
+    /// A run has replaced what lies in the buffer: `old`, which is elsewhere now if somebody still wanted it.
+    pub(crate) fn replaced(&self, old: &Tensor, copy: Option<Slice>) {
+        old.0.links().value = match copy {
+            Some(slice) => Value::Ready(Stored { slice: Some(slice), second: None, fault: None }),
+            None => Value::Stale,
+        };
+        let leaf = self.new_leaf(old.0.at);
+        let mut content = self.content();
+        content.leaf = leaf;
+        content.pending = None;
+    }
+
     /// A cell in a part of this one's buffer, for plans that replace it part by part.
     pub(crate) fn part(&self, shape: Shape) -> Arc<Cell> {
         let CellInfo { name, trainable, record, memory, .. } = &*self.info;

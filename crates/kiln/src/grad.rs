@@ -4,7 +4,7 @@
 use crate::cell::Param;
 use crate::error::{At, Error, Result};
 use crate::layout::ViewOp;
-use crate::node::{Inputs, Node, Op, Quiet, Value, ascribed};
+use crate::node::{Inputs, Node, Op, Quiet, Stored, Value, ascribed};
 use crate::ops::attention::{self, Gradient};
 use crate::ops::{Lit, conv, index, join, matmul, norm, pool, recurrence, reduce, scan, view};
 use crate::{DType, Shape, Tensor};
@@ -164,9 +164,12 @@ impl Gradients {
         Gradients { loss: self.loss.clone(), guards: self.guards.clone(), skip: self.skip.clone(), of_cells }
     }
 
-    /// The same with empty tensors of the same shapes, which hold nothing and cannot be computed.
+    /// The same with empty tensors of the same shapes, which hold nothing and are never read.
     pub(crate) fn stand_ins(&self) -> Gradients {
-        let empty = |t: &Tensor| Node::leaf(&t.0.device, Op::Value, t.0.shape, t.0.dtype, t.0.at, Value::Stale);
+        let empty = |t: &Tensor| {
+            let nothing = Value::Ready(Stored { slice: None, second: None, fault: None });
+            Node::leaf(&t.0.device, Op::Value, t.0.shape, t.0.dtype, t.0.at, nothing)
+        };
         let of_cells = self.of_cells.iter().map(|(id, g)| (*id, Quiet::new(empty(g.tensor())))).collect();
         let skip = self.skip.as_ref().map(|s| Quiet::new(empty(s.tensor())));
         Gradients { loss: empty(&self.loss), guards: Vec::new(), skip, of_cells }

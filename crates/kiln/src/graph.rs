@@ -3,7 +3,6 @@
 
 use crate::cell::{Cell, CellInfo};
 use crate::error::{Error, Result};
-use crate::layout::ViewOp;
 use crate::node::{Op, Stored, Value};
 use crate::{DType, Shape, Tensor};
 use smallvec::SmallVec;
@@ -17,8 +16,6 @@ pub(crate) struct GraphNode {
     pub(crate) tensor: Tensor,
     pub(crate) inputs: SmallVec<[u32; 4]>,
     pub(crate) role: Role,
-    /// The operation with its arguments, shape and type, as a number.
-    pub(crate) hash: u64,
 }
 
 /// What a node is to the plan.
@@ -47,6 +44,10 @@ pub(crate) struct Graph {
     pub(crate) nodes: Vec<GraphNode>,
     /// No other graph's number: nodes remember their place by it.
     number: u32,
+    /// The nodes so far, as a number.
+    key: Mix,
+    /// Whether a rewrite of the graph was met.
+    rewritten: bool,
     /// Nodes whose elements are wanted.
     pub(crate) roots: Vec<u32>,
     pub(crate) writes: Vec<Write>,
@@ -62,6 +63,8 @@ impl Graph {
         Self {
             nodes: Vec::with_capacity(1024),
             number: NEXT.fetch_add(1, Ordering::Relaxed),
+            key: Mix::default(),
+            rewritten: false,
             roots: Vec::new(),
             writes: Vec::new(),
             guards: Vec::new(),
@@ -104,6 +107,7 @@ impl Graph {
             }
             if tensor.0.rewritten.get().is_some() {
                 let twin = tensor.current();
+                self.rewritten = true;
                 match self.find(&twin) {
                     Some(known) => self.mark(&tensor, known),
                     None => stack.extend([(tensor, false), (twin, false)]),
@@ -177,22 +181,23 @@ impl Graph {
     }
 
     fn push(&mut self, tensor: Tensor, inputs: SmallVec<[u32; 4]>, role: Role) {
-        let hash = hash_node(&tensor, role);
+        hash_node(&tensor, role, &mut self.key);
+        self.key.word(inputs.len() as u64);
+        inputs.iter().for_each(|&input| self.key.word(u64::from(input)));
         self.mark(&tensor, self.nodes.len() as u32);
-        self.nodes.push(GraphNode { tensor, inputs, role, hash });
+        self.nodes.push(GraphNode { tensor, inputs, role });
     }
 
     /// The key of the plan: equal for evaluations that do the same to other numbers.
     pub(crate) fn key(&self, options: u64) -> [u64; 2] {
-        let mut key = Mix::default();
+        let key = self.whole_key(options);
+        [key.a, key.b]
+    }
+
+    fn whole_key(&self, options: u64) -> Mix {
+        let mut key = self.key;
         key.word(options);
-        for node in &self.nodes {
-            key.word(node.hash);
-            for &input in &node.inputs {
-                key.word(u64::from(input));
-            }
-        }
-        key.word(u64::MAX);
+        key.word(self.nodes.len() as u64);
         self.roots.iter().for_each(|&r| key.word(u64::from(r)));
         key.word(u64::MAX - 1);
         for write in &self.writes {
@@ -201,26 +206,54 @@ impl Graph {
         }
         key.word(u64::MAX - 2);
         self.guards.iter().for_each(|&g| key.word(u64::from(g)));
-        [key.a, key.b]
+        key
+    }
+
+    /// The key of all that gradients are made from, and of what they tell of its origin: beside [`Graph::key`], which
+    /// nodes are differentiated and how, their lines and modules. `None` where the nodes of the graph do not show it all:
+    /// behind an expression that is in memory already, or in an operation that is not ours.
+    pub(crate) fn key_with_origin(&self, options: u64) -> Option<[u64; 2]> {
+        let mut key = self.whole_key(options);
+        let mut parts: SmallVec<[u32; 8]> = SmallVec::new();
+        for GraphNode { tensor, role, .. } in &self.nodes {
+            let node = &tensor.0;
+            match (role, &node.op) {
+                (Role::Compute, Op::Custom(_)) => return None,
+                (Role::Leaf, Op::Content(cell)) => key.word(cell.id),
+                (Role::Leaf | Role::Empty, op) if !node.grad => std::mem::discriminant(op).hash(&mut key),
+                (Role::Leaf | Role::Empty, _) => return None,
+                _ => {}
+            }
+            // checkpoints have numbers of their own each time: which nodes share one is what matters
+            let part = match (node.again, parts.iter().position(|&part| part == node.again)) {
+                (0, _) => 0,
+                (_, Some(known)) => known + 1,
+                (new, None) => {
+                    parts.push(new);
+                    parts.len()
+                }
+            };
+            key.word((part as u64) << 1 | u64::from(node.grad));
+            key.word(std::ptr::from_ref(node.at.0) as u64);
+            key.word(node.name.as_ptr() as u64);
+            node.scope.hash(&mut key);
+        }
+        (!self.rewritten).then_some([key.a, key.b])
     }
 }
 
 /// The operation with its arguments, shape and type. Numbers of the host are not in it.
-fn hash_node(tensor: &Tensor, role: Role) -> u64 {
+fn hash_node(tensor: &Tensor, role: Role, h: &mut Mix) {
     let node = &tensor.0;
-    let mut h = Mix::default();
-    h.word(role as u64);
-    h.word(node.dtype as u64 + 16);
-    h.word(node.shape.rank() as u64);
+    h.word(role as u64 | (node.dtype as u64) << 8 | (node.shape.rank() as u64) << 16);
     node.shape.iter().for_each(|&d| h.word(d as u64));
     if role == Role::Leaf {
         if let Some(cell) = content(tensor) {
             h.word(cell.id);
         }
     } else if role == Role::Compute {
-        hash_op(&node.op, &mut h);
+        hash_op(&node.op, h);
     }
-    h.a ^ h.b.rotate_left(32)
 }
 
 /// The cell whose present content this leaf is.
@@ -239,7 +272,7 @@ fn hash_op(op: &Op, h: &mut Mix) {
         Op::Unary(row) => h.word(std::ptr::from_ref(*row) as u64),
         Op::Binary(row) => h.word(std::ptr::from_ref(*row) as u64),
         Op::Concat(axis) | Op::Gather(axis) => h.word(*axis as u64),
-        Op::View(view) => hash_view(view, h),
+        Op::View(view) => view.hash(h),
         Op::Reduce(kind, mask) => (kind, mask).hash(h),
         Op::Softmax { log: flag }
         | Op::Norm { center: flag }
@@ -257,12 +290,8 @@ fn hash_op(op: &Op, h: &mut Mix) {
     }
 }
 
-fn hash_view(view: &ViewOp, h: &mut Mix) {
-    view.hash(h);
-}
-
 /// A fast hash of 128 bits, for structure that we make ourselves.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Mix {
     a: u64,
     b: u64,

@@ -90,8 +90,8 @@ pub use ops::random::{Rng, dropout_mask};
 pub use ops::scatter_reduce::ScatterReduce;
 pub use ops::view::Extents;
 pub use ops::{Lit, Number, Operand};
+pub(crate) use plan::{Again, Capture, Recipe, capture_step, evaluate, formula_key, record_step, step_again};
 pub use plan::{PlanInfo, PlanMemory, PlanTensor, TensorUse, step};
-pub(crate) use plan::{Recipe, capture_step, evaluate};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Reading;
 

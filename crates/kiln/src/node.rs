@@ -408,6 +408,14 @@ impl Tensor {
         }
     }
 
+    /// The bits of the number of the host that it is.
+    pub(crate) fn number(&self) -> Option<u32> {
+        match self.0.op {
+            Op::Scalar(bits) => Some(bits),
+            _ => None,
+        }
+    }
+
     /// Its inputs; none once its graph was released.
     pub(crate) fn inputs(&self) -> Inputs {
         self.0.links().inputs.iter().map(Tensor::current).collect()

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::{Optimizer, StepInput};
 use crate::trace::{Notes, noted};
-use crate::{Gradients, Recipe, Result, Tensor, capture_step, evaluate};
+use crate::{Capture, Gradients, Result, Tensor, capture_step, evaluate};
 
 /// Tensors that come anew with each step: one, a tuple, an array or a list of them.
 pub trait Batch {
@@ -97,10 +97,10 @@ pub struct Captured<'a, O: Optimizer, B, F> {
 
 /// A structure that was captured.
 struct Known {
-    recipe: Recipe,
+    step: Capture,
     /// How many numbers the optimizer's update has.
     numbers: usize,
-    /// Whether the recipe has the present settings.
+    /// Whether the step has the present settings.
     fresh: bool,
     /// Gradients of the same parameters, to ask the optimizer for its numbers with. They are never computed.
     gradients: Gradients,
@@ -128,9 +128,9 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
             self.changed = false;
             self.known.iter_mut().for_each(|known| known.fresh = false);
         }
-        if let Some(at) = self.known.iter().position(|known| known.recipe.fits(&tensors)) {
+        if let Some(at) = self.known.iter().position(|known| known.step.fits(&tensors)) {
             if self.refresh(at)
-                && let Some(mut results) = self.known[at].recipe.run(&tensors)?
+                && let Some(mut results) = self.known[at].step.run(&tensors)?
             {
                 self.also = results.split_off(1);
                 return Ok(results.remove(0));
@@ -176,14 +176,14 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
         let (updates, Notes { numbers, .. }) = noted(|| self.optimizer.update(&gradients));
         let guards: Vec<&Tensor> = gradients.guards().iter().collect();
         let others: Vec<&Tensor> = also.iter().collect();
-        let recipe = capture_step(&guards, updates, &others, tensors, notes, &numbers)?;
+        let captured = capture_step(&guards, updates, &others, tensors, notes, &numbers)?;
         let loss = gradients.loss().current();
-        if let Some(recipe) = recipe {
+        if let Some(step) = captured {
             if self.known.len() >= MOST {
                 self.known.remove(0);
             }
             let gradients = gradients.stand_ins();
-            self.known.push(Known { recipe, numbers: numbers.len(), fresh: true, gradients });
+            self.known.push(Known { step, numbers: numbers.len(), fresh: true, gradients });
         }
         self.also = also;
         Ok(loss)
@@ -194,7 +194,7 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
         let known = &mut self.known[at];
         if !known.fresh {
             let numbers = self.optimizer.numbers(&known.gradients);
-            known.fresh = known.recipe.renumber(&numbers, known.numbers);
+            known.fresh = known.step.renumber(&numbers, known.numbers);
         }
         known.fresh
     }

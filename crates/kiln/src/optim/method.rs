@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
+use super::taken::{Formulas, Taken};
 use super::{Optimizer, Slot, Slots, Updates};
 use crate::nn::Module;
 use crate::trace::{Numbers, noted, with_numbers};
-use crate::{Gradients, Shape, State, Tensor};
+use crate::{DType, Gradients, Result, Shape, State, Tensor, formula_key};
 
 /// What an optimizer does to one parameter, and its settings. Write one, and [`Method`] makes an optimizer of it.
 pub trait Rule: Clone {
@@ -36,6 +37,13 @@ pub trait Rule: Clone {
 
     /// Sets it.
     fn set_momentum(&mut self, _momentum: f64) {}
+
+    /// Whether `step` and `count` follow from these settings and their arguments alone. Then they are not asked again for
+    /// a loss of a structure that is known, unless settings have changed. A rule that looks at anything else (a clock, a
+    /// number behind a lock) must say no, which is the default.
+    fn pure(&self) -> bool {
+        false
+    }
 }
 
 /// A parameter when its turn has come.
@@ -86,6 +94,7 @@ pub struct Method<R: Rule> {
     /// The settings of each group.
     rules: Vec<R>,
     memory: OnceLock<Memory>,
+    taken: Taken,
 }
 
 /// The cells of an optimizer.
@@ -99,27 +108,27 @@ struct Memory {
 impl<R: Rule> Method<R> {
     /// An optimizer of the parameters of `model` by `rule`.
     pub fn with_rule<M: Module + ?Sized>(model: &M, lr: f64, rule: R) -> Self {
-        Self { slots: Slots::new(model, lr), rules: vec![rule], memory: OnceLock::new() }
+        Self { slots: Slots::new(model, lr), rules: vec![rule], memory: OnceLock::new(), taken: Taken::default() }
     }
 
     /// Decays the weights of every parameter towards zero by this rate.
     #[must_use]
     pub fn weight_decay(mut self, rate: f64) -> Self {
-        self.slots.all.iter_mut().for_each(|slot| slot.weight_decay = rate);
+        self.slots_mut().all.iter_mut().for_each(|slot| slot.weight_decay = rate);
         self
     }
 
     /// Climbs: moves parameters along their gradients.
     #[must_use]
     pub fn maximize(mut self) -> Self {
-        self.slots.all.iter_mut().for_each(|slot| slot.maximize = true);
+        self.slots_mut().all.iter_mut().for_each(|slot| slot.maximize = true);
         self
     }
 
     /// Changes the settings of single parameters: `|slot| if slot.name.ends_with("bias") { slot.weight_decay = 0.0 }`.
     #[must_use]
     pub fn each(mut self, change: impl FnMut(&mut Slot)) -> Self {
-        self.slots.all.iter_mut().for_each(change);
+        self.slots_mut().all.iter_mut().for_each(change);
         self
     }
 
@@ -128,7 +137,7 @@ impl<R: Rule> Method<R> {
     pub fn only(mut self, fits: impl FnMut(&Slot) -> bool) -> Self {
         let mut fits = fits;
         self.slots.all.retain(|slot| fits(slot));
-        self.memory.take();
+        self.forget();
         self
     }
 
@@ -160,7 +169,7 @@ impl<R: Rule> Method<R> {
                 slot.group = at;
             }
         }
-        self.memory.take();
+        self.forget();
         self
     }
 
@@ -168,8 +177,14 @@ impl<R: Rule> Method<R> {
     #[must_use]
     pub fn rule(mut self, mut change: impl FnMut(&mut R)) -> Self {
         self.rules.iter_mut().for_each(&mut change);
-        self.memory.take();
+        self.forget();
         self
+    }
+
+    /// What there is to remember may have changed.
+    fn forget(&mut self) {
+        self.memory.take();
+        self.taken = Taken::default();
     }
 
     /// Makes the cells anew, and keeps those that there are already.
@@ -204,13 +219,13 @@ impl<R: Rule> Method<R> {
     }
 }
 
-/// What a rule's numbers can depend on: group, shape, scale of the learning rate, weight decay, direction. Parameters
-/// that have it in common share them, which makes for a smaller graph and fewer numbers to send.
-type Kind = (usize, Shape, u64, u64, bool);
+/// What a rule's formula and numbers can depend on: group, shape, type, scale of the learning rate, weight decay,
+/// direction. Parameters that have it in common share the numbers, which makes for a smaller graph and fewer to send.
+type Kind = (usize, Shape, DType, u64, u64, bool);
 
 fn kind(slot: &Slot) -> Kind {
     let (scale, decay) = (slot.lr_scale.to_bits(), slot.weight_decay.to_bits());
-    (slot.group, slot.param.shape_or_scalar(), scale, decay, slot.maximize)
+    (slot.group, slot.param.shape_or_scalar(), slot.param.dtype(), scale, decay, slot.maximize)
 }
 
 impl<R: Rule> Method<R> {
@@ -247,6 +262,32 @@ impl<R: Rule> Method<R> {
         }
         updates
     }
+
+    /// The updates of the first parameter of each kind, which make the numbers of all.
+    fn sample(&self, gradients: &Gradients) -> Updates {
+        let mut met = HashSet::new();
+        self.update_of(gradients, |slot| met.insert(kind(slot)))
+    }
+}
+
+impl<R: Rule> Formulas for Method<R> {
+    fn updates(&self, gradients: &Gradients) -> Updates {
+        self.update(gradients)
+    }
+
+    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
+        let (sample, notes) = noted(|| self.sample(gradients));
+        let mut key = formula_key(&sample)?.to_vec();
+        // the others have the formulas of their kind
+        let mut kinds: HashMap<Kind, u64> = HashMap::new();
+        let memory = self.memory();
+        for (index, slot, _) in self.slots.with_gradients(gradients) {
+            let next = kinds.len() as u64;
+            key.extend([slot.param.id(), *kinds.entry(kind(slot)).or_insert(next)]);
+            key.extend(memory.of[index].iter().map(|(_, state)| state.id()));
+        }
+        Ok((key, notes.numbers))
+    }
 }
 
 impl<R: Rule> Optimizer for Method<R> {
@@ -255,7 +296,18 @@ impl<R: Rule> Optimizer for Method<R> {
     }
 
     fn slots_mut(&mut self) -> &mut Slots {
+        self.taken.change();
         &mut self.slots
+    }
+
+    fn step_again(&mut self, loss: &Tensor, also: &[&Tensor]) -> Result<bool> {
+        if !self.rules.iter().all(Rule::pure) {
+            return Ok(false);
+        }
+        let mut taken = std::mem::take(&mut self.taken);
+        let stepped = taken.step(self, loss, also);
+        self.taken = taken;
+        stepped
     }
 
     fn update(&self, gradients: &Gradients) -> Updates {
@@ -263,9 +315,7 @@ impl<R: Rule> Optimizer for Method<R> {
     }
 
     fn numbers(&self, gradients: &Gradients) -> Vec<Tensor> {
-        // the first parameter of each kind makes the numbers of all
-        let mut met = HashSet::new();
-        noted(|| self.update_of(gradients, |slot| met.insert(kind(slot)))).1.numbers
+        noted(|| self.sample(gradients)).1.numbers
     }
 
     fn states(&self) -> Vec<(String, State)> {
@@ -286,6 +336,7 @@ impl<R: Rule> Optimizer for Method<R> {
     }
 
     fn set_momentum(&mut self, momentum: f64) {
+        self.taken.change();
         let without = self.rules.iter().any(|rule| rule.momentum().is_none());
         self.rules.iter_mut().for_each(|rule| rule.set_momentum(momentum));
         // as in PyTorch a schedule may bring momentum to what had none, and with it something to remember

@@ -13,6 +13,7 @@ mod mixed;
 mod noise;
 mod rules;
 mod slots;
+mod taken;
 
 pub use accumulate::Accumulator;
 pub use average::{AveragedModel, update_bn};
@@ -132,6 +133,15 @@ pub trait Optimizer {
         take_step(self, from.into(), also)
     }
 
+    /// Takes a step on a loss by what is known of an earlier one of the same structure; false if that is nothing.
+    ///
+    /// # Errors
+    /// As for [`step`](Optimizer::step).
+    #[doc(hidden)]
+    fn step_again(&mut self, _loss: &Tensor, _also: &[&Tensor]) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Steps that are made once and then only run: `make` builds the loss of a batch as for [`step`](Optimizer::step),
     /// and is called again only for a batch of other shapes, or when a layer's mode or a parameter's `trainable` has
     /// changed. Later batches take the place of the first one's tensors in the same plan, so a step costs the host
@@ -169,10 +179,12 @@ pub trait Optimizer {
     /// Sets the learning rate. It is a number of the host: changing it at every step costs nothing. Other groups keep
     /// the ratio of their learning rates at first to that of the first group.
     fn set_lr(&mut self, lr: f64) {
-        let slots = self.slots_mut();
-        let first = slots.groups.first().map_or(lr, |group| group.initial_lr);
-        for (at, group) in slots.groups.iter_mut().enumerate() {
-            group.lr = if at == 0 || first == 0.0 { lr } else { lr * (group.initial_lr / first) };
+        let first = self.slots().groups.first().map_or(lr, |group| group.initial_lr);
+        let scale = |initial: f64| if first == 0.0 { lr } else { lr * (initial / first) };
+        let wanted = |(at, group): (usize, &Group)| if at == 0 { lr } else { scale(group.initial_lr) };
+        let all: Vec<f64> = self.slots().groups.iter().enumerate().map(wanted).collect();
+        if self.slots().groups.iter().zip(&all).any(|(group, lr)| group.lr != *lr) {
+            self.slots_mut().groups.iter_mut().zip(all).for_each(|(group, lr)| group.lr = lr);
         }
     }
 
@@ -204,6 +216,11 @@ pub trait Optimizer {
 /// # Errors
 /// As for [`Optimizer::step`].
 pub fn take_step(optimizer: &mut (impl Optimizer + ?Sized), from: StepInput<'_>, also: &[&Tensor]) -> Result<()> {
+    if let StepInput::Loss(loss) = from
+        && optimizer.step_again(loss, also)?
+    {
+        return Ok(());
+    }
     let gradients = from.gradients(optimizer)?;
     let guards: Vec<&Tensor> = gradients.guards().iter().collect();
     crate::step(&guards, updates(optimizer, &gradients), also)

@@ -53,6 +53,11 @@ impl Fault {
         let mut executor = device.as_ref().map(|d| d.executor());
         let first = match (&mut executor, &error) {
             (Some(executor), Error::NotFinite { .. }) => executor.search(record),
+            (Some(executor), _) => {
+                // what these runs computed is no cause of later faults
+                executor.runs.forget(record);
+                None
+            }
             _ => None,
         };
         record.clear();

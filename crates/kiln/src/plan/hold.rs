@@ -5,7 +5,7 @@ use crate::Tensor;
 use crate::cell::{Cell, Pending};
 use crate::error::Result;
 use crate::graph::{Graph, Role};
-use crate::node::{Op, Stored, Value};
+use crate::node::Op;
 use kiln_device::{Copy, Slice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,13 +70,6 @@ pub(super) fn copy_old(gpu: &kiln_device::Device, cell: &Cell, before: &mut Vec<
 /// The cells' new contents take the place of the old ones.
 pub(super) fn replace(graph: &Graph, saved: Vec<(Tensor, Option<Slice>)>) {
     for (write, (old, copy)) in graph.writes.iter().zip(saved) {
-        old.0.links().value = match copy {
-            Some(slice) => Value::Ready(Stored { slice: Some(slice), second: None, fault: None }),
-            None => Value::Stale,
-        };
-        let leaf = write.cell.new_leaf(old.0.at);
-        let mut content = write.cell.content();
-        content.leaf = leaf;
-        content.pending = None;
+        write.cell.replaced(&old, copy);
     }
 }

@@ -2,17 +2,21 @@
 //! found again costs a walk over the graph, a look-up and the encoding.
 
 mod account;
+mod again;
 mod build;
 mod capture;
 mod fault;
 mod hold;
 mod place;
+mod recipe;
 mod results;
 mod search;
 
 pub use account::{PlanMemory, PlanTensor, TensorUse};
-pub(crate) use capture::{Recipe, capture_step};
+pub(crate) use again::{Again, formula_key, record_step, step_again};
+pub(crate) use capture::{Capture, capture_step};
 pub(crate) use fault::{Fault, Record};
+pub(crate) use recipe::Recipe;
 
 use crate::cell::{Cell, Pending, State};
 use crate::emit::Word;
@@ -390,6 +394,10 @@ impl Executor {
             }
             plan.program.set_param(step, offset, bits.to_le_bytes());
         }
+        // before the cells are replaced, which the blueprint reads
+        if let Some(blueprint) = plan.blueprint.as_mut().filter(|b| !b.is_of(graph)) {
+            *blueprint = Blueprint::new(&self.gpu, graph);
+        }
         let saved = save_old(&self.gpu, graph, edges, &mut before)?;
         let mut after = Vec::new();
         let record = graph.writes.first().map(|w| w.cell.info.record.clone());
@@ -400,11 +408,7 @@ impl Executor {
             if output.is_empty() {
                 continue;
             }
-            let slice = self.pages.hand_out(&self.gpu, output.iter().map(|o| &o.first), &mut after)?;
-            let second = match output.iter().map(|o| o.second.as_ref()).collect::<Option<Vec<_>>>() {
-                Some(parts) => Some(self.pages.hand_out(&self.gpu, parts.into_iter(), &mut after)?),
-                None => None,
-            };
+            let (slice, second) = self.pages.hand_out_all(&self.gpu, output, &mut after)?;
             results.push((root, slice, second));
         }
         let clears: Vec<Buffer> = plan.record.iter().filter(|_| plan.own_record).cloned().collect();
@@ -414,10 +418,7 @@ impl Executor {
             graph.nodes[root as usize].tensor.0.links().value = value;
         }
         replace(graph, saved);
-        if let (Some(blueprint), Some(write)) = (&mut plan.blueprint, graph.writes.first()) {
-            if !blueprint.is_of(graph) {
-                *blueprint = Blueprint::new(&self.gpu, graph);
-            }
+        if let (Some(_), Some(write)) = (&plan.blueprint, graph.writes.first()) {
             self.runs.add(Run { plan: key, record: write.cell.info.record.clone(), inputs, numbers: numbers.into() });
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Where results go when a run ends.
 
+use super::Output;
 use crate::error::Result;
 use kiln_device::{Buffer, Copy, Slice};
 
@@ -28,7 +29,7 @@ impl Pages {
     }
 
     /// Memory for a result whose parts lie so when the run ends, and the copies that bring them there.
-    pub(super) fn hand_out<'s>(
+    fn hand_out<'s>(
         &mut self,
         gpu: &kiln_device::Device,
         parts: impl Iterator<Item = &'s Slice> + Clone,
@@ -48,5 +49,18 @@ impl Pages {
             to_offset += part.bytes;
         }
         Ok(slice)
+    }
+
+    /// The same for a root, and for the second result of its kernel if there is one.
+    pub(super) fn hand_out_all(
+        &mut self,
+        gpu: &kiln_device::Device,
+        parts: &[Output],
+        after: &mut Vec<Copy>,
+    ) -> Result<(Slice, Option<Slice>)> {
+        let first = self.hand_out(gpu, parts.iter().map(|part| &part.first), after)?;
+        let second = parts.iter().all(|part| part.second.is_some());
+        let second = second.then(|| self.hand_out(gpu, parts.iter().filter_map(|part| part.second.as_ref()), after));
+        Ok((first, second.transpose()?))
     }
 }

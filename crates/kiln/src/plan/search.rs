@@ -67,6 +67,11 @@ impl Runs {
         self.0.drain(..self.0.len() - fit);
     }
 
+    /// Lets go of the runs that write to `record`.
+    pub(super) fn forget(&mut self, record: &Arc<Record>) {
+        self.0.retain(|run| !Arc::ptr_eq(&run.record, record));
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -105,7 +110,6 @@ impl Blueprint {
                 ),
                 inputs: node.inputs.iter().map(|&j| place[j as usize]).collect(),
                 role: node.role,
-                hash: node.hash,
             });
             new.modules.push(module_of_node(graph, i as u32));
             new.numbers.push(i as u32);
@@ -143,7 +147,7 @@ impl Blueprint {
                 ),
                 _ => node.tensor.clone(),
             };
-            graph.nodes.push(GraphNode { tensor, inputs: node.inputs.clone(), role: node.role, hash: node.hash });
+            graph.nodes.push(GraphNode { tensor, inputs: node.inputs.clone(), role: node.role });
         }
         graph.roots = self.graph.guards.clone();
         graph

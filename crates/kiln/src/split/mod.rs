@@ -205,7 +205,7 @@ impl Splitter<'_> {
     fn copy(&mut self, i: u32) {
         let node = &self.old.nodes[i as usize];
         let inputs = node.inputs.iter().filter_map(|&j| self.small[j as usize]).collect();
-        let node = GraphNode { tensor: node.tensor.clone(), inputs, role: node.role, hash: node.hash };
+        let node = GraphNode { tensor: node.tensor.clone(), inputs, role: node.role };
         self.small[i as usize] = Some(self.push(node));
     }
 
@@ -219,7 +219,7 @@ impl Splitter<'_> {
     fn make(&mut self, op: Op, inputs: Vec<u32>, shape: Shape, dtype: DType) -> u32 {
         let model = &self.old.nodes[self.at as usize].tensor;
         let tensor = model.twin(&model.0.device, op, shape, dtype, Value::Pending);
-        self.push(GraphNode { tensor, inputs: inputs.into(), role: Role::Compute, hash: 0 })
+        self.push(GraphNode { tensor, inputs: inputs.into(), role: Role::Compute })
     }
 
     fn view(&mut self, of: u32, view: ViewOp, shape: Shape) -> u32 {
@@ -380,7 +380,7 @@ impl Splitter<'_> {
             };
             let shape = if lead == 0 { own } else { Shape::of(&[lead + own.numel()]) };
             let twin = tensor.twin(&tensor.0.device, op, shape, dtype, value);
-            let node = self.push(GraphNode { tensor: twin, inputs: Default::default(), role: Role::Leaf, hash: 0 });
+            let node = self.push(GraphNode { tensor: twin, inputs: Default::default(), role: Role::Leaf });
             self.windows.insert(node, from..start + own.numel() as u64 * bytes);
             let mut node = node;
             if lead > 0 {

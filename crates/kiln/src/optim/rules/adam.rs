@@ -129,6 +129,10 @@ macro_rules! adam {
         }
 
         impl Rule for $rule {
+            fn pure(&self) -> bool {
+                true
+            }
+
             fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
                 self.0.memory(value)
             }

@@ -42,6 +42,10 @@ setters! { Asgd:
 }
 
 impl Rule for AsgdRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("ax", value.zeros_like())]
     }

@@ -46,6 +46,10 @@ impl LambRule {
 }
 
 impl Rule for LambRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         self.moments().memory(value)
     }
@@ -117,6 +121,10 @@ fn rms(x: &Tensor) -> Tensor {
 }
 
 impl Rule for AdafactorRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         if value.rank() > 1 {
             let mean = |axis: i64| value.zeros_like().sum_axes([axis], true);

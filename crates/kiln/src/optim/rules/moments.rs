@@ -39,6 +39,10 @@ setters! { Adamax:
 }
 
 impl Rule for AdamaxRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("exp_avg", value.zeros_like()), ("exp_inf", value.zeros_like())]
     }
@@ -140,6 +144,10 @@ impl NAdamRule {
 }
 
 impl Rule for NAdamRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("exp_avg", value.zeros_like()), ("exp_avg_sq", value.zeros_like())]
     }
@@ -253,6 +261,10 @@ impl RAdamRule {
 }
 
 impl Rule for RAdamRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("exp_avg", value.zeros_like()), ("exp_avg_sq", value.zeros_like())]
     }

@@ -115,6 +115,10 @@ impl MuonRule {
 }
 
 impl Rule for MuonRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("momentum_buffer", value.zeros_like())]
     }

@@ -47,6 +47,10 @@ setters! { Sgd:
 }
 
 impl Rule for SgdRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         if self.momentum == 0.0 { Vec::new() } else { vec![("momentum_buffer", value.zeros_like())] }
     }

@@ -37,6 +37,10 @@ setters! { Rprop:
 }
 
 impl Rule for RpropRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("prev", value.zeros_like()), ("step_size", value.full_like(lr))]
     }
@@ -83,6 +87,10 @@ setters! { Lion:
 }
 
 impl Rule for LionRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("exp_avg", value.zeros_like())]
     }

@@ -51,6 +51,10 @@ setters! { RmsProp:
 }
 
 impl Rule for RmsPropRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         let mut names = vec!["square_avg"];
         names.extend((self.momentum != 0.0).then_some("momentum_buffer"));
@@ -124,6 +128,10 @@ setters! { Adagrad:
 }
 
 impl Rule for AdagradRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("sum", value.full_like(self.initial_accumulator_value))]
     }
@@ -184,6 +192,10 @@ setters! { Adadelta:
 }
 
 impl Rule for AdadeltaRule {
+    fn pure(&self) -> bool {
+        true
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("square_avg", value.zeros_like()), ("acc_delta", value.zeros_like())]
     }

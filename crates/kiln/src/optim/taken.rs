@@ -1,0 +1,143 @@
+//! The steps that an optimizer has taken, so that a loss of the same structure needs neither gradients nor an update made
+//! anew: see [`crate::step_again`]. The numbers of the settings are taken again when the settings may have changed.
+
+use std::collections::HashMap;
+
+use super::Updates;
+use crate::trace::noted;
+use crate::{Again, Gradients, Recipe, Result, Tensor, record_step, step_again};
+
+/// What makes updates, by formulas that follow from its settings alone.
+pub(super) trait Formulas {
+    /// What every cell becomes, given the gradients.
+    fn updates(&self, gradients: &Gradients) -> Updates;
+
+    /// A key of the formulas for gradients of these shapes, and the numbers in them in the order in which they are made.
+    ///
+    /// # Errors
+    /// The first error that an expression carries.
+    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)>;
+}
+
+/// Recipes by the key of the loss.
+#[derive(Default)]
+pub(super) struct Taken {
+    known: HashMap<[u64; 2], Known>,
+    updates: Vec<Update>,
+    /// The settings may differ from those in `updates`.
+    changed: bool,
+    clock: u64,
+}
+
+struct Known {
+    recipe: Recipe,
+    /// Which of the updates it has, and the version of its numbers.
+    update: usize,
+    version: u64,
+    used: u64,
+}
+
+/// The update of some parameters, as the present settings have it.
+struct Update {
+    /// Gradients of these parameters. They are never computed.
+    gradients: Gradients,
+    key: Vec<u64>,
+    numbers: Vec<Tensor>,
+    version: u64,
+}
+
+/// More structures than this are not kept.
+const MOST: usize = 64;
+
+impl Taken {
+    /// The settings may have changed.
+    pub(super) fn change(&mut self) {
+        self.changed = true;
+    }
+
+    /// Takes a step on `loss` as `method` does.
+    pub(super) fn step(&mut self, method: &impl Formulas, loss: &Tensor, also: &[&Tensor]) -> Result<bool> {
+        if std::mem::take(&mut self.changed) {
+            self.refresh(method);
+        }
+        self.clock += 1;
+        let Self { known, updates, clock, .. } = self;
+        let again = step_again(loss, also, |key| {
+            let known = known.get_mut(key)?;
+            let update = &updates[known.update];
+            if known.version != update.version {
+                known.recipe.renumber(&update.numbers, update.numbers.len());
+                known.version = update.version;
+            }
+            known.used = *clock;
+            Some(&mut known.recipe)
+        })?;
+        let seen = match again {
+            Again::Taken => return Ok(true),
+            Again::Unknown => return Ok(false),
+            Again::New(seen) => seen,
+        };
+        let gradients = loss.backward()?;
+        let span = loss.device().span("update expressions");
+        let (replace, notes) = noted(|| method.updates(&gradients));
+        drop(span);
+        // gradients that the optimizer does not use would count as held by the program
+        let (guards, shapes) = (gradients.guards().to_vec(), gradients.stand_ins());
+        drop(gradients);
+        let recipe = record_step(&seen, &guards.iter().collect::<Vec<_>>(), replace, also, &notes.numbers)?;
+        if let Some(recipe) = recipe
+            && let Some(update) = self.update_of(method, shapes, &notes.numbers)
+        {
+            if self.known.len() >= MOST
+                && let Some(oldest) = self.known.iter().min_by_key(|(_, known)| known.used).map(|(key, _)| *key)
+            {
+                self.known.remove(&oldest);
+            }
+            let (version, used) = (self.updates[update].version, self.clock);
+            self.known.insert(seen.key, Known { recipe, update, version, used });
+        }
+        Ok(true)
+    }
+
+    /// Which of the updates is that of these gradients; a new one if need be. `None` if its numbers are not `numbers`.
+    fn update_of(&mut self, method: &impl Formulas, gradients: Gradients, numbers: &[Tensor]) -> Option<usize> {
+        let same =
+            |update: &Update| {
+                update.gradients.len() == gradients.len()
+                    && update.gradients.iter().zip(gradients.iter()).all(|((a, x), (b, y))| {
+                        (a, x.shape_or_scalar(), x.dtype()) == (b, y.shape_or_scalar(), y.dtype())
+                    })
+            };
+        let at = match self.updates.iter().position(same) {
+            Some(at) => at,
+            None => {
+                let (key, numbers) = method.formulas(&gradients).ok()?;
+                self.updates.push(Update { gradients, key, numbers, version: 0 });
+                self.updates.len() - 1
+            }
+        };
+        equal(&self.updates[at].numbers, numbers).then_some(at)
+    }
+
+    /// Asks for the numbers again. Recipes with other formulas than the present ones are forgotten.
+    fn refresh(&mut self, method: &impl Formulas) {
+        for update in &mut self.updates {
+            match method.formulas(&update.gradients) {
+                Ok((key, numbers)) if key == update.key && numbers.len() == update.numbers.len() => {
+                    if !equal(&update.numbers, &numbers) {
+                        (update.numbers, update.version) = (numbers, update.version + 1);
+                    }
+                }
+                _ => {
+                    *self = Self::default();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether both are the same numbers of the host.
+fn equal(a: &[Tensor], b: &[Tensor]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.number() == b.number() && a.dtype() == b.dtype())
+}
