@@ -24,11 +24,15 @@ impl Reference {
     #[track_caller]
     fn check(&self, name: &str, got: &Image) {
         let want = self.image(name);
-        assert_eq!((got.channels, got.height, got.width), (want.channels, want.height, want.width), "{name}");
-        for (i, (got, want)) in got.pixels.iter().zip(&want.pixels).enumerate() {
+        assert_eq!(size(got), size(&want), "{name}");
+        for (i, (got, want)) in got.pixels().iter().zip(want.pixels()).enumerate() {
             assert!((got - want).abs() <= 1e-5, "{name}: element {i} is {got}, not {want}");
         }
     }
+}
+
+fn size(image: &Image) -> [usize; 3] {
+    [image.channels(), image.height(), image.width()]
 }
 
 fn counted(height: usize, width: usize) -> Image {
@@ -59,23 +63,23 @@ fn what_is_not_random_does_as_torchvision_does() {
     let batch = augment::stack(&Device::open().unwrap(), &[image.clone(), image]).unwrap();
     assert_eq!(batch.shape().unwrap().to_vec(), [2, 3, 24, 32]);
     let normal_batch = augment::normalize(&batch, &[0.1, 0.2, 0.3], &[0.5, 0.25, 2.0]).to_vec::<f32>().unwrap();
-    assert!(normal_batch[normal.pixels.len()..].iter().zip(&normal.pixels).all(|(a, b)| (a - b).abs() < 1e-5));
+    assert!(normal_batch[normal.pixels().len()..].iter().zip(normal.pixels()).all(|(a, b)| (a - b).abs() < 1e-5));
 }
 
 #[test]
 fn where_pixels_go() {
     let image = counted(2, 3);
-    assert_eq!(image.hflip().pixels, [3.0, 2.0, 1.0, 6.0, 5.0, 4.0]);
-    assert_eq!(image.vflip().pixels, [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
-    assert_eq!(image.pad(1, 9.0).pixels[..8], [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 1.0, 2.0]);
-    assert_eq!(image.crop(1, -1, 2, 3).unwrap().pixels, [0.0, 4.0, 5.0, 0.0, 0.0, 0.0]);
-    assert_eq!(image.center_crop(1, 1).unwrap().pixels, [2.0]); // (2 - 1) / 2 rounds to 0, as Python does
-    assert_eq!(image.erase(0, 1, 9, 1, 7.0).pixels, [1.0, 7.0, 3.0, 4.0, 7.0, 6.0]);
+    assert_eq!(image.hflip().pixels(), [3.0, 2.0, 1.0, 6.0, 5.0, 4.0]);
+    assert_eq!(image.vflip().pixels(), [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
+    assert_eq!(image.pad(1, 9.0).pixels()[..8], [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 1.0, 2.0]);
+    assert_eq!(image.crop(1, -1, 2, 3).unwrap().pixels(), [0.0, 4.0, 5.0, 0.0, 0.0, 0.0]);
+    assert_eq!(image.center_crop(1, 1).unwrap().pixels(), [2.0]); // (2 - 1) / 2 rounds to 0, as Python does
+    assert_eq!(image.erase(0, 1, 9, 1, 7.0).pixels(), [1.0, 7.0, 3.0, 4.0, 7.0, 6.0]);
     // Counter-clockwise: the right column becomes the upper row.
-    let turned = counted(2, 2).rotate(90.0).pixels;
+    let turned = counted(2, 2).rotate(90.0).pixels().to_vec();
     assert!(turned.iter().zip([2.0, 4.0, 1.0, 3.0]).all(|(a, b)| (a - b).abs() < 1e-6), "{turned:?}");
     let shorter = counted(4, 6).resize_shorter(2).unwrap();
-    assert_eq!((shorter.height, shorter.width), (2, 3));
+    assert_eq!(size(&shorter), [1, 2, 3]);
     assert_eq!(image.adjust_saturation(0.3), image);
 }
 
@@ -94,7 +98,7 @@ fn random_changes_follow_their_draw() {
         augment::gaussian_noise(image, 0.1, draw)
     };
     let images: Vec<Image> = (0..40).map(change).collect();
-    assert!(images.iter().all(|image| (image.channels, image.height, image.width) == (3, 5, 6)));
+    assert!(images.iter().all(|image| size(image) == [3, 5, 6]));
     assert_eq!(images, (0..40).map(change).collect::<Vec<_>>());
     assert!(images.windows(2).all(|pair| pair[0] != pair[1]));
 }
@@ -113,18 +117,18 @@ fn random_changes_happen_as_often_as_asked() {
     let mut places = std::collections::BTreeMap::new();
     for i in 0..2000 {
         let crop = augment::random_crop(&image, 6, 6, 1, &mut Draw::new(2, i)).unwrap();
-        *places.entry(crop.pixels[14] as usize).or_insert(0usize) += 1; // row 2, column 2: never padding
+        *places.entry(crop.pixels()[14] as usize).or_insert(0usize) += 1; // row 2, column 2: never padding
     }
     assert!(places.len() == 9 && places.values().all(|n| n.abs_diff(222) < 56), "{places:?}");
     let noise = augment::gaussian_noise(Image::new(1, 100, 100, vec![0.0; 10_000]).unwrap(), 2.0, &mut Draw::new(3, 0));
-    let mean = noise.pixels.iter().sum::<f32>() / 1e4;
-    let variance = noise.pixels.iter().map(|v| v * v).sum::<f32>() / 1e4;
+    let mean = noise.pixels().iter().sum::<f32>() / 1e4;
+    let variance = noise.pixels().iter().map(|v| v * v).sum::<f32>() / 1e4;
     assert!(mean.abs() < 0.08 && (variance - 4.0).abs() < 0.23, "{mean}, {variance}"); // four deviations
     // Erased areas stay within their share.
     for i in 0..200 {
         let white = Image::new(1, 20, 20, vec![1.0; 400]).unwrap();
         let erased = augment::random_erasing(white, 1.0, 0.1..0.2, 0.5..2.0, 0.0, &mut Draw::new(4, i));
-        let share = erased.pixels.iter().filter(|&&v| v == 0.0).count() as f64 / 400.0;
+        let share = erased.pixels().iter().filter(|&&v| v == 0.0).count() as f64 / 400.0;
         assert!((0.07..0.24).contains(&share), "{share}"); // whole pixels
     }
 }
@@ -161,7 +165,8 @@ fn batches_change_as_their_images_do() {
     let each = Tensor::from_slice(&device, &factors, &[4, 1, 1, 1]);
     let check = |name: &str, got: Tensor, one: &dyn Fn(&Image, f32) -> Image| {
         let got = got.to_vec::<f32>().unwrap();
-        let want: Vec<f32> = images.iter().zip(factors).flat_map(|(image, factor)| one(image, factor).pixels).collect();
+        let want: Vec<f32> =
+            images.iter().zip(factors).flat_map(|(image, factor)| one(image, factor).pixels().to_vec()).collect();
         let far = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(got.len() == want.len() && far <= 1e-5, "{name}: {far}");
     };
@@ -173,7 +178,8 @@ fn batches_change_as_their_images_do() {
     // whole degrees; a pixel's place is a float of 32 bits here, so edges of the picture are within 1e-5 of its middle
     let degrees = Tensor::from_slice(&device, &factors.map(|f| 50.0 * f), &[4, 1, 1, 1]);
     let turned = augment::rotate(&x, &degrees).to_vec::<f32>().unwrap();
-    let want: Vec<f32> = images.iter().zip(factors).flat_map(|(i, f)| i.rotate(f64::from(50.0 * f)).pixels).collect();
+    let want: Vec<f32> =
+        images.iter().zip(factors).flat_map(|(i, f)| i.rotate(f64::from(50.0 * f)).pixels().to_vec()).collect();
     let far = turned.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(far <= 2e-5, "rotate: {far}"); // a place of 32 pixels in 24 bits, times the greatest slope
     assert_eq!(augment::adjust_hue(&x.narrow(1, 0, 1), 0.3).to_vec::<f32>().unwrap().len(), 4 * 24 * 32);
@@ -186,7 +192,8 @@ fn batches_change_as_their_images_do() {
     let plain = counted(3, 3);
     for got in shifted.chunks(9) {
         let place = (-1..=1).flat_map(|top| (-1..=1).map(move |left| (top, left)));
-        let found = place.filter(|&(top, left)| plain.crop(top, left, 3, 3).unwrap().pixels == got).collect::<Vec<_>>();
+        let found =
+            place.filter(|&(top, left)| plain.crop(top, left, 3, 3).unwrap().pixels() == got).collect::<Vec<_>>();
         assert_eq!(found.len(), 1, "{got:?}");
         *places.entry(found[0]).or_insert(0usize) += 1;
     }

@@ -40,6 +40,7 @@ fn batches_know_how_many_they_are() {
         let full = set.batches(size, 0).drop_last();
         assert_eq!((full.len(), full.count()), (whole, whole), "{size}");
     }
+    assert_eq!(set.batches(usize::MAX, 0).map(|(_, y)| y.numel()).collect::<Vec<_>>(), [10]);
     let none = set.subset(&[]);
     assert!(none.is_empty() && none.batches(4, 0).next().is_none());
 }
@@ -57,6 +58,19 @@ fn splits_share_nothing_and_lose_nothing() {
     let (c, d) = b.split(0.5, 1);
     assert!(c.labels().iter().chain(&d.labels()).all(|label| b.labels().contains(label)));
     assert_eq!(set.subset(&[3, 99, 1]).labels(), [3, 1]);
+}
+
+/// Targets of several integers each are no classes: a stratified split draws from all examples alike.
+#[test]
+fn several_integers_are_no_label() {
+    let device = Device::open().unwrap();
+    let targets: Vec<i32> = (0..20).flat_map(|row| [row, i32::from(row < 10)]).collect();
+    let set = TensorDataset::new(&device, (vec![0f32; 20], []), (targets, [2])).unwrap();
+    assert!(set.labels().is_empty());
+    let (kept, held) = set.stratified_split(0.5, 3);
+    assert_eq!((kept.len(), held.len()), (10, 10));
+    let one = TensorDataset::new(&device, (vec![0f32; 2], []), (vec![4i32, 5], [1])).unwrap();
+    assert_eq!(one.labels(), [4, 5]);
 }
 
 #[test]
@@ -83,6 +97,8 @@ fn sets_that_do_not_fit_are_errors() {
     assert!(matches!(new(vec![0.0; 5], vec![0; 2]), Err(Error::Argument { name: "inputs", .. })));
     assert!(matches!(new(vec![0.0; 6], vec![0; 2]), Err(Error::Shape { .. })));
     assert!(TensorDataset::new(&device, (vec![0f32], [0]), (vec![0i32], [])).is_err());
+    assert!(TensorDataset::new(&device, (vec![0f32], [1 << 40, 1 << 40]), (vec![0i32], [])).is_err());
+    assert!(matches!(numbered(&device, 3).reshaped(&[1 << 40, 1 << 40]), Err(Error::Shape { .. })));
     let error = numbered(&device, 3).reshaped(&[3]).unwrap_err();
     assert!(error.to_string().contains("tests/data.rs"), "{error}");
 }

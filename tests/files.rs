@@ -68,6 +68,23 @@ fn every_type_of_numpy_in_both_byte_orders_and_both_orders_of_axes() {
     }
 }
 
+/// No numbers, whatever the other extents are: they cannot be multiplied.
+#[test]
+fn an_empty_array_may_claim_any_extents() {
+    let header = |fortran, shape| format!("{{'descr': '|u1', 'fortran_order': {fortran}, 'shape': {shape}, }}");
+    for (fortran, shape) in
+        [("True", "(1099511627776, 1099511627776, 0)"), ("False", "(0, 1099511627776, 1099511627776)")]
+    {
+        let header = header(fortran, shape);
+        let bytes = [b"\x93NUMPY\x01\0", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()].concat();
+        let array = npy::parse(&bytes, "empty.npy").unwrap();
+        assert!(array.numbers.is_empty() && array.shape.contains(&0), "{:?}", array.shape);
+        let _ = array.tensor(&device()).to_vec::<i32>(); // an empty one or an error
+        let set = TensorDataset::new(&device(), array.into_column(), (Vec::<i32>::new(), []));
+        assert!(matches!(set, Err(Error::Argument { name: "inputs", .. })), "{set:?}");
+    }
+}
+
 #[test]
 fn rows_of_an_array_are_read_in_parts() {
     let whole = npy::read(file("rows.npy")).unwrap();
@@ -128,7 +145,7 @@ fn tables_as_python_writes_them() {
     assert_eq!((table.len(), table.width()), (4, 4));
     assert_eq!(table.names(), ["length", "note, quoted", "kind", "weight"]);
     assert_eq!((table.field(0, 1), table.field(1, 1), table.field(3, 1)), ("says \"hi\", twice", "two\nlines", "ünï"));
-    assert_eq!((table.field(4, 0), table.field(0, 4)), ("", ""));
+    assert_eq!((table.field(4, 0), table.field(0, 4), table.field(usize::MAX, 1)), ("", "", ""));
     assert_eq!(table.numbers(&["length"]).unwrap(), [1.5, -0.002, 7.0, 1000.0]);
     assert_eq!(table.numbers(&[0]).unwrap(), table.numbers(&["length"]).unwrap());
     let (classes, names) = table.classes("kind").unwrap();
@@ -198,6 +215,21 @@ fn texts_and_lines() {
     assert_eq!(lines, text::read(file("bpe.txt")).unwrap().lines().collect::<Vec<_>>());
 }
 
+/// As torchvision does.
+#[cfg(all(feature = "images", unix))]
+#[test]
+fn folders_of_images_may_be_links() {
+    use kiln::data::files::images::ImageFolder;
+    let linked = std::env::temp_dir().join(format!("kiln-files-links-{}", std::process::id()));
+    std::fs::create_dir_all(&linked).unwrap();
+    for class in ["a_first", "b_second"] {
+        std::os::unix::fs::symlink(file("folder").join(class), linked.join(class)).unwrap();
+    }
+    let found = ImageFolder::open(&linked);
+    std::fs::remove_dir_all(&linked).unwrap();
+    assert_eq!(found.unwrap().len(), 3);
+}
+
 #[cfg(feature = "images")]
 #[test]
 fn images_as_pillow_sees_them() {
@@ -210,16 +242,16 @@ fn images_as_pillow_sees_them() {
     assert!(matches!(folder.get(3), Err(Error::Argument { .. })));
     for index in [0, 1] {
         let (image, _) = folder.get(index).unwrap();
-        assert_eq!((image.channels, image.height, image.width), (3, 6, 7));
-        reference.check("image.rgb", &image.pixels, 1e-7);
+        assert_eq!((image.channels(), image.height(), image.width()), (3, 6, 7));
+        reference.check("image.rgb", image.pixels(), 1e-7);
     }
     let grey = |name: &str| read(file(name), Colours::Grey).unwrap();
-    reference.check("image.grey", &grey("folder/a_first/2.png").pixels, 1e-7);
+    reference.check("image.grey", grey("folder/a_first/2.png").pixels(), 1e-7);
     assert_eq!(grey("grey.png"), grey("deep.png"));
-    assert_eq!(read(file("grey.png"), Colours::Rgb).unwrap().pixels[..42], grey("grey.png").pixels);
-    reference.check("image.palette", &read(file("palette.png"), Colours::Rgb).unwrap().pixels, 1e-7);
+    assert_eq!(read(file("grey.png"), Colours::Rgb).unwrap().pixels()[..42], *grey("grey.png").pixels());
+    reference.check("image.palette", read(file("palette.png"), Colours::Rgb).unwrap().pixels(), 1e-7);
     // Decoders of JPEG may differ by the rounding of the cosine transform and of colours: 3 of 255.
-    reference.check("image.jpeg", &folder.get(2).unwrap().0.pixels, 3.1 / 255.0);
-    reference.check("image.progressive", &read(file("progressive.jpg"), Colours::Rgb).unwrap().pixels, 3.1 / 255.0);
-    reference.check("image.greyjpeg", &grey("grey.jpg").pixels, 1.1 / 255.0);
+    reference.check("image.jpeg", folder.get(2).unwrap().0.pixels(), 3.1 / 255.0);
+    reference.check("image.progressive", read(file("progressive.jpg"), Colours::Rgb).unwrap().pixels(), 3.1 / 255.0);
+    reference.check("image.greyjpeg", grey("grey.jpg").pixels(), 1.1 / 255.0);
 }

@@ -279,6 +279,8 @@ fn edge_lists_on_the_host() {
         assert!(GraphBatch::new(&[graph], &device).is_err());
     }
     assert!(GraphBatch::new(&[], &device).is_err());
+    let crowd = Graph { nodes: i32::MAX as usize, edges: vec![[0, i32::MAX - 1]], ..Graph::default() };
+    assert!(GraphBatch::new(&[crowd.clone(), crowd], &device).is_err()); // before memory is asked for
     assert!(GraphBatch::new(&[graph.clone(), Graph { weights: None, ..lonely.clone() }], &device).is_err());
     assert!(GraphBatch::new(&[graph, Graph { features: vec![1.0], ..lonely }], &device).is_err());
 }

@@ -209,7 +209,7 @@ fn images_are_changed_on_the_workers_and_keep_their_targets() {
     assert!(matches!(flat.image(0), Err(Error::Argument { op: "image", name: "input", .. })));
     let whole = TensorDataset::new(&device, (vec![0i32; 4], [1, 1, 2]), (vec![0i32; 2], [])).unwrap();
     assert!(matches!(whole.image(0), Err(Error::Argument { op: "image", name: "input", .. })));
-    let sizes = |image: Image, _: &mut data::augment::Draw| match image.pixels[0] > 0.7 {
+    let sizes = |image: Image, _: &mut data::augment::Draw| match image.pixels()[0] > 0.7 {
         true => image.crop(0, 0, 1, 1),
         false => Ok(image),
     };

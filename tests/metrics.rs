@@ -165,6 +165,9 @@ fn regression() {
     close("regression.rmse", errors.rmse());
     close("regression.max", errors.max_error());
     close("regression.r2", errors.r2());
+    let mut lost = Regression::default();
+    [1.0, f64::NAN, 2.0].into_iter().for_each(|predicted| lost.add(predicted, 0.0));
+    assert!(lost.max_error().is_nan() && lost.mae().is_nan(), "what is not a number stays so");
     let mut constant = Regression::default();
     constant.add(1.0, 1.0);
     assert!(constant.r2().is_nan());

@@ -9,36 +9,9 @@ mod cases;
 
 use cases::{FAMILIES, Table};
 use kiln::prelude::*;
-use naga::back::{hlsl, msl, spv};
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use kiln_translate::translate;
 use std::path::Path;
 use std::process::Command;
-
-/// Parses, validates and translates; what went wrong.
-fn translate(text: &str) -> Result<(), String> {
-    let capabilities = Capabilities::IMMEDIATES
-        | Capabilities::SHADER_FLOAT16
-        | Capabilities::SUBGROUP
-        | Capabilities::SUBGROUP_BARRIER;
-    let options = naga::front::wgsl::Options { parse_doc_comments: false, capabilities };
-    let module =
-        naga::front::wgsl::Frontend::new_with_options(options).parse(text).map_err(|e| e.emit_to_string(text))?;
-    let info =
-        Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|e| e.emit_to_string(text))?;
-    let options = spv::Options { lang_version: (1, 3), fake_missing_bindings: true, ..Default::default() };
-    spv::write_vec(&module, &info, &options, None).map_err(|e| format!("SPIR-V: {e}"))?;
-    let options = msl::Options { lang_version: (3, 1), fake_missing_bindings: true, ..Default::default() };
-    msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).map_err(|e| format!("MSL: {e}"))?;
-    let options = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_2,
-        immediates_target: Some(hlsl::BindTarget::default()),
-        ..Default::default()
-    };
-    hlsl::Writer::new(&mut String::new(), &options, &hlsl::PipelineOptions::default())
-        .write(&module, &info, None)
-        .map_err(|e| format!("HLSL: {e}"))?;
-    Ok(())
-}
 
 /// Runs every row, forward and backward, and nothing else: the child's part.
 #[test]

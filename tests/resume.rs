@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
 
 use kiln::data::Source;
 use kiln::data::augment::Draw;
 use kiln::prelude::*;
 use kiln::schedule::{OneCycleLr, ReduceLrOnPlateau};
-use kiln::train::{Checkpoints, Every};
+use kiln::train::{Callback, Checkpoints, Every, Step};
 
 #[derive(Module)]
 struct Net {
@@ -103,21 +104,30 @@ fn kinds<'k>(all: &[&'k str]) -> Vec<&'k str> {
     all.iter().copied().filter(|kind| f16 || *kind != "mixed").collect()
 }
 
+/// What a child writes of each step.
+const TOLD: &str = "step ";
+
+/// Writes the number of each step to standard output.
+struct Tell;
+
+impl Callback for Tell {
+    fn on_step(&mut self, step: &Step) -> Result<ControlFlow<()>> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{TOLD}{}", step.step).and_then(|()| out.flush()).unwrap();
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
 /// The body of the child processes; only they have the variables.
 #[test]
 fn child() {
     let (Ok(folder), Ok(kind)) = (std::env::var("RESUME_FOLDER"), std::env::var("RESUME_KIND")) else { return };
     let trainer = trainer(&kind).checkpoints(&folder, Checkpoints::every(Every::Steps(2)).keep(2)).resume();
+    let trainer = trainer.callback(Tell);
     if let Err(error) = train(&kind, trainer) {
         fs::write(Path::new(&folder).join("error"), error.to_string()).unwrap();
         std::process::exit(3);
     }
-}
-
-fn start(folder: &Path, kind: &str) -> Child {
-    command(Command::new(std::env::current_exe().unwrap()).args(["--exact", "child", "-q"]), folder, kind)
-        .spawn()
-        .unwrap()
 }
 
 fn command<'c>(command: &'c mut Command, folder: &Path, kind: &str) -> &'c mut Command {
@@ -161,55 +171,94 @@ fn scratch(name: &str) -> PathBuf {
     folder
 }
 
-/// Kills a training at `times` random moments, each time goes on with what is there, and lets it end. A training that
-/// ends before it has been killed often enough is followed by another.
+/// A training in a process of its own, which tells of its steps.
+struct Run {
+    process: Child,
+    steps: Lines<BufReader<ChildStdout>>,
+    /// The last step that it told of.
+    step: usize,
+}
+
+impl Run {
+    fn start(folder: &Path, kind: &str) -> Self {
+        let mut test = Command::new(std::env::current_exe().unwrap());
+        let mut process =
+            command(test.args(["--exact", "child", "-q"]), folder, kind).stdout(Stdio::piped()).spawn().unwrap();
+        let steps = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, steps, step: 0 }
+    }
+
+    /// Waits until it has told of step `wanted` or a later one, or has ended.
+    fn reach(&mut self, wanted: usize) {
+        while self.step < wanted {
+            let Some(line) = self.steps.next() else { break };
+            self.step = line.unwrap().strip_prefix(TOLD).map_or(self.step, |step| step.parse().unwrap_or(self.step));
+        }
+    }
+
+    /// Waits for its end: whether it was killed.
+    fn end(mut self, folder: &Path) -> bool {
+        self.reach(usize::MAX);
+        let status = self.process.wait().unwrap();
+        assert!(
+            status.success() || status.code().is_none(),
+            "{status}: {:?}",
+            fs::read_to_string(folder.join("error"))
+        );
+        !status.success()
+    }
+}
+
+/// Kills a training at `times` random moments, goes on with what is there each time, and lets it end; then another one,
+/// until it was killed often enough. A moment is a step and a time after it, so it lies anywhere in a training however
+/// fast the machine is.
 fn killed(kind: &str, times: usize) {
     let device = Device::open().unwrap();
     let home = scratch(kind);
     let whole = home.join("whole");
     fs::create_dir(&whole).unwrap();
     let began = Instant::now();
-    assert!(start(&whole, kind).wait().unwrap().success());
-    let mut length = began.elapsed();
+    let mut run = Run::start(&whole, kind);
+    run.reach(1);
+    let first = began.elapsed();
+    run.reach(usize::MAX);
+    let all = run.step;
+    let each = (began.elapsed() - first) / all as u32;
+    assert!(!run.end(&whole));
     let want = result(&device, &whole);
     assert!(want.texts["trainer.epochs"].lines().count() >= 3);
 
-    let mut draw = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let (mut kills, mut begun, mut ended) = (0, 0, 0);
-    // at least one of the moments lies behind a checkpoint
-    while kills < times || begun == 0 {
-        assert!(ended < 10 * times + 20, "the runs are over before they are killed");
-        let folder = home.join(format!("run-{ended}"));
+    let mut draw =
+        Draw::new(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64, 0);
+    let (mut kills, mut begun, mut runs) = (0, 0, 0);
+    while kills < times {
+        let folder = home.join(format!("run-{runs}"));
         fs::create_dir(&folder).unwrap();
-        let mut moments = Vec::new();
-        loop {
-            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let at = length.mul_f64((draw >> 40) as f64 / (1u64 << 24) as f64);
-            let began = Instant::now();
-            let mut run = start(&folder, kind);
-            let last = kills >= times && begun > 0;
-            while (last || began.elapsed() < at) && run.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_micros(300));
-            }
-            run.kill().unwrap(); // SIGKILL
-            let status = run.wait().unwrap();
-            if status.success() {
-                if moments.is_empty() {
-                    length = length.min(began.elapsed()); // faster than the first one: aim earlier
-                }
+        let mut moments: Vec<usize> = (0..4.min(times - kills)).map(|_| draw.below(all)).collect();
+        moments.sort_unstable();
+        let mut ended = false;
+        for &moment in &moments {
+            let mut run = Run::start(&folder, kind);
+            run.reach(moment);
+            // before the first step anywhere in the preparations, else within the next three steps
+            std::thread::sleep(if moment == 0 { first } else { 3 * each }.mul_f64(draw.uniform()));
+            run.process.kill().unwrap(); // SIGKILL
+            ended = !run.end(&folder);
+            if ended {
                 break;
             }
-            assert_eq!(status.code(), None, "{:?}", fs::read_to_string(folder.join("error")));
             kills += 1;
             begun += usize::from(!checkpoints(&folder).is_empty());
-            moments.push(at);
         }
-        ended += 1;
+        assert!(ended || !Run::start(&folder, kind).end(&folder));
+        runs += 1;
+        assert!(runs < 10 * times, "the runs are over before they are killed");
         let got = result(&device, &folder);
         assert!(got == want, "killed after {moments:?}: {:?} and {:?}", got.texts, want.texts);
         fs::remove_dir_all(&folder).unwrap();
     }
-    println!("{kind}: the same bytes after {kills} kills, {begun} of them behind a checkpoint, of {ended} runs");
+    assert!(begun > 0, "no kill lay behind a checkpoint");
+    println!("{kind}: the same bytes after {kills} kills, {begun} of them behind a checkpoint, of {runs} runs");
     fs::remove_dir_all(&home).unwrap();
 }
 

@@ -129,9 +129,11 @@ fn every_variant_of_a_product_and_a_convolution_is_right() {
 fn a_training_step_is_checked_and_timed() {
     let (status, out, err) = run(&["run", "train_lstm", "--size", "2x3x8", "--time", "0.01"]);
     assert_eq!(status, 0, "{err}");
-    assert!(out.contains("| train_lstm | 2x3x8 | f32 |"), "{out}");
-    let (status, out, err) = run(&["run", "train_resnet18", "--size", "2x8x4", "--time", "0.01"]);
+    assert!(out.contains("\ntrain_lstm 2x3x8 f32 ") && out.contains(" bound by"), "{out}");
+    let markdown = ["run", "train_resnet18", "--size", "2x8x4", "--time", "0.01", "--format", "markdown"];
+    let (status, out, err) = run(&markdown);
     assert_eq!(status, 0, "{err}\n{out}");
+    assert!(out.contains("| train_resnet18 | 2x8x4 | f32 |"), "{out}");
 }
 
 #[test]

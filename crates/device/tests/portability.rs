@@ -5,49 +5,7 @@
 use std::collections::HashSet;
 
 use kiln_device::{AdapterKind, BackendKind, Caps, CoopShape, Launch, Source, kernels, philox};
-use naga::back::{hlsl, msl, spv};
-use naga::valid::{Capabilities, ValidationFlags, Validator};
-
-/// What a kernel may ask of a device.
-fn capabilities() -> Capabilities {
-    Capabilities::IMMEDIATES
-        | Capabilities::SHADER_FLOAT16
-        | Capabilities::SUBGROUP
-        | Capabilities::SUBGROUP_BARRIER
-        | Capabilities::COOPERATIVE_MATRIX
-}
-
-/// Parses, validates and translates; returns what went wrong.
-fn translate(text: &str) -> Result<(), String> {
-    let options = naga::front::wgsl::Options { parse_doc_comments: false, capabilities: capabilities() };
-    let module = naga::front::wgsl::Frontend::new_with_options(options)
-        .parse(text)
-        .map_err(|error| error.emit_to_string(text))?;
-    let info = Validator::new(ValidationFlags::all(), capabilities())
-        .validate(&module)
-        .map_err(|error| error.emit_to_string(text))?;
-
-    let options = spv::Options { lang_version: (1, 3), fake_missing_bindings: true, ..Default::default() };
-    spv::write_vec(&module, &info, &options, None).map_err(|error| format!("SPIR-V: {error}"))?;
-
-    let options = msl::Options { lang_version: (3, 1), fake_missing_bindings: true, ..Default::default() };
-    msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
-        .map_err(|error| format!("MSL: {error}"))?;
-
-    if text.contains("coop_mat") {
-        return Ok(()); // HLSL has no cooperative matrices, and naga's writer panics on them
-    }
-    let options = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_2,
-        immediates_target: Some(hlsl::BindTarget::default()),
-        ..Default::default()
-    };
-    let pipeline = hlsl::PipelineOptions::default();
-    hlsl::Writer::new(&mut String::new(), &options, &pipeline)
-        .write(&module, &info, None)
-        .map_err(|error| format!("HLSL: {error}"))?;
-    Ok(())
-}
+use kiln_translate::translate;
 
 #[test]
 fn every_kernel_file_translates() {

@@ -108,13 +108,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let [dtype] = dtypes(op, &args.dtype, &device)?[..] else {
             return Err(Failure::Usage(format!("{} has no rows in {}; ab takes one type", op.name, args.dtype)));
         };
+        let sized = |size: Vec<usize>| Case { size, dtype, variant: variant.clone() };
+        // what cannot be is said before anything is measured
+        size.iter().try_for_each(|size| op.fits(&device, &sized(size.clone())))?;
         if peaks.is_none() {
-            peaks = Some(Peaks::measure(&device, 0.05, false)?);
+            peaks = Some(Peaks::measure(&device, (args.time / 10.0).clamp(0.005, 0.05), false)?);
         }
         let Some(peaks) = &peaks else { continue };
-        let size = size.clone().unwrap_or_else(|| op.default_size(peaks, device.caps(), 20.0));
-        let case = Case { size, dtype, variant: variant.clone() };
-        op.check(&device, &case, peaks)?;
+        let case = sized(size.clone().unwrap_or_else(|| op.default_size(peaks, device.caps(), 20.0)));
+        op.fits(&device, &case)?;
+        op.ends(&case, peaks)?;
         let names = (op.variants)(device.caps(), &case);
         if let Some(name) = variant.as_ref().filter(|name| !names.contains(name)) {
             let there = ["auto".to_owned()].into_iter().chain(names).collect::<Vec<_>>().join(", ");

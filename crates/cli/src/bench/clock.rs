@@ -54,7 +54,7 @@ impl Times {
 
 /// Fewest repetitions, however long one takes.
 const LEAST: usize = 5;
-/// A batch between two waits takes about this long, so that waiting does not count.
+/// A batch between two waits takes about this long, so that waiting does not count; less where there is little time.
 const BATCH_MS: f64 = 10.0;
 /// Longest batch in runs: what is queued holds memory.
 const MOST: usize = 64;
@@ -63,7 +63,7 @@ const MOST: usize = 64;
 pub(crate) fn measure(device: &Device, subject: &mut Subject, seconds: f64) -> Result<Times> {
     let run = &mut subject.run;
     let single = warm_up(device, run, 0.2 * seconds)?;
-    let inner = ((BATCH_MS / single) as usize).clamp(1, MOST);
+    let inner = ((BATCH_MS.min(100.0 * seconds) / single) as usize).clamp(1, MOST);
     let mut wall = Vec::new();
     let start = Instant::now();
     let before = device.counters().dispatches;

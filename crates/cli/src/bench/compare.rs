@@ -85,16 +85,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut left: BTreeMap<String, &Row> = before.iter().map(|row| (row.key(), row)).collect();
     let mut counts = BTreeMap::new();
     let mut slower = 0;
-    say(ink.faint(&format!("{:<52} {:>10} {:>10} {:>7}  verdict", "row", "before ms", "after ms", "ratio")));
+    let wide = before.iter().chain(&after).map(|row| row.key().len()).max().unwrap_or(0);
+    say(ink.faint(&format!("{:<wide$} {:>9} {:>9} {:>6}  verdict", "row", "before ms", "after ms", "ratio")));
     for new in &after {
         let Some(old) = left.remove(&new.key()) else {
-            say(format_args!("{:<52} {:>29}  only in the second run", new.key(), ""));
+            say(format_args!("{:<wide$} {:>26}  only in the second run", new.key(), ""));
             continue;
         };
         let (text, verdict) = match times(old, new, args.wall) {
             Some((a, b, clock)) => {
                 let verdict = Verdict::of(&a, &b, args.threshold);
-                let cells = format!("{:>10} {:>10} {:>7.3}", round(a.median), round(b.median), b.median / a.median);
+                let cells = format!("{:>9} {:>9} {:>6.3}", round(a.median), round(b.median), b.median / a.median);
                 slower += usize::from(verdict == Verdict::Slower);
                 *counts.entry(format!("{verdict:?}").to_lowercase()).or_insert(0) += 1;
                 (cells, format!("{} ({clock})", verdict.name(ink)))
@@ -103,14 +104,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             None if new.failure.is_some() && old.failure.is_none() => {
                 slower += 1;
                 *counts.entry("broken".into()).or_insert(0) += 1;
-                (format!("{:>29}", ""), ink.wrong("no right answer any more"))
+                (format!("{:>26}", ""), ink.wrong("no right answer any more"))
             }
-            None => (format!("{:>29}", ""), "has no time".into()),
+            None => (format!("{:>26}", ""), "has no time".into()),
         };
-        say(format_args!("{:<52} {text}  {verdict}", new.key()));
+        say(format_args!("{:<wide$} {text}  {verdict}", new.key()));
     }
     for key in left.keys() {
-        say(format_args!("{key:<52} {:>29}  only in the first run", ""));
+        say(format_args!("{key:<wide$} {:>26}  only in the first run", ""));
     }
     if counts.is_empty() {
         return Err(Failure::Usage("the two runs have no row in common".into()));

@@ -109,10 +109,14 @@ impl Op {
         fits.map_or_else(Vec::new, |size| size.to_vec())
     }
 
-    /// An error for a case that this device cannot hold, or that would take minutes.
-    pub(crate) fn check(&self, device: &Device, case: &Case, peaks: &Peaks) -> Result<()> {
+    fn refuse(&self, case: &Case, why: String) -> Result<()> {
+        Err(Failure::Usage(format!("{} {}: {why}", self.name, case.shape())))
+    }
+
+    /// An error for a case that this device cannot hold.
+    pub(crate) fn fits(&self, device: &Device, case: &Case) -> Result<()> {
         let work = (self.work)(&case.size);
-        let no = |why: String| Err(Failure::Usage(format!("{} {}: {why}", self.name, case.shape())));
+        let no = |why: String| self.refuse(case, why);
         if work.largest > f64::from(i32::MAX) {
             return no(format!("a tensor of {:.3e} elements; the most is 2³¹ - 1", work.largest));
         }
@@ -127,9 +131,17 @@ impl Op {
         if held > budget {
             return no(format!("needs {} of memory, there are {}", size(held), size(budget)));
         }
-        let seconds = peaks.least(work.flops, work.moved * bytes, case.dtype, 0).0 / 1e3;
+        Ok(())
+    }
+
+    /// An error for a case that would take minutes.
+    pub(crate) fn ends(&self, case: &Case, peaks: &Peaks) -> Result<()> {
+        let work = (self.work)(&case.size);
+        let moved = work.moved * case.dtype.bytes() as f64;
+        let seconds = peaks.least(work.flops, moved, case.dtype, 0).0 / 1e3;
         if seconds > 20.0 {
-            return no(format!("one run would take {seconds:.0} s at this adapter's peak; give a smaller --size"));
+            let why = format!("one run would take {seconds:.0} s at this adapter's peak; give a smaller --size");
+            return self.refuse(case, why);
         }
         Ok(())
     }

@@ -174,9 +174,56 @@ impl Measured {
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Format {
+    Table(Widths),
     Markdown,
     Csv,
     JsonLines,
+}
+
+/// How wide a table for a terminal is: for the longest op and the longest shape.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub(crate) struct Widths {
+    pub(crate) op: usize,
+    pub(crate) shape: usize,
+    /// Whether the variants are shown.
+    pub(crate) variants: bool,
+}
+
+impl Widths {
+    /// One line, of 80 letters where names are not longer than those of the ops and their default sizes.
+    fn line(self, [op, shape, dtype, ms, spread, rate, percent, bound, variant]: [&str; 9]) -> String {
+        let Self { op: a, shape: b, variants } = self;
+        let line = format!("{op:<a$} {shape:<b$} {dtype} {ms:>7} {spread:>4} {rate:>14} {percent:>4} {bound:<8}");
+        let variant = if variants { variant } else { "" };
+        format!("{line} {variant}").trim_end().to_owned()
+    }
+
+    fn row(self, row: &Row) -> String {
+        let Some(m) = &row.measured else {
+            let why = row.failure.as_deref().and_then(|why| why.lines().next()).unwrap_or("no time");
+            let Self { op: a, shape: b, .. } = self;
+            return format!("{:<a$} {:<b$} {} {why}", row.op, row.shape, row.dtype);
+        };
+        let (spread, clock) = m.times.shown();
+        let ms = format!("{}{}", if clock == "wall" { "~" } else { "" }, round(spread.median));
+        let half = 50.0 * (spread.p80 - spread.p20) / spread.median;
+        let rate = match m.gflops().filter(|_| m.bound == "compute") {
+            Some(rate) => format!("{} GFLOP/s", round(rate)),
+            None => format!("{} GB/s   ", round(m.gbs())),
+        };
+        let percent = format!("{:.0} %", m.percent);
+        self.line([
+            &row.op,
+            &row.shape,
+            &row.dtype,
+            &ms,
+            &format!("{half:.0} %"),
+            &rate,
+            &percent,
+            &m.bound,
+            &row.variant,
+        ])
+    }
 }
 
 const HEAD: [&str; 18] = [
@@ -206,6 +253,9 @@ impl Format {
     /// The line above the first row, if there is one.
     pub(crate) fn head(self) -> Option<String> {
         match self {
+            Format::Table(widths) => {
+                Some(widths.line(["op", "shape", "   ", "ms", "±", "rate", "peak", "bound by", "variant"]))
+            }
             Format::Markdown => {
                 let rule: Vec<&str> = (0..COLUMNS).map(|i| if (4..13).contains(&i) { "---:" } else { "---" }).collect();
                 Some(format!("| {} |\n| {} |", HEAD[..COLUMNS].join(" | "), rule.join(" | ")))
@@ -218,6 +268,7 @@ impl Format {
     pub(crate) fn row(self, row: &Row) -> String {
         let cells = cells(row, self == Format::Csv);
         match self {
+            Format::Table(widths) => widths.row(row),
             Format::Markdown => match &row.failure {
                 Some(why) => {
                     let why = why.lines().next().unwrap_or_default().replace('|', "\\|");
@@ -323,6 +374,20 @@ pub(crate) mod tests {
         for line in ["", "{}", "{\"kind\": \"peaks\"}", "{\"kind\": \"row\", \"op\": \"x\"}"] {
             assert_eq!(Row::read(line), None);
         }
+    }
+
+    #[test]
+    fn a_table_for_a_terminal_is_80_letters_wide() {
+        let widths = Widths { op: "bias_relu_residual".len(), shape: "4096x4096x4096".len(), variants: false };
+        let slow = row("bias_relu_residual", [1234.0, 2345.0, 3456.0]);
+        let head = Format::Table(widths).head().unwrap_or_default();
+        let line = Format::Table(widths).row(&slow);
+        assert!(head.chars().count() <= 80 && line.chars().count() <= 80, "{head}\n{line}");
+        assert!(line.ends_with("0.853 GFLOP/s 50 % compute") && line.contains(" ~2345 47 % "), "{line}");
+        let wide = Format::Table(Widths { variants: true, ..widths }).row(&slow);
+        assert!(wide.ends_with(" auto (tile64)"), "{wide}");
+        let failed = Row { measured: None, failure: Some("off by 3\nmore".into()), ..slow };
+        assert!(Format::Table(widths).row(&failed).ends_with(" f32 off by 3"));
     }
 
     #[test]

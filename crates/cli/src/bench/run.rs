@@ -9,7 +9,7 @@ use super::clock::measure;
 use super::op::{Case, Op};
 use super::ops::steps;
 use super::peak::Peaks;
-use super::row::{Format, Machine, Measured, Row};
+use super::row::{Format, Machine, Measured, Row, Widths};
 use super::{Out, json, longest, note, seconds};
 use crate::draw::say;
 use crate::failure::{Failure, Result};
@@ -32,16 +32,18 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     time: f64,
     /// How rows are written.
-    #[arg(long, value_enum, default_value_t = FormatName::Markdown)]
+    #[arg(long, value_enum, default_value_t = FormatName::Table)]
     format: FormatName,
-    /// A file for the rows; they are shown as well.
+    /// A file for the rows; they are shown as a table as well.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum FormatName {
-    /// A table for people.
+    /// A table for a terminal.
+    Table,
+    /// A table for documents, with more columns.
     Markdown,
     /// A table for spreadsheets.
     Csv,
@@ -49,9 +51,14 @@ enum FormatName {
     Jsonl,
 }
 
-impl From<FormatName> for Format {
-    fn from(name: FormatName) -> Self {
-        match name {
+impl FormatName {
+    fn of(self, plan: &[(&Op, Case)], variants: bool) -> Format {
+        let longest = |length: &dyn Fn(&(&Op, Case)) -> usize| plan.iter().map(length).max().unwrap_or(0);
+        match self {
+            FormatName::Table => {
+                let (op, shape) = (longest(&|(op, _)| op.name.len()), longest(&|(_, case)| case.shape().len()));
+                Format::Table(Widths { op, shape: shape.max("shape".len()), variants })
+            }
             FormatName::Markdown => Format::Markdown,
             FormatName::Csv => Format::Csv,
             FormatName::Jsonl => Format::JsonLines,
@@ -86,14 +93,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .map(|op| Ok((*op, args.size.iter().map(|text| op.size(text)).collect::<Result<_>>()?)))
         .collect::<Result<_>>()?;
     let device = Device::open()?;
-    for op in &ops {
-        dtypes(op, &args.dtype, &device)?;
+    // What cannot be is said before anything is measured.
+    for (op, given) in &sizes {
+        for dtype in dtypes(op, &args.dtype, &device)? {
+            for size in given {
+                let case = Case { size: size.clone(), dtype, variant: None };
+                op.fits(&device, &case)?;
+                cases(op, case, args, &device)?;
+            }
+        }
     }
     if args.dtype == "f16" && ops.iter().all(|op| !op.half) {
         return Err(Failure::Usage("none of these ops has rows in f16".into()));
     }
-    let format = Format::from(args.format);
-    let peaks = Peaks::measure(&device, (args.time / 5.0).clamp(0.01, 0.2), false)?;
+    let peaks = Peaks::measure(&device, (args.time / 5.0).clamp(0.005, 0.2), false)?;
     let mut plan = Vec::new();
     for (op, given) in sizes {
         let named = args.filter.iter().any(|word| word == op.name);
@@ -105,7 +118,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         for size in given {
             for dtype in dtypes(op, &args.dtype, &device)? {
                 let case = Case { size: size.clone(), dtype, variant: None };
-                op.check(&device, &case, &peaks)?;
+                op.fits(&device, &case)?;
+                op.ends(&case, &peaks)?;
                 plan.extend(cases(op, case, args, &device)?.into_iter().map(|case| (op, case)));
             }
         }
@@ -117,7 +131,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         };
         return Err(Failure::Usage(text));
     }
-    write(args, &device, &peaks, format, plan)
+    write(args, &device, &peaks, plan)
 }
 
 /// The case with each variant that is asked for.
@@ -149,16 +163,21 @@ fn eprint_line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-fn write(args: &Args, device: &Device, peaks: &Peaks, format: Format, plan: Vec<(&Op, Case)>) -> Result<()> {
+fn write(args: &Args, device: &Device, peaks: &Peaks, plan: Vec<(&Op, Case)>) -> Result<()> {
+    let variants = args.variant.is_some();
+    let format = args.format.of(&plan, variants);
+    let shown = if args.out.is_some() { FormatName::Table.of(&plan, variants) } else { format };
+    let people = matches!(shown, Format::Table(_) | Format::Markdown);
     let machine = Machine::of(device);
     let mut file = Out::open(args.out.as_deref())?;
     let mut to_file = |text: &str| if args.out.is_some() { file.line(text) } else { Ok(()) };
-    let shown = if args.out.is_some() { Format::Markdown } else { format };
-    if shown == Format::Markdown {
+    if people {
         let Machine { adapter, driver, backend, version, .. } = &machine;
-        say(format_args!(
-            "{adapter} ({backend}, {driver}), kiln {version}. Rates are of gpu time where it is there, else of wall time."
-        ));
+        say(format_args!("{adapter} ({backend}, {driver}), kiln {version}"));
+        say(match shown {
+            Format::Table(_) => "Medians of gpu time, or ~ of wall time; ± half of where the middle 60 % lie.",
+            _ => "Rates are of gpu time where it is there, else of wall time.",
+        });
         note(device).into_iter().for_each(say);
         say("");
     }
@@ -185,7 +204,7 @@ fn write(args: &Args, device: &Device, peaks: &Peaks, format: Format, plan: Vec<
         device.clear_plans();
         device.trim();
     }
-    if let Some(text) = longest::sentence(&rows).filter(|_| shown == Format::Markdown) {
+    if let Some(text) = longest::sentence(&rows).filter(|_| people) {
         say(format_args!("\n{text}"));
     }
     let wrong = rows.iter().filter(|row| row.failure.is_some()).count();

@@ -139,6 +139,10 @@ impl GraphBatch {
     pub fn new(graphs: &[Graph], device: &Device) -> Result<Self> {
         let at = At::here();
         let Some(first) = graphs.first() else { return refuse("graphs", "[]", "at least one", at) };
+        let nodes = graphs.iter().fold(0usize, |sum, graph| sum.saturating_add(graph.nodes));
+        if i32::try_from(nodes).is_err() {
+            return refuse("nodes", nodes, "fewer than 2³¹ in all", at);
+        }
         let width = |g: &Graph| (g.nodes > 0).then(|| g.features.len() / g.nodes);
         let common = graphs.iter().find_map(width).unwrap_or(0);
         let (mut features, mut sources, mut targets, mut batch) =
@@ -160,10 +164,7 @@ impl GraphBatch {
             sources.extend(graph.edges.iter().map(|edge| edge[0] + offset));
             targets.extend(graph.edges.iter().map(|edge| edge[1] + offset));
             batch.extend(std::iter::repeat_n(index as i32, graph.nodes));
-            offset = match i32::try_from(graph.nodes).ok().and_then(|nodes| offset.checked_add(nodes)) {
-                Some(offset) => offset,
-                None => return refuse("nodes", graph.nodes, "fewer than 2³¹ in all", at),
-            };
+            offset += graph.nodes as i32;
             offsets.push(offset as usize);
         }
         let count = sources.len();

@@ -68,7 +68,7 @@ impl<D: Dataset + ?Sized> Iterator for Batches<'_, D> {
     type Item = D::Batch;
 
     fn next(&mut self) -> Option<D::Batch> {
-        let rows = self.order.get(self.at..(self.at + self.size).min(self.order.len()))?;
+        let rows = self.order.get(self.at..self.at.saturating_add(self.size).min(self.order.len()))?;
         self.at += rows.len();
         (!rows.is_empty()).then(|| self.set.batch(rows))
     }
@@ -132,7 +132,7 @@ impl Column {
 
     /// The number of rows, if the values fill whole rows.
     fn rows(&self) -> Option<usize> {
-        let width: usize = self.row_shape().iter().product();
+        let width = self.row_shape().iter().try_fold(1usize, |width, &extent| width.checked_mul(extent))?;
         (width > 0 && self.numel().is_multiple_of(width)).then(|| self.numel() / width)
     }
 
@@ -205,11 +205,11 @@ impl TensorDataset {
         self.targets.gather(&self.device, &self.rows)
     }
 
-    /// The class of each example, where the targets are integers.
+    /// The class of each example, where the targets are one integer each; else none.
     pub fn labels(&self) -> Vec<i32> {
         match &self.targets {
-            Column::I32(values, row) => pick(values, &self.rows, row.iter().product()),
-            Column::F32(..) | Column::Bytes(..) => Vec::new(),
+            Column::I32(values, row) if row.iter().product::<usize>() == 1 => pick(values, &self.rows, 1),
+            Column::I32(..) | Column::F32(..) | Column::Bytes(..) => Vec::new(),
         }
     }
 
@@ -255,7 +255,8 @@ impl TensorDataset {
     #[track_caller]
     pub fn reshaped(&self, row: &[usize]) -> Result<Self> {
         let old = self.inputs.row_shape();
-        if old.iter().product::<usize>() != row.iter().product::<usize>() {
+        let size = row.iter().try_fold(1usize, |size, &extent| size.checked_mul(extent));
+        if size != Some(old.iter().product()) {
             let shapes = List([old, row].iter().filter_map(|dims| Shape::new(dims)).collect());
             return Err(Error::Shape { op: "reshaped", shapes, why: "the sizes of a row differ", at: At::here() });
         }

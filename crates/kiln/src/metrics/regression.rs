@@ -32,7 +32,8 @@ impl Regression {
         self.count += 1.0;
         self.absolute += error.abs();
         self.squared += error * error;
-        self.largest = if error.is_nan() { error } else { self.largest.max(error.abs()) };
+        // NaN stays
+        self.largest = if error.abs() <= self.largest || self.largest.is_nan() { self.largest } else { error.abs() };
         // Welford 1962: sums of squares around a mean that moves
         let from_old = wanted - self.mean;
         self.mean += from_old / self.count;

@@ -88,16 +88,19 @@ macro_rules! conv_transpose {
                 composed(stringify!($op), || {
                     let (Ok(shape), Ok(w)) = (x.shape(), self.weight.shape()) else { return x.clone() };
                     let (want, spatial) = (sizes(&output), shape.rank().saturating_sub($n));
-                    if want.len() != $n || shape.rank() <= $n {
+                    if want.len() != $n || shape.rank() <= $n || w.rank() != $n + 2 {
                         return x.bad_argument(stringify!($op), "output", format!("{want:?}"), "an extent for each axis");
                     }
                     let of = |list: &[usize], axis: usize| list.get(axis).or(list.first()).copied().unwrap_or(0);
                     let mut more = Vec::new();
                     for axis in 0..$n {
                         let (stride, dilation) = (of(&self.conv.stride, axis), of(&self.conv.dilation, axis));
-                        let least = (shape[spatial + axis].saturating_sub(1) * stride
-                            + dilation * w[axis + 2].saturating_sub(1) + 1)
-                            .checked_sub(2 * of(&self.conv.padding, axis));
+                        let reach = dilation.checked_mul(w[axis + 2].saturating_sub(1));
+                        let least = (shape[spatial + axis].saturating_sub(1).checked_mul(stride))
+                            .zip(reach)
+                            .and_then(|(steps, reach)| steps.checked_add(reach)?.checked_add(1))
+                            .zip(of(&self.conv.padding, axis).checked_mul(2))
+                            .and_then(|(whole, padding)| whole.checked_sub(padding));
                         match least.and_then(|least| want[axis].checked_sub(least)) {
                             Some(extra) if extra < stride => more.push(extra),
                             _ => {

@@ -53,12 +53,49 @@ impl TableOptions {
     }
 }
 
+/// The error of a padding row that the table does not have.
+#[track_caller]
+fn checked(padding: Option<usize>, table: &Param, index: &Tensor) -> Result<(), Tensor> {
+    match (padding, table.shape().map(|shape| shape.first().copied())) {
+        (Some(padding), Ok(Some(rows))) if padding >= rows => {
+            Err(index.bad_argument("embedding", "padding", padding, "a row of the table"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How often each row of the table is named: `[rows]`, as floats.
 #[track_caller]
 fn how_often(table: &Param, index: &Tensor) -> Tensor {
     let rows = table.shape().ok().and_then(|shape| shape.first().copied()).unwrap_or(0);
     let flat = index.reshape(-1);
     Tensor::zeros(index.device(), [rows]).index_add(0, &flat, &flat.ones_like().cast(DType::F32))
+}
+
+/// The builder methods of what has [`TableOptions`].
+macro_rules! table_options {
+    () => {
+        /// Shortens rows that are looked up and longer than this, in the table itself.
+        #[must_use]
+        pub fn max_norm(mut self, max_norm: f32) -> Self {
+            self.options.max_norm = Some(max_norm);
+            self
+        }
+
+        /// Sets the p of the norm that measures them.
+        #[must_use]
+        pub fn norm_type(mut self, p: f32) -> Self {
+            self.options.norm_type = p;
+            self
+        }
+
+        /// Divides the gradient of a row by how often the row is looked up; not for the maximum of bags.
+        #[must_use]
+        pub fn scale_grad_by_freq(mut self) -> Self {
+            self.options.scale_grad_by_freq = true;
+            self
+        }
+    };
 }
 
 /// A table of vectors: `y[.., :] = weight[index[..], :]`.
@@ -94,26 +131,7 @@ impl Embedding {
         Self { weight, padding: None, options: TableOptions::default() }
     }
 
-    /// Shortens rows that are looked up and longer than this, in the table itself.
-    #[must_use]
-    pub fn max_norm(mut self, max_norm: f32) -> Self {
-        self.options.max_norm = Some(max_norm);
-        self
-    }
-
-    /// Sets the p of the norm that measures them.
-    #[must_use]
-    pub fn norm_type(mut self, p: f32) -> Self {
-        self.options.norm_type = p;
-        self
-    }
-
-    /// Divides the gradient of a row by how often the row is looked up.
-    #[must_use]
-    pub fn scale_grad_by_freq(mut self) -> Self {
-        self.options.scale_grad_by_freq = true;
-        self
-    }
+    table_options!();
 }
 
 impl Forward for Embedding {
@@ -122,6 +140,9 @@ impl Forward for Embedding {
     #[track_caller]
     fn forward(&self, index: &Tensor) -> Tensor {
         composed("embedding", || {
+            if let Err(bad) = checked(self.padding, &self.weight, index) {
+                return bad;
+            }
             let rows = self.options.look_up(&self.weight, index);
             match self.padding {
                 None => rows,
@@ -188,26 +209,7 @@ impl EmbeddingBag {
         self
     }
 
-    /// Shortens rows that are looked up and longer than this, in the table itself.
-    #[must_use]
-    pub fn max_norm(mut self, max_norm: f32) -> Self {
-        self.options.max_norm = Some(max_norm);
-        self
-    }
-
-    /// Sets the p of the norm that measures them.
-    #[must_use]
-    pub fn norm_type(mut self, p: f32) -> Self {
-        self.options.norm_type = p;
-        self
-    }
-
-    /// Divides the gradient of a row by how often the row is looked up; not for the maximum.
-    #[must_use]
-    pub fn scale_grad_by_freq(mut self) -> Self {
-        self.options.scale_grad_by_freq = true;
-        self
-    }
+    table_options!();
 
     /// Bags that begin at `offsets [bags]` of the vector `index [n]` → `[bags, width]`. The first offset is 0;
     /// offsets grow. `weights [n]` are for the sum alone.
@@ -251,6 +253,9 @@ impl EmbeddingBag {
         }
         if self.options.scale_grad_by_freq && self.mode == BagMode::Max {
             return index.bad_argument(OP, "scale_grad_by_freq", true, "false for the maximum");
+        }
+        if let Err(bad) = checked(self.padding, &self.weight, index) {
+            return bad;
         }
         let rows = self.options.look_up(&self.weight, index); // [n, width]
         let Ok([n, width]) = rows.dims::<2>() else { return rows };

@@ -140,7 +140,7 @@ pub fn generate(
         let (value, why) = ("[]".to_string(), "at least one token");
         return Err(Error::Argument { op: "generate", name: "prompt", value, why, at });
     }
-    let mut text: Vec<i32> = Vec::with_capacity(count);
+    let mut text: Vec<i32> = Vec::new(); // `count` may be more than will ever come
     let (mut tokens, mut position) = (prompt.to_vec(), 0);
     while text.len() < count {
         let logits = next(&Tensor::from_slice(device, &tokens, &[1, tokens.len()]), position);

@@ -55,7 +55,10 @@ pub fn affine_grid(theta: &Tensor, extents: &[usize], align_corners: bool) -> Te
             let why = "theta [batch, 2, 3] for images, [batch, 3, 4] for volumes";
             return Tensor::bad_shape("affine_grid", &[theta], why);
         }
-        let places: usize = extents.iter().product();
+        let places = extents.iter().try_fold(1usize, |places, &extent| places.checked_mul(extent));
+        let Some(places) = places.filter(|&places| places <= i32::MAX as usize) else {
+            return theta.bad_argument("affine_grid", "extents", format!("{extents:?}"), "fewer than 2³¹ places");
+        };
         let mut base = Vec::with_capacity(places * (axes + 1));
         for place in 0..places {
             let mut left = place;

@@ -50,13 +50,16 @@ pub fn cutmix(x: &Tensor, order: &Tensor, lambda: f64, centre: [f64; 2]) -> (Ten
     })
 }
 
-/// λ from Beta(alpha, alpha), as mixup and cutmix draw it; 1 for alpha = 0.
+/// λ from Beta(alpha, alpha), as mixup and cutmix draw it; 1 for alpha = 0, ½ for an infinite one.
 ///
 /// Source: X/(X + Y) with X, Y from Gamma(alpha, 1), Marsaglia & Tsang 2000, "A simple method for generating
 /// gamma variables".
 pub fn beta(alpha: f64, draws: &mut Draws) -> f64 {
     if alpha <= 0.0 || alpha.is_nan() {
         return 1.0;
+    }
+    if alpha == f64::INFINITY {
+        return 0.5; // nothing is left to chance
     }
     let (x, y) = (gamma(alpha, draws), gamma(alpha, draws));
     // both can be 0 for a tiny alpha: then one of the ends

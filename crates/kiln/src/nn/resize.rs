@@ -203,7 +203,7 @@ impl Upsample {
 fn resized(size: &Size, axes: usize, axis: usize, extent: usize) -> Option<(usize, f64)> {
     match size {
         Size::To(list) if list.len() == 1 || list.len() == axes => {
-            let outputs = list.get(axis).or(list.first()).copied().filter(|&n| n > 0)?;
+            let outputs = list.get(axis).or(list.first()).copied().filter(|n| (1..=i32::MAX as usize).contains(n))?;
             Some((outputs, extent as f64 / outputs as f64))
         }
         Size::By(list) | Size::Rounded(list) if list.len() == 1 || list.len() == axes => {

@@ -45,23 +45,7 @@ impl Unflatten {
 impl Forward for Unflatten {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        composed("unflatten", || {
-            let Ok(shape) = x.shape() else { return x.clone() };
-            let at = if self.axis < 0 { self.axis + shape.rank() as i64 } else { self.axis };
-            let Some(at) = usize::try_from(at).ok().filter(|&at| at < shape.rank()) else {
-                return x.squeeze(self.axis); // carries the error of the axis
-            };
-            let known: i64 = self.extents.iter().filter(|&&d| d != -1).product();
-            let free = self.extents.iter().filter(|&&d| d == -1).count();
-            let extent = shape[at] as i64;
-            if free > 1 || (free == 0 && known != extent) || (free == 1 && (known <= 0 || extent % known != 0)) {
-                return x.bad_argument("unflatten", "extents", format!("{:?}", self.extents), "they fill the axis");
-            }
-            let given = self.extents.iter().map(|&d| if d == -1 { extent / known } else { d });
-            let mut dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
-            dims.splice(at..=at, given);
-            x.reshape(dims)
-        })
+        x.unflatten(self.axis, &self.extents)
     }
 }
 
@@ -102,7 +86,7 @@ shuffles! {
 fn pixel_shuffle(x: &Tensor, r: usize) -> Tensor {
     let Ok(shape) = x.shape() else { return x.clone() };
     let rank = shape.rank();
-    if rank < 3 || r == 0 || !shape[rank - 3].is_multiple_of(r * r) {
+    if rank < 3 || r == 0 || r.checked_mul(r).is_none_or(|square| !shape[rank - 3].is_multiple_of(square)) {
         return Tensor::bad_shape("pixel_shuffle", &[x], "[.., c·r², h, w] with a factor r of at least 1");
     }
     let (c, h, w) = (shape[rank - 3] / (r * r), shape[rank - 2], shape[rank - 1]);

@@ -55,13 +55,14 @@ impl Tensor {
                 Err(invalid) => return invalid,
             };
             let (own, mut parts) = (self.shape_or_scalar(), extents.list());
-            let known = parts.iter().filter(|&&d| d != -1).try_fold(1i64, |n, &d| n.checked_mul(d));
-            if let (Some(known), Some(part)) = (known, parts.iter_mut().find(|d| **d == -1))
+            let product =
+                |parts: &[i64]| parts.iter().filter(|&&d| d != -1).try_fold(1i64, |product, &d| product.checked_mul(d));
+            if let (Some(known), Some(part)) = (product(&parts), parts.iter_mut().find(|d| **d == -1))
                 && known > 0
             {
                 *part = own[at] as i64 / known;
             }
-            if parts.is_empty() || parts.iter().any(|&d| d < 0) || parts.iter().product::<i64>() != own[at] as i64 {
+            if parts.is_empty() || parts.iter().any(|&d| d < 0) || product(&parts) != Some(own[at] as i64) {
                 let value = format!("{parts:?} of {}", own[at]);
                 return self.bad_argument("unflatten", "extents", value, "their product is the extent; one may be -1");
             }

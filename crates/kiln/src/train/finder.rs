@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// lrᵢ = start · (end / start)^(i / (steps − 1))
 /// aᵢ  = β aᵢ₋₁ + (1 − β) lossᵢ,   smoothedᵢ = aᵢ / (1 − βⁱ⁺¹)
 /// ```
-/// It ends early when the smoothed loss is `diverged` times its lowest, or not finite. Model and optimizer are
+/// It ends early when the smoothed loss lies `diverged` − 1 times its lowest above that, or is not finite. Model and optimizer are
 /// afterwards as they were.
 ///
 /// Source: Smith 2017, "Cyclical learning rates for training neural networks", §3.3; the smoothing is fastai's.
@@ -120,8 +120,17 @@ impl LrFinder {
     ) -> Result<LrCurve> {
         let mut curve = LrCurve::default();
         let mut average = 0.0;
-        let batches = (0..).flat_map(|pass| passes.begin(pass, 0));
-        for (i, batch) in batches.take(self.steps).enumerate() {
+        let (mut pass, mut batches) = (0, passes.begin(0, 0));
+        for i in 0..self.steps {
+            let mut next = batches.next();
+            if next.is_none() {
+                pass += 1;
+                batches = passes.begin(pass, 0);
+                next = batches.next();
+            }
+            let Some(batch) = next else {
+                return Err(super::refused("data", "none", "a pass must have as many batches as it says"));
+            };
             let rate = self.start * (self.end / self.start).powf(i as f64 / (self.steps - 1) as f64);
             optimizer.set_lr(rate);
             let outcome = forward(&batch?);
@@ -137,7 +146,8 @@ impl LrFinder {
             curve.losses.push(loss);
             curve.smoothed.push(smoothed);
             let lowest = curve.smoothed.iter().copied().fold(f64::INFINITY, f64::min);
-            if smoothed > self.diverged * lowest {
+            // as far above it as a loss that is positive; one below zero has no multiples
+            if smoothed - lowest > (self.diverged - 1.0) * lowest.abs() {
                 break;
             }
         }

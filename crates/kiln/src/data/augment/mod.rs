@@ -19,17 +19,14 @@ pub use random::{
 use crate::error::At;
 use crate::{Device, Error, Result, Tensor};
 
-/// An image: planes of numbers, from 0 to 1 unless normalised.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// An image: planes of numbers, from 0 to 1 unless normalised; one pixel at least.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Image {
-    /// The number of planes: 1 grey, 3 red, green and blue.
-    pub channels: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
+    channels: usize,
+    height: usize,
+    width: usize,
     /// `[channels, height, width]`.
-    pub pixels: Vec<f32>,
+    pixels: Vec<f32>,
 }
 
 impl Image {
@@ -54,6 +51,31 @@ impl Image {
     #[track_caller]
     pub fn from_bytes(channels: usize, height: usize, width: usize, bytes: &[u8]) -> Result<Self> {
         Self::new(channels, height, width, bytes.iter().map(|&b| f32::from(b) / 255.0).collect())
+    }
+
+    /// The number of planes: 1 grey, 3 red, green and blue.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The pixels `[channels, height, width]`.
+    pub fn pixels(&self) -> &[f32] {
+        &self.pixels
+    }
+
+    /// The same, to be changed.
+    pub fn pixels_mut(&mut self) -> &mut [f32] {
+        &mut self.pixels
     }
 
     /// The planes.

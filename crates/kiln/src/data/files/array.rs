@@ -118,11 +118,14 @@ impl Array {
 
     /// The array whose axes come in the order `axes`, a permutation.
     pub(super) fn permuted(&self, axes: &[usize]) -> Self {
+        let shape: Vec<usize> = axes.iter().map(|&axis| self.shape[axis]).collect();
+        if self.numbers.is_empty() {
+            return Self { shape, numbers: self.numbers.clone() }; // whose other extents may be of any size
+        }
         let mut strides = vec![1; self.shape.len()];
         for axis in (1..self.shape.len()).rev() {
             strides[axis - 1] = strides[axis] * self.shape[axis];
         }
-        let shape: Vec<usize> = axes.iter().map(|&axis| self.shape[axis]).collect();
         let strides: Vec<usize> = axes.iter().map(|&axis| strides[axis]).collect();
         let numbers = self.numbers.picked(walk(&shape, &strides, self.numbers.len()));
         Self { shape, numbers }

@@ -236,7 +236,7 @@ impl<R: BufRead> Records<R> {
             if state != State::Quoted {
                 break;
             }
-            length += text.len();
+            length += text.len() + 1;
             field.push('\n');
             text = match self.lines.next().transpose()? {
                 Some(next) if length <= LONGEST_LINE => next,
@@ -313,10 +313,12 @@ impl Table {
 
     /// The field in this record and column; empty past the end.
     pub fn field(&self, record: usize, column: usize) -> &str {
+        if record >= self.len() || column >= self.width {
+            return "";
+        }
         let index = record * self.width + column;
-        let start = index.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
-        let end = self.ends.get(index).copied().filter(|_| column < self.width);
-        start.zip(end).and_then(|(start, end)| self.text.get(start..end)).unwrap_or_default()
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.text[start..self.ends[index]]
     }
 
     fn column(&self, field: Field<'_>) -> Result<usize> {

@@ -36,7 +36,7 @@ impl EdgeFile {
         Self::default()
     }
 
-    /// Sets whether the first line is skipped.
+    /// Sets whether the first line that is neither blank nor a comment is skipped.
     #[must_use]
     pub fn header(mut self, header: bool) -> Self {
         self.header = header;

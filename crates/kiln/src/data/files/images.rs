@@ -49,7 +49,7 @@ pub fn parse(bytes: &[u8], name: impl AsRef<Path>, colours: Colours) -> Result<I
     let picture =
         catch_unwind(AssertUnwindSafe(|| decode(bytes))).unwrap_or_else(|_| Err("the decoder gave up".into()));
     let picture = picture.map_err(|why| malformed(path, Place::Whole, "a whole image", why))?;
-    Ok(picture.image(colours))
+    picture.image(colours)
 }
 
 /// Bytes of pixels, channel by channel within a pixel.
@@ -111,7 +111,7 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
 
 impl Picture {
     /// Planes of numbers from 0 to 1.
-    fn image(&self, colours: Colours) -> Image {
+    fn image(&self, colours: Colours) -> Result<Image> {
         let each = |of: &dyn Fn(&[u8]) -> f32| self.pixels.chunks_exact(self.channels).map(of).collect::<Vec<f32>>();
         let channel = |c: usize| each(&|pixel| f32::from(pixel[c]) / 255.0);
         let colour = self.channels >= 3; // two channels are grey and alpha
@@ -127,7 +127,7 @@ impl Picture {
             (Colours::Rgb, false) => channel(0).repeat(3),
         };
         let channels = if colours == Colours::Rgb { 3 } else { 1 };
-        Image { channels, height: self.height, width: self.width, pixels }
+        Image::new(channels, self.height, self.width, pixels)
     }
 }
 
@@ -206,8 +206,9 @@ fn sorted(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
     let bad = |error: std::io::Error| unreadable(folder, error);
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).map_err(bad)? {
-        let entry = entry.map_err(bad)?;
-        all.push((entry.path(), entry.file_type().map_err(bad)?.is_dir()));
+        let path = entry.map_err(bad)?.path();
+        let is_folder = path.is_dir(); // a link to one too
+        all.push((path, is_folder));
     }
     all.sort();
     Ok(all)

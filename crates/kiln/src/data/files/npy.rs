@@ -80,14 +80,15 @@ fn header(file: &mut Content<'_>, size: u64) -> Result<Header> {
     let (kind, big_endian) = kind_of(&fields.descr)
         .ok_or_else(|| bad("booleans, integers or floats of 16, 32 or 64 bits", &fields.descr))?;
     let bytes = count(&fields.shape).and_then(|n| n.checked_mul(kind.bytes()));
+    let left = size.checked_sub(file.at); // an archive may claim that its member is shorter than this header
     match bytes {
-        Some(bytes) if size - file.at == bytes as u64 => {
+        Some(bytes) if left == Some(bytes as u64) => {
             Ok(Header { kind, big_endian, fortran: fields.fortran, shape: fields.shape, bytes })
         }
-        _ => Err(file.bad(
-            format!("the numbers of {} of shape {:?}", fields.descr, fields.shape),
-            format!("{} bytes", size - file.at),
-        )),
+        _ => {
+            let expected = format!("the numbers of {} of shape {:?}", fields.descr, fields.shape);
+            Err(file.bad(expected, format!("{} bytes", left.unwrap_or(0))))
+        }
     }
 }
 

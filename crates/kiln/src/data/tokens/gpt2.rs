@@ -113,14 +113,13 @@ impl Gpt2Bpe {
         let at = At::here();
         let mut bytes = Vec::new();
         for number in numbers {
-            let special = || self.special.iter().find(|(_, special)| *special == number);
-            match (self.tokens.get(number), special()) {
-                (Some(&token), _) => bytes.extend(self.bpe.decode(&[token])?),
-                (None, Some((name, _))) => bytes.extend(name.as_bytes()),
-                (None, None) => {
-                    let (value, why) = (number.to_string(), "numbers of the vocabulary");
-                    return Err(Error::Argument { op: "Gpt2Bpe::decode", name: "numbers", value, why, at });
-                }
+            if let Some(&token) = self.tokens.get(number) {
+                bytes.extend(self.bpe.decode(&[token])?);
+            } else if let Some((name, _)) = self.special.iter().find(|(_, special)| *special == number) {
+                bytes.extend(name.as_bytes());
+            } else {
+                let (value, why) = (number.to_string(), "numbers of the vocabulary");
+                return Err(Error::Argument { op: "Gpt2Bpe::decode", name: "numbers", value, why, at });
             }
         }
         Ok(bytes)

@@ -61,7 +61,12 @@ pub(super) enum Values<'a> {
     Split(Stored, &'a [u8], usize, usize),
 }
 
-impl Values<'_> {
+impl<'a> Values<'a> {
+    /// Values of `width` bytes each, the first bytes of all in front.
+    pub(super) fn split(stored: Stored, bytes: &'a [u8], width: usize) -> Option<Self> {
+        bytes.len().is_multiple_of(width).then(|| Values::Split(stored, bytes, bytes.len() / width, 0))
+    }
+
     pub(super) fn next(&mut self) -> Option<Value> {
         match self {
             Values::Plain(stored, bytes) => Value::plain(*stored, bytes),
@@ -73,13 +78,15 @@ impl Values<'_> {
             Values::Truths(runs) => runs.next().map(|bit| Value::Int(bit.into())),
             Values::Places(runs, dictionary) => dictionary.get(runs.next()? as usize).cloned(),
             Values::Split(stored, bytes, count, at) => {
+                if at >= count {
+                    return None;
+                }
                 let mut word = [0; 8];
-                let width = bytes.len().checked_div(*count)?;
-                for (byte, of) in word.iter_mut().zip(0..width) {
-                    *byte = *bytes.get(of * *count + *at)?;
+                for (byte, part) in word.iter_mut().zip(bytes.chunks(*count)) {
+                    *byte = part[*at];
                 }
                 *at += 1;
-                Value::plain(*stored, &mut &word[..width.min(8)])
+                Value::plain(*stored, &mut &word[..])
             }
         }
     }

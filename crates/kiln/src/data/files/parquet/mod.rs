@@ -42,12 +42,15 @@ use footer::{Footer, Stored};
 /// Rows of a row group, at most: a few bytes may stand for any number of equal values. Writers make groups of about a
 /// million.
 const MOST_ROWS: u64 = 1 << 24;
+/// Rows of all groups together that are held in memory, for each byte of the file: groups may share their pages.
+const ROWS_A_BYTE: u64 = 64;
 
 /// A table. Opening it reads what the end of the file says of its columns; their values are read when asked for.
 #[derive(Debug, Clone)]
 pub struct Parquet {
     path: PathBuf,
     from: Origin,
+    size: u64,
     footer: Arc<Footer>,
     null: Option<f32>,
 }
@@ -84,6 +87,7 @@ impl Parquet {
         let mut table = Self {
             path: path.to_path_buf(),
             from,
+            size,
             footer: Arc::new(Footer { columns: Vec::new(), groups: Vec::new() }),
             null: None,
         };
@@ -150,6 +154,7 @@ impl Parquet {
     /// pages that are damaged or written in a way that is not read.
     pub fn numbers(&self, columns: &[&str]) -> Result<Vec<f32>> {
         columns.iter().try_for_each(|name| self.column(name, false).map(drop))?; // of a table without rows too
+        self.may_be_held()?;
         let mut all = Vec::new();
         for group in self.groups(columns) {
             all.extend(group?);
@@ -202,6 +207,7 @@ impl Parquet {
     /// As for [`numbers`](Parquet::numbers); for a value that is no integer of 32 bits.
     pub fn labels(&self, column: &str) -> Result<Vec<i32>> {
         self.column(column, false)?;
+        self.may_be_held()?;
         let mut labels = Vec::new();
         for group in 0..self.footer.groups.len() {
             self.read(group, column, false, &mut |value| {
@@ -213,8 +219,10 @@ impl Parquet {
                         }
                         Err(_) => value.to_string(),
                     },
+                    Value::Large(value) => value.to_string(),
+                    Value::Float(value) => value.to_string(),
+                    Value::Text(_) => "text".into(),
                     Value::Null => "a null".into(),
-                    other => format!("{other:?}"),
                 };
                 Err(("an integer of 32 bits".into(), found))
             })?;
@@ -228,6 +236,7 @@ impl Parquet {
     /// As for [`numbers`](Parquet::numbers), for a column that is no text.
     pub fn classes(&self, column: &str) -> Result<(Vec<i32>, Vec<String>)> {
         self.column(column, true)?;
+        self.may_be_held()?;
         let mut texts = Vec::new();
         for group in 0..self.footer.groups.len() {
             self.read(group, column, true, &mut |value| match value {
@@ -263,6 +272,20 @@ impl Parquet {
         let column = |numbers: Vec<f32>, width: usize| Column::F32(numbers.into(), vec![width]);
         let (x, y) = (self.numbers(inputs)?, self.numbers(targets)?);
         TensorDataset::new(device, column(x, inputs.len()), column(y, targets.len()))
+    }
+
+    /// Refuses a table of which a few bytes would fill the memory. Its groups can be read one by one.
+    fn may_be_held(&self) -> Result<()> {
+        let (rows, most) = (self.len() as u64, MOST_ROWS.max(self.size.saturating_mul(ROWS_A_BYTE)));
+        if rows > most {
+            return Err(malformed(
+                &self.path,
+                Place::Whole,
+                format!("{most} rows at most, by the size of the file"),
+                rows,
+            ));
+        }
+        Ok(())
     }
 
     /// The number of a column that has what is wanted, and how it is stored.

@@ -134,7 +134,8 @@ fn body(chunk: &Chunk, head: &Head, packed: &[u8]) -> Result<Vec<u8>, (String, S
     let front = repetition.checked_add(levels).and_then(|front| packed.split_at_checked(front));
     let (front, values) = front.ok_or_else(|| ("levels within their page".to_string(), "more bytes".to_string()))?;
     let codec = if head.compressed { chunk.codec } else { 0 };
-    let left = head.unpacked.checked_sub(front.len() as u64).unwrap_or(u64::MAX);
+    let left = head.unpacked.checked_sub(front.len() as u64);
+    let left = left.ok_or_else(|| ("levels within their page".to_string(), format!("{} bytes", head.unpacked)))?;
     // a page of nulls has nothing to unpack
     let values = if values.is_empty() && left == 0 { Vec::new() } else { unpack(codec, values, left)? };
     Ok([&front[repetition..], &values].concat())
@@ -173,8 +174,8 @@ fn values(
                 None => Values::Plain(stored, page), // nulls alone
             },
             (RLE, Stored::Bool) => Values::Truths(Hybrid::sized(page, 1)?.0),
-            (9, Stored::F32 | Stored::I32 | Stored::U32) => Values::Split(stored, page, page.len() / 4, 0),
-            (9, Stored::F64 | Stored::I64 | Stored::U64) => Values::Split(stored, page, page.len() / 8, 0),
+            (9, Stored::F32 | Stored::I32 | Stored::U32) => Values::split(stored, page, 4)?,
+            (9, Stored::F64 | Stored::I64 | Stored::U64) => Values::split(stored, page, 8)?,
             (other, _) => return Some(Err(other)),
         }))
     };
