@@ -100,7 +100,7 @@ fn choices(ink: Ink, device: &Device) -> String {
         let (family, class) = (verdict.family, verdict.class);
         out += &match verdict.wrong {
             Some(why) => format!("    {} {family} {class}: {why}\n", ink.wrong("put aside")),
-            None => format!("    {} {family} {class}\n", ink.faint("tested   ")),
+            None => format!("    {} {family} {class}, in {} ms\n", ink.faint("tested   "), verdict.took.as_millis()),
         };
     }
     let winners = device.winners();

@@ -64,7 +64,7 @@ pub use readback::Pending;
 pub use replay::Program;
 pub use selftest::Verdict;
 pub use source::Source;
-pub use trial::{Candidate, Family, Fill, Input, Trial};
+pub use trial::{Candidate, Family, Fill, Input, Trial, Want};
 pub use tune::{Progress, Tuner, Winner};
 pub use wgpu;
 pub use wgsl::{Dispatch, Entry, Resource, ResourceKind, Wgsl};

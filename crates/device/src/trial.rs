@@ -1,5 +1,5 @@
-//! A problem on which the variants of a kernel family are tried against the plain one: by the self-test, on a small
-//! problem, for their answers; by the tuner for answers and time.
+//! A problem on which the variants of a kernel family are tried: by the self-test, on a small problem whose answer the
+//! host knows, for their answers; by the tuner, against the plain variant, for answers and time.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub struct Family {
     pub name: &'static str,
     /// The shader files that its answers and times depend on; a change makes what was found out before stale.
     pub texts: &'static [&'static str],
-    /// A small problem for a class of fast variants, with one candidate; `None` where the device has no such class.
+    /// A small problem for a class of fast variants, whose answer is known; `None` where the device has no such class.
     pub test: fn(&Caps, class: &str) -> Option<Trial>,
     /// The problems to tune, the most useful first, each named by its size class.
     pub tune: fn(&Caps) -> Vec<Trial>,
@@ -65,7 +65,16 @@ pub struct Candidate {
     pub stages: Stages,
 }
 
-/// A problem, the plain way to solve it, and other ways. All stages bind the inputs, and `out` for the result.
+/// What the answers of candidates are held against.
+#[derive(Debug, Clone)]
+pub enum Want {
+    /// What this plain variant says, on the same device: for problems that are too large for the host.
+    Plain(Stages),
+    /// The answer itself, computed on the host: nothing is compiled for it, and no driver has a hand in it.
+    Known(Vec<f32>),
+}
+
+/// A problem, what its answer is, and ways to solve it. All stages bind the inputs, and `out` for the result.
 #[derive(Debug, Clone)]
 pub struct Trial {
     /// The class that the outcome stands for.
@@ -74,14 +83,31 @@ pub struct Trial {
     pub inputs: Vec<Input>,
     /// How many f32 elements `out` has.
     pub out: u64,
-    /// What the others are judged by.
-    pub plain: Stages,
+    /// What they are judged by.
+    pub want: Want,
     /// The ways to be tried.
     pub candidates: Vec<Candidate>,
     /// The name of the candidate that is taken where nothing was tuned.
     pub heuristic: String,
     /// The most that |got - want| / (1 + |want|) may be.
     pub tolerance: f64,
+}
+
+impl Trial {
+    /// Gives a const of the candidates' kernels another value.
+    pub(crate) fn with_const(&mut self, name: &str, value: &str) {
+        for stage in self.candidates.iter_mut().flat_map(|candidate| &mut candidate.stages.stages) {
+            stage.launch.source = stage.launch.source.clone().constant(name, value);
+        }
+    }
+
+    /// The same trial, judged by the definition: a function of the operands, in f64, that gives every element of `out`.
+    pub(crate) fn defined(self, definition: impl FnOnce(&[Vec<f64>]) -> Vec<f64>) -> Trial {
+        let operand = |(seed, input): (usize, &Input)| input.eighths(seed as u32).map(|n| f64::from(n) / 8.0).collect();
+        let operands: Vec<Vec<f64>> = self.inputs.iter().enumerate().map(operand).collect();
+        let want = Want::Known(definition(&operands).into_iter().map(|v| v as f32).collect());
+        Trial { want, ..self }
+    }
 }
 
 /// A trial's buffers on a device.
@@ -93,7 +119,7 @@ pub(crate) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Uploads the operands and asks the plain variant.
+    /// Uploads the operands and finds out what the answer is.
     pub(crate) fn new(device: &'a Device, trial: &Trial) -> Result<Bench<'a>> {
         let mut buffers = Vec::new();
         for (seed, input) in trial.inputs.iter().enumerate() {
@@ -101,11 +127,15 @@ impl<'a> Bench<'a> {
         }
         buffers.push(("out", device.alloc(4 * trial.out, "trial result")?));
         // together, by several threads; a candidate that does not compile is found out when it is judged
-        let stages = std::iter::once(&trial.plain).chain(trial.candidates.iter().map(|c| &c.stages));
+        let plain = if let Want::Plain(stages) = &trial.want { Some(stages) } else { None };
+        let stages = plain.into_iter().chain(trial.candidates.iter().map(|c| &c.stages));
         let sources: Vec<Source> = stages.flat_map(|s| &s.stages).map(|stage| stage.launch.source.clone()).collect();
         let _ = device.kernels(&sources);
         let mut bench = Bench { device, buffers, want: Vec::new(), tolerance: trial.tolerance };
-        bench.want = bench.answer(&trial.plain)?;
+        bench.want = match &trial.want {
+            Want::Plain(stages) => bench.answer(stages)?,
+            Want::Known(values) => values.clone(),
+        };
         Ok(bench)
     }
 
@@ -128,6 +158,9 @@ impl<'a> Bench<'a> {
     /// Says what is wrong with a variant's answer, if anything is.
     pub(crate) fn judge(&self, stages: &Stages) -> Result<(), String> {
         let got = self.answer(stages).map_err(|error| error.to_string())?;
+        if got.len() != self.want.len() {
+            return Err(format!("{} elements instead of {}", got.len(), self.want.len()));
+        }
         let wrong = |(got, want): (&f32, &f32)| {
             let (got, want) = (f64::from(*got), f64::from(*want));
             // NaN is wrong too
@@ -171,16 +204,20 @@ impl<'a> Bench<'a> {
 }
 
 impl Input {
-    /// The elements, a fixed sequence.
-    fn bytes(&self, seed: u32) -> Vec<u8> {
-        let eighths = (0..self.elements as u32).map(|i| {
+    /// Eight times the elements, a fixed sequence.
+    fn eighths(&self, seed: u32) -> impl Iterator<Item = i32> {
+        (0..self.elements as u32).map(move |i| {
             let h = (i ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
             let h = (h ^ (h >> 15)).wrapping_mul(0xc2b2_ae35);
             ((h >> 16) % 17) as i32 - 8
-        });
+        })
+    }
+
+    /// The elements as they are stored.
+    fn bytes(&self, seed: u32) -> Vec<u8> {
         match self.fill {
-            Fill::F32 => eighths.flat_map(|n| (n as f32 / 8.0).to_le_bytes()).collect(),
-            Fill::F16 => eighths.flat_map(|n| f16_eighth(n).to_le_bytes()).collect(),
+            Fill::F32 => self.eighths(seed).flat_map(|n| (n as f32 / 8.0).to_le_bytes()).collect(),
+            Fill::F16 => self.eighths(seed).flat_map(|n| f16_eighth(n).to_le_bytes()).collect(),
         }
     }
 }

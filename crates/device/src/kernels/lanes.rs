@@ -11,7 +11,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::program::Launch;
 use crate::source::Source;
-use crate::trial::{Candidate, Input, Trial};
+use crate::trial::{Candidate, Input, Trial, Want};
 
 /// How a row's invocations join what they found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -275,25 +275,21 @@ pub(crate) fn check(caps: &Caps, walk: &Walk, variant: &Variant) -> Result<()> {
 /// Elements of a row of a self-test: several loads for each of 256 invocations, and a part of a round.
 pub(crate) const TEST_COLS: u32 = 2 * 4 * 256 + 68;
 
-/// The trial of a class of variants: each that is of it, on the given rows.
+/// The trial of a class of variants, by one of them, on the given rows: held against the definition, which makes of a row
+/// of x a row of the result.
 pub(crate) fn test(
     caps: &Caps,
     class: &str,
     walk: &Walk,
     trial: impl Fn(&Walk, Option<Vec<Variant>>) -> Option<Trial>,
+    definition: impl Fn(&[f64]) -> Vec<f64>,
 ) -> Option<Trial> {
-    // one that holds the row and one that does not; the number of rows in a workgroup is only arithmetic
-    let mut list: Vec<Variant> = variants(caps, walk)
-        .into_iter()
-        .filter(|v| v.class() == Some(class) && (v.lanes >= 256 || v.rows > 1))
-        .collect();
-    list.dedup_by_key(|v| v.held);
-    list.truncate(2);
-    if list.is_empty() {
-        return None;
-    }
-    let trial = trial(walk, Some(list))?;
-    (!trial.candidates.is_empty()).then(|| Trial { class: class.into(), ..trial })
+    // what is tested is how lanes join: whether they hold the row is for one of them, and the rest only arithmetic
+    let of = |v: &Variant| v.class() == Some(class) && (v.lanes >= 256 || v.rows > 1);
+    let variant = variants(caps, walk).into_iter().find(of)?;
+    let trial = trial(walk, Some(vec![variant])).filter(|trial| !trial.candidates.is_empty())?;
+    let rows = |operands: &[Vec<f64>]| operands[0].chunks(TEST_COLS as usize).flat_map(&definition).collect();
+    Some(Trial { class: class.into(), ..trial }.defined(rows))
 }
 
 /// Rows and columns to tune: few and many rows, from short to long.
@@ -318,10 +314,10 @@ pub(crate) fn trial(
     };
     let candidate = |v: &Variant| Some(Candidate { name: v.to_string(), stages: stages(v)? });
     let all = variants(caps, walk);
-    let plain = stages(all.first()?)?;
+    let want = Want::Plain(stages(all.first()?)?);
     let candidates = list.as_ref().unwrap_or(&all).iter().filter_map(candidate).collect();
     let heuristic = choose(caps, walk).to_string();
-    Some(Trial { class: walk.class([0, 0]), inputs, out, plain, candidates, heuristic, tolerance })
+    Some(Trial { class: walk.class([0, 0]), inputs, out, want, candidates, heuristic, tolerance })
 }
 
 impl fmt::Display for Variant {

@@ -115,7 +115,12 @@ fn problem([rows, cols]: [u32; 2]) -> Rows {
 
 fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let p = problem([5, lanes::TEST_COLS]);
-    lanes::test(caps, class, &p.walk(), |walk, list| trial(caps, walk, list))
+    let definition = |x: &[f64]| {
+        let mean = x.iter().sum::<f64>() / x.len() as f64;
+        let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / x.len() as f64;
+        x.iter().map(|v| (v - mean) / (variance + f64::from(p.eps)).sqrt()).collect()
+    };
+    lanes::test(caps, class, &p.walk(), |walk, list| trial(caps, walk, list), definition)
 }
 
 fn tune(caps: &Caps) -> Vec<Trial> {

@@ -211,7 +211,7 @@ fn problem([rows, cols]: [u32; 2]) -> Rows {
 
 fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let p = problem([5, lanes::TEST_COLS]);
-    lanes::test(caps, class, &p.walk(), |walk, list| trial(caps, walk, list))
+    lanes::test(caps, class, &p.walk(), |walk, list| trial(caps, walk, list), |x| vec![x.iter().sum()])
 }
 
 fn tune(caps: &Caps) -> Vec<Trial> {

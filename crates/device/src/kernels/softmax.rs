@@ -100,7 +100,11 @@ pub(crate) const FAMILY: Family =
 
 fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let p = Rows { log: false, rows: 5, cols: lanes::TEST_COLS, width: 4 };
-    lanes::test(caps, class, &p.walk(), |walk, list| trial(caps, walk, list))
+    let definition = |x: &[f64]| {
+        let sum: f64 = x.iter().map(|v| v.exp()).sum();
+        x.iter().map(|v| v.exp() / sum).collect()
+    };
+    lanes::test(caps, class, &p.walk(), |walk, list| trial(caps, walk, list), definition)
 }
 
 fn tune(caps: &Caps) -> Vec<Trial> {

@@ -3,8 +3,8 @@
 
 use super::choose::choose_among;
 use super::variant::algorithms;
-use super::{Algorithm, Direction, Elem, Problem, Variant, choose, stages, variants};
-use crate::trial::{Candidate, Family, Fill, Input, Trial};
+use super::{Algorithm, Coop, Direction, Elem, Problem, Variant, choose, stages, variants};
+use crate::trial::{Candidate, Family, Fill, Input, Trial, Want};
 use crate::{Caps, Device};
 
 /// Convolutions among [`FAMILIES`](crate::kernels::FAMILIES).
@@ -111,7 +111,7 @@ fn trial(caps: &Caps, p: &Problem, class: String, list: &[Variant], heuristic: &
             Direction::Weight => vec![x, dy],
         },
         out: p.results(),
-        plain: stages(caps, p, &plain).ok()?,
+        want: Want::Plain(stages(caps, p, &plain).ok()?),
         candidates: list.iter().filter_map(candidate).collect(),
         heuristic: heuristic.to_string(),
         // the operands are eighths: every sum is exact
@@ -119,23 +119,65 @@ fn trial(caps: &Caps, p: &Problem, class: String, list: &[Variant], heuristic: &
     })
 }
 
-/// One small convolution for a class of variants in a direction, by one of them: partial blocks on all sides, two
+/// One small convolution for a class of variants in a direction, by the smallest of them: partial blocks on all sides, two
 /// groups, a window that hangs over and steps by two lines; planes and sums that are loaded and stored by fours, which
-/// is what most are. A small window, for each of its elements costs time to compile.
+/// is what most are. What it costs is the driver's compiler: a small window, for each of its elements is compiled, and
+/// one step of the sum in workgroup memory instead of four.
 fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let odd = |direction, channels, elem| Problem {
         direction,
         elem,
         ..problem(2, channels, [9, 8], Window { kernel: [2, 3], stride: [2, 1], padding: [1, 1] })
     };
-    let all = Direction::ALL.into_iter().flat_map(|direction| {
+    let mut all = Direction::ALL.into_iter().flat_map(|direction| {
         [([8, 10, 2], Elem::F32), ([6, 12, 6], Elem::F32), ([8, 10, 2], Elem::F16)]
             .map(|(channels, elem)| odd(direction, channels, elem))
     });
-    let mut of = all.flat_map(|p| algorithms(caps, &p).into_iter().map(move |algorithm| (p, algorithm)));
-    let (p, algorithm) = of.find(|(p, a)| test_class(p.direction, *a).as_deref() == Some(class))?;
+    let (p, algorithm) = all.find_map(|p| {
+        let of = |a: &Algorithm| test_class(p.direction, *a).as_deref() == Some(class);
+        let smallest = |a: &Algorithm| a.block().map(|block| block.iter().product::<u32>());
+        Some((p, algorithms(caps, &p).into_iter().filter(of).min_by_key(smallest)?))
+    })?;
     let variant = Variant { algorithm, split: 1 };
-    trial(caps, &p, class.to_string(), &[variant], &variant)
+    let mut trial = trial(caps, &p, class.to_string(), &[variant], &variant)?;
+    match algorithm {
+        Algorithm::Coop(Coop { size, .. }) => trial.with_const("TILE_K", &format!("{size}u")),
+        Algorithm::Tile(_) => trial.with_const("TILE_K", "4u"),
+        _ => {}
+    }
+    Some(trial.defined(|operands| convolution(&p, &operands[0], &operands[1])))
+}
+
+/// The definition, of images: every product of an element of x, a weight and an element of y or dy goes where the
+/// direction says. The operands are those of the direction, in the order of its bindings.
+fn convolution(p: &Problem, first: &[f64], second: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; p.results() as usize];
+    let [outputs, inputs] = p.channels();
+    let indices = |sizes: [u32; 3]| (0..sizes[0] * sizes[1] * sizes[2]).map(move |i| split_index(i, sizes));
+    for [n, co, ci] in indices([p.n, p.c_out, inputs]) {
+        for ([_, oh, ow], [_, kh, kw]) in indices(p.output).flat_map(|o| indices(p.kernel).map(move |k| (o, k))) {
+            let along = |axis: usize, o: u32, k: u32| {
+                (o * p.stride[axis] + k * p.dilation[axis]).checked_sub(p.padding[axis]).filter(|&i| i < p.input[axis])
+            };
+            let (Some(ih), Some(iw)) = (along(1, oh, kh), along(2, ow, kw)) else { continue };
+            let channel = co / outputs * inputs + ci;
+            let x = (((n * p.c_in + channel) * p.input[1] + ih) * p.input[2] + iw) as usize;
+            let w = (((co * inputs + ci) * p.kernel[1] + kh) * p.kernel[2] + kw) as usize;
+            let y = (((n * p.c_out + co) * p.output[1] + oh) * p.output[2] + ow) as usize;
+            let (to, from, by) = match p.direction {
+                Direction::Forward => (y, x, w),
+                Direction::Input => (x, y, w),
+                Direction::Weight => (w, x, y),
+            };
+            out[to] += first[from] * second[by];
+        }
+    }
+    out
+}
+
+/// The index of element `i` of an array of three axes.
+fn split_index(i: u32, sizes: [u32; 3]) -> [u32; 3] {
+    [i / (sizes[1] * sizes[2]), i / sizes[2] % sizes[1], i % sizes[2]]
 }
 
 /// A window over images.
