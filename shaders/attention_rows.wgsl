@@ -1,6 +1,7 @@
 // attention_rows: out[b, i, h, :] = Σ_j softmax_j(scale q[b, h, i] · k[b, g, j] + bias[b, h, i, j]) v[b, g, j, :],  g = h / group
 // q [batch, heads, length, E], k [batch, kv, keys, E], v [batch, kv, keys, EV], out [batch, length, heads, EV]
 // lse[b, h, i] = log Σ_j exp(score[i, j])      [batch, heads, length]; 0 where no key is seen, and out is then 0
+// with dropout the weights of v, and they alone, are 0 where they are not kept; what makes up for that comes after
 //
 // For CPU adapters. A lane owns a query row: its scores, maximum and sum are its own, so nothing is ever reduced over
 // lanes. Keys come eight at a time: each lane loads a part of one, and a broadcast hands it to all. The maximum grows as
@@ -56,6 +57,9 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, head: u32, col: u32) {
 
 // slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
 fn bias(at: u32) -> f32 { return 0.0; }
+
+// slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
+fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
 // Elements i .. i + 3 of the row that begins at `at`; zero past its end.
 fn q_four(at: u32, i: u32) -> vec4<f32> {
@@ -113,6 +117,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let k_at = sizes.k_offset + batch * sizes.k_batch + kv * sizes.k_head;
     let v_at = sizes.v_offset + batch * sizes.v_batch + kv * sizes.v_head;
     let mask_at = sizes.m_offset + batch * sizes.m_batch + head * sizes.m_head + row * sizes.m_row;
+    let weight_at = vec4((part * sizes.length + row) * sizes.keys);
     var end = sizes.keys;
     if CAUSAL { end = min(end, first + 8u); }
     let e4 = select(sizes.e4, E4, KNOWN);
@@ -146,10 +151,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let fade = exp_(vec4(top - new_top)).x;
         sum = sum * fade + p0 + p1;
         top = new_top;
+        let w0 = p0 * kept(weight_at + low);
+        let w1 = p1 * kept(weight_at + high);
         for (var c = 0u; c < v4; c++) {
             let x = v_four(v_at + own * sizes.v_row, 4u * c);
-            let held = step(acc[c] * fade, p0, v_low(x, v_at + low_at * sizes.v_row, 4u * c));
-            acc[c] = step(held, p1, v_high(x, v_at + high_at * sizes.v_row, 4u * c));
+            let held = step(acc[c] * fade, w0, v_low(x, v_at + low_at * sizes.v_row, 4u * c));
+            acc[c] = step(held, w1, v_high(x, v_at + high_at * sizes.v_row, 4u * c));
         }
     }
 

@@ -1,5 +1,5 @@
 // attention_rows_keys: dk[b, j, g, :] = scale Σ_h Σ_i ds[i, j] q[b, h, i, :],  dv[b, j, g, :] = Σ_h Σ_i p[i, j] dy[b, i, h, :]
-// over the heads h of group g; p, ds, lse, delta as in attention_rows_query.wgsl
+// over the heads h of group g; p, ds, lse, delta as in attention_rows_query.wgsl; with dropout p dy only where the weight was kept
 // dk [batch, keys, kv, E], dv [batch, keys, kv, EV]
 //
 // For CPU adapters: a lane owns a key, and queries come eight at a time by broadcast. Causal keys begin at the block of
@@ -60,6 +60,9 @@ fn emit_v(v: vec4<f32>, at: u32, col: u32) {
 
 // slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
 fn bias(at: u32) -> f32 { return 0.0; }
+
+// slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
+fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
 // Elements i .. i + 3 of the row that begins at `at`; zero past its end.
 fn q_four(at: u32, i: u32) -> vec4<f32> {
@@ -162,6 +165,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             let n1 = transpose(n_high(n, n_at + high_at, 0u));
             let p0 = exp_(seen(s0, mask_at, low, key) - n0[0]);
             let p1 = exp_(seen(s1, mask_at, high, key) - n1[0]);
+            let keep0 = kept((vec4(n_at) + low) * sizes.keys + vec4(key));
+            let keep1 = kept((vec4(n_at) + high) * sizes.keys + vec4(key));
+            let w0 = p0 * keep0;
+            let w1 = p1 * keep1;
             var d0 = vec4(0.0);
             var d1 = vec4(0.0);
             for (var c = 0u; c < v4; c++) {
@@ -170,10 +177,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 let g1 = g_high(x, g_at + high_at * g_row, 4u * c);
                 d0 = step(d0, own_v[c], transpose(g0));
                 d1 = step(d1, own_v[c], transpose(g1));
-                acc_v[c] = step(step(acc_v[c], p0, g0), p1, g1);
+                acc_v[c] = step(step(acc_v[c], w0, g0), w1, g1);
             }
-            d0 = p0 * (d0 - n0[1]);
-            d1 = p1 * (d1 - n1[1]);
+            d0 = p0 * (d0 * keep0 - n0[1]);
+            d1 = p1 * (d1 * keep1 - n1[1]);
             for (var c = 0u; c < e4; c++) {
                 let x = q_four(q_at + own * sizes.q_row, 4u * c);
                 let held = step(acc_k[c], d0, q_low(x, q_at + low_at * sizes.q_row, 4u * c));

@@ -1,6 +1,6 @@
 // attention_rows_query: dq[b, i, h, :] = scale Σ_j ds[i, j] k[b, g, j, :],  ds = p (dp - delta),  p = exp(score - lse),  g = h / group
 // dp[i, j] = dy[b, i, h] · v[b, g, j],  delta[b, h, i] = dy[b, i, h] · y[b, i, h], which is Σ_j p dp     [batch, heads, length]
-// q, k, v, mask and lse as in attention_rows.wgsl; y, dy [batch, length, heads, EV]; dq [batch, length, heads, E]
+// with dropout dp is 0 where the weight was not kept; q, k, v, mask and lse as in attention_rows.wgsl; y, dy [batch, length, heads, EV]; dq [batch, length, heads, E]
 //
 // For CPU adapters: a lane owns a query row and makes its probabilities again from lse, eight keys at a time, as in the
 // forward kernel. lse and delta are kept side by side for attention_rows_keys.wgsl.
@@ -56,6 +56,9 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, head: u32, col: u32) {
 
 // slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
 fn bias(at: u32) -> f32 { return 0.0; }
+
+// slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
+fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
 // Elements i .. i + 3 of the row that begins at `at`; zero past its end.
 fn q_four(at: u32, i: u32) -> vec4<f32> {
@@ -121,6 +124,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let k_at = sizes.k_offset + batch * sizes.k_batch + kv * sizes.k_head;
     let v_at = sizes.v_offset + batch * sizes.v_batch + kv * sizes.v_head;
     let mask_at = sizes.m_offset + batch * sizes.m_batch + head * sizes.m_head + row * sizes.m_row;
+    let weight_at = vec4((part * sizes.length + row) * sizes.keys);
     var end = sizes.keys;
     if CAUSAL { end = min(end, first + 8u); }
 
@@ -160,8 +164,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             d0 = step(d0, above[c], transpose(v_low(x, v_at + low_at * sizes.v_row, 4u * c)));
             d1 = step(d1, above[c], transpose(v_high(x, v_at + high_at * sizes.v_row, 4u * c)));
         }
-        d0 = exp_(seen(s0, mask_at, row, low) - norm) * (d0 - along);
-        d1 = exp_(seen(s1, mask_at, row, high) - norm) * (d1 - along);
+        d0 = exp_(seen(s0, mask_at, row, low) - norm) * (d0 * kept(weight_at + low) - along);
+        d1 = exp_(seen(s1, mask_at, row, high) - norm) * (d1 * kept(weight_at + high) - along);
         for (var c = 0u; c < e4; c++) {
             let x = k_four(k_at + own * sizes.k_row, 4u * c);
             let held = step(acc[c], d0, k_low(x, k_at + low_at * sizes.k_row, 4u * c));

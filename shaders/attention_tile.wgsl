@@ -61,6 +61,9 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, head: u32, col: u32) {
 // slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
 fn bias(at: u32) -> f32 { return 0.0; }
 
+// slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
+fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
+
 // The scores of a row's four keys, those that are not seen at -inf.
 fn seen(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
     let at = vec4(mask_at + min(row, sizes.length - 1u) * sizes.m_row) + min(key, vec4(sizes.keys - 1u)) * sizes.m_col;
@@ -87,6 +90,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let k_at = sizes.k_offset + batch * sizes.k_batch + kv * sizes.k_head;
     let v_at = sizes.v_offset + batch * sizes.v_batch + kv * sizes.v_head;
     let mask_at = sizes.m_offset + batch * sizes.m_batch + head * sizes.m_head;
+    let weight_at = vec4((part * sizes.length + row) * sizes.keys);
     var end = sizes.keys;
     if CAUSAL { end = min(end, first + TILE); }
 
@@ -114,7 +118,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let p = mat4x4(exp_(s[0] - new_top.x), exp_(s[1] - new_top.y), exp_(s[2] - new_top.z), exp_(s[3] - new_top.w));
         sum = sum * fade + across_(p);
         top = new_top;
-        lay_(p, ty, tx);
+        let at = weight_at + key;
+        let next = vec4(sizes.keys);
+        lay_(mat4x4(p[0] * kept(at), p[1] * kept(at + next), p[2] * kept(at + 2u * next), p[3] * kept(at + 3u * next)), ty, tx);
         workgroupBarrier();
         for (var c = 0u; c < CV; c++) {
             for (var i = 0u; i < 4u; i++) { acc[i * CV + c] *= fade[i]; }

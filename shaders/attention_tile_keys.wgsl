@@ -66,6 +66,9 @@ fn emit_v(v: vec4<f32>, at: u32, col: u32) {
 // slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
 fn bias(at: u32) -> f32 { return 0.0; }
 
+// slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
+fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
+
 // Stages CHUNK elements, from `start` on, of TILE keys and queries, four rows to a vector. a_at, b_at: start, row, last row, stride.
 fn stage_scores(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
     for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
@@ -159,14 +162,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 s = multiply_(s, ty, tx);
             }
             let query = vec4(i0 + 4u * tx) + vec4(0u, 1u, 2u, 3u);
-            let at = vec4(n_at) + min(query, vec4(sizes.length - 1u));
-            let n = transpose(mat4x4(vec4(norms[at.x], 0.0, 0.0), vec4(norms[at.y], 0.0, 0.0),
-                                     vec4(norms[at.z], 0.0, 0.0), vec4(norms[at.w], 0.0, 0.0)));
+            let row = vec4(n_at) + min(query, vec4(sizes.length - 1u));
+            let n = transpose(mat4x4(vec4(norms[row.x], 0.0, 0.0), vec4(norms[row.y], 0.0, 0.0),
+                                     vec4(norms[row.z], 0.0, 0.0), vec4(norms[row.w], 0.0, 0.0)));
             let p = mat4x4(exp_(seen(s[0], mask_at, query, key) - n[0]), exp_(seen(s[1], mask_at, query, key + 1u) - n[0]),
                            exp_(seen(s[2], mask_at, query, key + 2u) - n[0]), exp_(seen(s[3], mask_at, query, key + 3u) - n[0]));
             let rows = min(TILE, sizes.length - i0);
+            // drawn along the keys, used along the queries
+            let at = (vec4(n_at) + query) * sizes.keys + vec4(key);
+            let four = vec4(0u, 1u, 2u, 3u);
+            let keep = transpose(mat4x4(kept(vec4(at.x) + four), kept(vec4(at.y) + four), kept(vec4(at.z) + four),
+                                        kept(vec4(at.w) + four)));
             workgroupBarrier();
-            lay_(p, ty, tx);
+            lay_(mat4x4(p[0] * keep[0], p[1] * keep[1], p[2] * keep[2], p[3] * keep[3]), ty, tx);
             workgroupBarrier();
             for (var m = 0u; m < rows; m++) {
                 let weight = held[m * T + ty];
@@ -182,7 +190,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 workgroupBarrier();
                 d = multiply_(d, ty, tx);
             }
-            d = mat4x4(p[0] * (d[0] - n[1]), p[1] * (d[1] - n[1]), p[2] * (d[2] - n[1]), p[3] * (d[3] - n[1]));
+            d = mat4x4(p[0] * (d[0] * keep[0] - n[1]), p[1] * (d[1] * keep[1] - n[1]),
+                       p[2] * (d[2] * keep[2] - n[1]), p[3] * (d[3] * keep[3] - n[1]));
             workgroupBarrier();
             lay_(d, ty, tx);
             workgroupBarrier();

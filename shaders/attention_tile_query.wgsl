@@ -62,6 +62,9 @@ fn emit(v: vec4<f32>, batch: u32, row: u32, head: u32, col: u32) {
 // slot: what is added to the score at `at` in the mask, 0 or -inf for a mask of bools.
 fn bias(at: u32) -> f32 { return 0.0; }
 
+// slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
+fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
+
 fn y_four(at: u32, i: u32) -> vec4<f32> {
     if i >= EV { return vec4(0.0); }
     if LOAD == 4u { return vec4<f32>(EA4(y[(at + i) / 4u])); }
@@ -117,6 +120,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let k_at = sizes.k_offset + batch * sizes.k_batch + kv * sizes.k_head;
     let v_at = sizes.v_offset + batch * sizes.v_batch + kv * sizes.v_head;
     let mask_at = sizes.m_offset + batch * sizes.m_batch + head * sizes.m_head;
+    let weight_at = vec4((part * sizes.length + row) * sizes.keys);
     var end = sizes.keys;
     if CAUSAL { end = min(end, first + TILE); }
     let g_at = (batch * sizes.length * sizes.heads + head) * EV;
@@ -157,8 +161,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             workgroupBarrier();
             d = multiply_(d, ty, tx);
         }
-        d = mat4x4(exp_(s[0] - norm.x) * (d[0] - along.x), exp_(s[1] - norm.y) * (d[1] - along.y),
-                   exp_(s[2] - norm.z) * (d[2] - along.z), exp_(s[3] - norm.w) * (d[3] - along.w));
+        let at = weight_at + key;
+        let next = vec4(sizes.keys);
+        d = mat4x4(exp_(s[0] - norm.x) * (d[0] * kept(at) - along.x),
+                   exp_(s[1] - norm.y) * (d[1] * kept(at + next) - along.y),
+                   exp_(s[2] - norm.z) * (d[2] * kept(at + 2u * next) - along.z),
+                   exp_(s[3] - norm.w) * (d[3] * kept(at + 3u * next) - along.w));
         workgroupBarrier();
         lay_(d, ty, tx);
         workgroupBarrier();

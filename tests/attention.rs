@@ -135,12 +135,87 @@ fn gradients_of_gradients() {
         let loss = first.iter().map(weight).fold(y.sum(), |a, b| a + &b * b.sin());
         loss.grad(&[&q, &k, &v, &dy]).unwrap()
     };
-    for causal in [false, true] {
-        let by_kernel = twice(causal, None);
-        let by_formula = twice(causal, Some(Tensor::ones(&device, [1])));
+    let drop = dropped(&device, 0.4, &[2, 4, 5, 6]);
+    for (causal, dropout) in [(false, None), (true, None), (false, Some(drop))] {
+        let by_kernel = twice(causal, dropout.clone());
+        let in_memory = dropout.map_or(Tensor::ones(&device, [1]), |mask| copy(&mask));
+        let by_formula = twice(causal, Some(in_memory));
         for (name, (got, want)) in ["q", "k", "v", "dy"].iter().zip(by_kernel.iter().zip(&by_formula)) {
             close(&format!("second gradient of {name}, causal {causal}"), got, want, 1e-4);
         }
+    }
+}
+
+/// A dropout mask for weights of that shape.
+fn dropped(device: &Device, p: f32, shape: &[usize]) -> Tensor {
+    kiln::dropout_mask(device, 11, &Tensor::new(device, 3u32), p, Shape::new(shape).unwrap())
+}
+
+/// The same numbers without a history.
+fn copy(x: &Tensor) -> Tensor {
+    Tensor::from_vec(x.device(), x.to_vec::<f32>().unwrap(), &x.shape().unwrap())
+}
+
+/// A mask of `dropout_mask`, which the kernels draw by themselves, against the same mask in memory and plain operations.
+#[test]
+fn dropout_is_drawn_by_the_kernels() {
+    let device = Device::open().unwrap();
+    for (at, [b, h, g, l, s, e, ev]) in
+        [[2, 4, 2, 5, 6, 8, 8], [1, 3, 3, 33, 72, 5, 7], [1, 1, 1, 1, 1, 1, 1]].into_iter().enumerate()
+    {
+        let q = ten(&device, &[b, h, l, e], 1, 2.0);
+        let (k, v) = (ten(&device, &[b, g, s, e], 2, 1.0), ten(&device, &[b, g, s, ev], 3, 1.0));
+        let dy = ten(&device, &[b, h, l, ev], 4, 1.0);
+        for (causal, kind, p) in [(false, 0, 0.1), (true, 0, 0.5), (false, 5, 0.5), (false, 0, 1.0), (false, 0, 0.0)] {
+            let mask = mask_of(&device, kind, [b, h, l, s]);
+            let run = |dropout: Tensor| {
+                let options =
+                    Attention { mask: mask.clone(), dropout: Some(dropout), causal, scale: None, gqa: h != g };
+                let y = q.scaled_dot_product_attention(&k, &v, &options);
+                let grads = (&y * &dy).sum().grad(&[&q, &k, &v]).unwrap();
+                let all = [vec![y], grads].concat();
+                Tensor::eval_all(&all.iter().collect::<Vec<_>>()).unwrap();
+                all
+            };
+            let drop = dropped(&device, p, &[b, h, l, s]);
+            let (got, want) = (run(drop.clone()), run(copy(&drop)));
+            for (name, (got, want)) in ["y", "dq", "dk", "dv"].iter().zip(got.iter().zip(&want)) {
+                close(&format!("{name} of {at}, causal {causal}, mask {kind}, p {p}"), got, want, 1e-5);
+            }
+            // the same key and call draw the same bits
+            for (once, again) in got.iter().zip(run(dropped(&device, p, &[b, h, l, s]))) {
+                assert_eq!(once.to_vec::<f32>().unwrap(), again.to_vec::<f32>().unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn dropout_has_the_slope_of_its_values() {
+    let device = Device::open().unwrap();
+    let (q, k, v) =
+        (ten(&device, &[2, 5, 4], 1, 1.0), ten(&device, &[2, 6, 4], 2, 1.0), ten(&device, &[2, 6, 3], 3, 1.0));
+    let check = kiln::check_gradients(&[&q, &k, &v], |x| {
+        let dropout = Some(dropped(&device, 0.3, &[2, 5, 6]));
+        x[0].scaled_dot_product_attention(&x[1], &x[2], &Attention { dropout, ..Attention::default() })
+    });
+    let check = check.unwrap();
+    assert!(check.error < 1e-3, "{check:?}");
+}
+
+/// With values of one, a row is the sum of the weights that are kept, over 1 - p: 1 in the mean.
+#[test]
+fn dropout_keeps_the_mean() {
+    let device = Device::open().unwrap();
+    let q = ten(&device, &[4, 64, 8], 1, 1.0);
+    let ones = Tensor::ones(&device, [4, 64, 1]);
+    for p in [0.1, 0.5, 0.9] {
+        let dropout = Some(dropped(&device, p, &[4, 64, 64]));
+        let y = q.scaled_dot_product_attention(&q, &ones, &Attention { dropout, ..Attention::default() });
+        let mean: f32 = y.mean().item().unwrap();
+        // 16,384 weights of about 1/64 each: four deviations
+        let deviation = (p / (1.0 - p) / 16_384.0).sqrt();
+        assert!((mean - 1.0).abs() < 5.0 * deviation, "{mean} at {p}");
     }
 }
 
@@ -226,11 +301,12 @@ fn halves_are_accumulated_in_f32() {
 }
 
 /// Bytes that attention and its gradients of `length` queries and keys need.
-fn bytes_at(length: usize) -> u64 {
+fn bytes_at(length: usize, p: Option<f32>) -> u64 {
     let device = Device::open().unwrap();
     let q = ten(&device, &[1, 1, length, 4], 1, 1.0);
     q.eval().unwrap();
-    let y = q.scaled_dot_product_attention(&q, &q, &Attention { causal: true, ..Attention::default() });
+    let dropout = p.map(|p| dropped(&device, p, &[1, 1, length, length]));
+    let y = q.scaled_dot_product_attention(&q, &q, &Attention { causal: true, dropout, ..Attention::default() });
     let grads = y.square().sum().grad(&[&q]).unwrap();
     grads[0].eval().unwrap();
     device.counters().peak_bytes
@@ -238,9 +314,11 @@ fn bytes_at(length: usize) -> u64 {
 
 #[test]
 fn memory_is_linear_in_the_length() {
-    let (one, two) = (bytes_at(2048), bytes_at(4096));
-    assert!(two <= 2 * one + (1 << 16), "{one} bytes at 2048, {two} at 4096");
-    assert!(two < 4096 * 4096, "a byte for each score");
+    for p in [None, Some(0.1)] {
+        let (one, two) = (bytes_at(2048, p), bytes_at(4096, p));
+        assert!(two <= 2 * one + (1 << 16), "{one} bytes at 2048, {two} at 4096, dropout {p:?}");
+        assert!(two < 4096 * 4096, "a byte for each score");
+    }
 }
 
 #[test]

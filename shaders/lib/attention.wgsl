@@ -1,5 +1,5 @@
-// What the attention kernels share: single elements of a row, zero past its end, and for those by tiles a block of products in
-// workgroup memory. The files that borrow it have `sizes`, the operands, EA4, E and EV, and the tiles T, CHUNK, LOAD and `held`.
+// What the attention kernels share: single elements of a row, zero past its end, dropout, and for those by tiles a block of products
+// in workgroup memory. The files that borrow it have `sizes`, the operands, EA4, E and EV, and the tiles T, CHUNK, LOAD and `held`.
 
 // Element i of the row that begins at `at`.
 fn q_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(q[at + min(i, E - 1u)]))[0], i < E); }
@@ -77,4 +77,33 @@ fn stage_scores_(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
         held[to + 2u * T] = turned[2];
         held[to + 3u * T] = turned[3];
     }
+}
+
+// Dropout. The weights are counted over [batch, heads, length, keys], and whether one is kept is said by its word of a stream: 1 if
+// it is, 0 if not. draw: two words of the key, the call, and the least upper 24 bits that keep.
+fn keeps_(words: vec4<u32>) -> vec4<f32> {
+    return select(vec4(0.0), vec4(1.0), (words >> vec4(8u)) >= vec4(draw[0].w));
+}
+
+// Of four weights anywhere.
+fn kept_each_(at: vec4<u32>) -> vec4<f32> {
+    let d = draw[0];
+    return keeps_(vec4(philox_word1_(at.x, d.x, d.y, d.z, 0u), philox_word1_(at.y, d.x, d.y, d.z, 0u),
+                       philox_word1_(at.z, d.x, d.y, d.z, 0u), philox_word1_(at.w, d.x, d.y, d.z, 0u)));
+}
+
+// Of four in a row, the first a multiple of 4.
+fn kept_four_(at: u32) -> vec4<f32> {
+    let d = draw[0];
+    return keeps_(philox_words_(at / 4u, d.x, d.y, d.z, 0u));
+}
+
+// Of four in a row.
+fn kept_run_(at: u32) -> vec4<f32> {
+    let d = draw[0];
+    let a = philox_words_(at / 4u, d.x, d.y, d.z, 0u);
+    let b = philox_words_(at / 4u + 1u, d.x, d.y, d.z, 0u);
+    let two = (at & 2u) != 0u;
+    let w = select(a, vec4(a.zw, b.xy), two);
+    return keeps_(select(w, vec4(w.yzw, select(b.x, b.z, two)), (at & 1u) != 0u));
 }

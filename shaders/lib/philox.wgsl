@@ -14,15 +14,24 @@ fn mul_high_(a: u32, b: u32) -> u32 {
     return ah * bh + (mid >> 16u) + (low >> 16u);
 }
 
+fn philox_round_(c: vec4<u32>, k: vec2<u32>) -> vec4<u32> {
+    return vec4(mul_high_(0xcd9e8d57u, c.z) ^ c.y ^ k.x, 0xcd9e8d57u * c.z,
+                mul_high_(0xd2511f53u, c.x) ^ c.w ^ k.y, 0xd2511f53u * c.x);
+}
+
+// Ten rounds, written out: a loop would count towards the most that an invocation may take on lavapipe.
 fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
-    var c = counter;
-    var k = key;
-    for (var round = 0u; round < 10u; round++) {
-        c = vec4(mul_high_(0xcd9e8d57u, c.z) ^ c.y ^ k.x, 0xcd9e8d57u * c.z,
-                 mul_high_(0xd2511f53u, c.x) ^ c.w ^ k.y, 0xd2511f53u * c.x);
-        k += vec2(0x9e3779b9u, 0xbb67ae85u);
-    }
-    return c;
+    let step = vec2(0x9e3779b9u, 0xbb67ae85u);
+    var c = philox_round_(counter, key);
+    c = philox_round_(c, key + step);
+    c = philox_round_(c, key + 2u * step);
+    c = philox_round_(c, key + 3u * step);
+    c = philox_round_(c, key + 4u * step);
+    c = philox_round_(c, key + 5u * step);
+    c = philox_round_(c, key + 6u * step);
+    c = philox_round_(c, key + 7u * step);
+    c = philox_round_(c, key + 8u * step);
+    return philox_round_(c, key + 9u * step);
 }
 
 // ---- four elements at a time: 4 q .. 4 q + 3 ----

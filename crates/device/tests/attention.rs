@@ -1,11 +1,12 @@
 //! Every variant of attention and its gradients against the definition in f64 and plain loops: lengths and head sizes
-//! around the blocks, strides, grouped heads, masks.
+//! around the blocks, strides, grouped heads, masks, dropout.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
 
 use kiln_device::kernels::attention::{self, Mask, MaskKind, Place, Problem, Variant};
 use kiln_device::kernels::matmul::Elem;
+use kiln_device::philox::Stream;
 use kiln_device::{AdapterKind, Buffer, Caps, Device, Error, Launch, Step};
 use support::{close, device, empty, floats, normal, upload};
 
@@ -32,11 +33,21 @@ struct Case {
     causal: bool,
     order: Order,
     mask: Option<MaskKind>,
+    dropout: bool,
     wide: f32,
 }
 
+/// The key and the call of the dropout, and the least of a word's upper 24 bits that keeps: three of ten are dropped.
+const DRAW: [u32; 4] = [7, 0x9000_0001, 3, 5_033_165];
+
+/// 1 for each of the weights, counted over [batch, heads, length, keys], that is kept, else 0.
+fn kept(weights: usize) -> Vec<f64> {
+    let stream = Stream { key: [DRAW[0], DRAW[1]], id: [DRAW[2], 0] };
+    stream.word_iter(weights).map(|word| if word >> 8 >= DRAW[3] { 1.0 } else { 0.0 }).collect()
+}
+
 fn case(sizes: [u32; 7]) -> Case {
-    Case { sizes, causal: false, order: Order::Heads, mask: None, wide: 1.0 }
+    Case { sizes, causal: false, order: Order::Heads, mask: None, dropout: false, wide: 1.0 }
 }
 
 fn problem(c: &Case) -> Problem {
@@ -59,6 +70,7 @@ fn problem(c: &Case) -> Problem {
         k: place(c.order, kv_heads, keys, e),
         v: place(c.order, kv_heads, keys, ev),
         mask,
+        dropout: c.dropout,
     }
 }
 
@@ -89,6 +101,7 @@ fn twin(p: &Problem, q: &[f32], k: &[f32], v: &[f32], dy: &[f32], mask: Option<&
         dv: vec![0.0; b * s * g * ev],
     };
     let scale = f64::from(p.scale);
+    let kept = if p.dropout { kept(b * h * l * s) } else { vec![1.0; b * h * l * s] };
     for (batch, head, row) in (0..b * h * l).map(|i| (i / h / l, i / l % h, i % l)) {
         let kv = head / (h / g);
         let n = (batch * h + head) * l + row;
@@ -106,21 +119,21 @@ fn twin(p: &Problem, q: &[f32], k: &[f32], v: &[f32], dy: &[f32], mask: Option<&
         t.lse[n] = if seen { top + total.ln() } else { 0.0 };
         let y = (batch * l + row) * h + head;
         for i in 0..ev {
-            t.out[y * ev + i] = (0..s).map(|j| weights[j] * at(v, &p.v, batch, kv, j, i)).sum();
+            t.out[y * ev + i] = (0..s).map(|j| weights[j] * kept[n * s + j] * at(v, &p.v, batch, kv, j, i)).sum();
         }
         let above = |i: usize| f64::from(dy[y * ev + i]);
         let delta: f64 = (0..ev).map(|i| above(i) * t.out[y * ev + i]).sum();
         (t.norms[2 * n], t.norms[2 * n + 1]) = (t.lse[n], delta);
         for (j, weight) in weights.iter().enumerate() {
             let dp: f64 = (0..ev).map(|i| above(i) * at(v, &p.v, batch, kv, j, i)).sum();
-            let ds = weight * (dp - delta) * scale;
+            let ds = weight * (dp * kept[n * s + j] - delta) * scale;
             let to = (batch * s + j) * g + kv;
             for i in 0..e {
                 t.dq[y * e + i] += ds * at(k, &p.k, batch, kv, j, i);
                 t.dk[to * e + i] += ds * at(q, &p.q, batch, head, row, i);
             }
             for i in 0..ev {
-                t.dv[to * ev + i] += weight * above(i);
+                t.dv[to * ev + i] += weight * kept[n * s + j] * above(i);
             }
         }
     }
@@ -151,13 +164,14 @@ fn check(device: &Device, caps: &Caps, variants: &[Variant], c: &Case) {
         _ => upload(device, &added),
     };
     let [q, k, v, dy] = [q, k, v, dy].map(|x| upload(device, &x));
+    let draw = upload(device, &DRAW);
     for &variant in variants {
         let name = format!("{variant:?} {c:?}");
         let launches = attention::launches_with(caps, &p, variant).unwrap();
         let (out, lse) = (empty(device, b * l * h * ev), empty(device, b * h * l));
         let (dq, norms) = (empty(device, b * l * h * e), empty(device, 2 * b * h * l));
         let (dk, dv) = (empty(device, b * s * g * e), empty(device, b * s * g * ev));
-        let given = [("q", &q), ("k", &k), ("v", &v), ("mask", &mask)];
+        let given = [("q", &q), ("k", &k), ("v", &v), ("mask", &mask), ("draw", &draw)];
         run(device, &launches[0], &[&given[..], &[("out", &out), ("lse", &lse)]].concat());
         let more = [("y", &out), ("dy", &dy), ("lse", &lse), ("out", &dq), ("norms", &norms)];
         run(device, &launches[1], &[&given[..], &more].concat());
@@ -200,6 +214,11 @@ fn cases() -> Vec<(&'static [Variant], Case)> {
         all.push((ONE_TILE, Case { mask: bools, order: Order::Rows, ..case([1, 3, 3, l, s, 5, 7]) }));
         all.push((ONE_TILE, Case { mask: adds, causal: true, ..case([2, 2, 1, l, s, 8, 8]) }));
     }
+    // dropout: weights drawn by fours, from any place in a word's four, for a mask and for heads that share a key
+    for [l, s] in [[1, 1], [9, 12], [12, 10], [35, 67], [65, 64]] {
+        all.push((ONE_TILE, Case { dropout: true, ..case([2, 6, 2, l, s, 8, 8]) }));
+    }
+    all.push((ONE_TILE, Case { dropout: true, mask: Some(MaskKind::Bool), ..case([1, 3, 3, 35, 67, 5, 7]) }));
     all.push((NO_TILE, case([2, 4, 2, 35, 35, 1, 1])));
     all
 }

@@ -177,18 +177,20 @@ fn launches(caps: &Caps) -> Vec<Launch> {
         }
     }
 
-    for ([e, ev], causal, mask) in [
-        ([64, 64], true, None),
-        ([5, 7], false, Some(attention::MaskKind::Bool)),
-        ([80, 256], false, Some(attention::MaskKind::Add(matmul::Elem::F32))),
-        ([128, 128], true, Some(attention::MaskKind::Add(matmul::Elem::F32))),
+    let added = Some(attention::MaskKind::Add(matmul::Elem::F32));
+    for ([e, ev], keys, causal, dropout, mask) in [
+        ([64, 64], 200, true, false, None),
+        ([5, 7], 200, false, true, Some(attention::MaskKind::Bool)),
+        ([64, 64], 199, false, true, None),
+        ([80, 256], 200, false, false, added),
+        ([128, 128], 200, true, false, added),
     ] {
         for &elem in &elems {
             let place = |size: u32| attention::Place { offset: 0, batch: 800 * size, head: 200 * size, row: size };
             let mask = mask.map(|kind| attention::Mask { kind, place: place(200), col: 1 });
             let (q, v) = (place(e), place(ev));
             let (heads, kv_heads, scale) = (4, 2, 1.0);
-            let [batch, length, keys] = [2, 200, 200];
+            let [batch, length] = [2, 200];
             let p = attention::Problem {
                 batch,
                 heads,
@@ -204,6 +206,7 @@ fn launches(caps: &Caps) -> Vec<Launch> {
                 k: q,
                 v,
                 mask,
+                dropout,
             };
             for variant in attention::variants(caps, &p) {
                 all.extend(attention::launches_with(caps, &p, variant).unwrap());

@@ -229,6 +229,7 @@ fn attention() {
             k: place,
             v: place,
             mask: None,
+            dropout: false,
         };
         let variant = attention::choose(&caps, &p);
         let [forward, query, keys] = attention::launches_with(&caps, &p, variant).unwrap();

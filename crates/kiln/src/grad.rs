@@ -377,9 +377,9 @@ impl Backward {
             match (&first.0.op, from.first()) {
                 // 1/deviation of a norm: a function of the norm's input
                 (Op::Norm { .. }, Some(x)) => self.add(x, norm::deviation_vjp(dy, first, node), follow),
-                (Op::AttentionKeys { causal }, Some(_)) => {
+                (Op::AttentionKeys(how), Some(_)) => {
                     let found =
-                        through_formula(&first.inputs(), dy, |i| attention::formula(*causal, i, 4, Gradient::Values))?;
+                        through_formula(&first.inputs(), dy, |i| attention::formula(*how, i, Gradient::Values))?;
                     for (input, gradient) in from.iter().zip(found) {
                         if let Some(gradient) = gradient {
                             self.add(input, gradient, follow);
@@ -413,11 +413,12 @@ impl Backward {
             }
         }
         // the scores in memory: only where somebody asks for it
-        if let (Op::Attention { causal }, Some(mask)) = (&node.0.op, inputs.get(4))
+        if let Op::Attention(how) = &node.0.op
+            && let Some(mask) = how.mask(inputs, 4)
             && follow(mask)
             && mask.dtype().is_float()
         {
-            self.add(mask, attention::mask_vjp(*causal, dy, values), follow);
+            self.add(mask, attention::mask_vjp(*how, dy, values), follow);
         }
         Ok(())
     }
@@ -504,13 +505,9 @@ fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Parts> {
         Op::NormGrad { center } => {
             through_formula(inputs, dy, |i| norm::norm_grad_formula(*center, &i[0], &i[1], &i[2]))?
         }
-        Op::Attention { causal } => attention::vjp(*causal, dy, inputs, y).into(),
-        Op::AttentionQuery { causal } => {
-            through_formula(inputs, dy, |i| attention::formula(*causal, i, 5, Gradient::Query))?
-        }
-        Op::AttentionKeys { causal } => {
-            through_formula(inputs, dy, |i| attention::formula(*causal, i, 4, Gradient::Key))?
-        }
+        Op::Attention(how) => attention::vjp(*how, dy, inputs, y).into(),
+        Op::AttentionQuery(how) => through_formula(inputs, dy, |i| attention::formula(*how, i, Gradient::Query))?,
+        Op::AttentionKeys(how) => through_formula(inputs, dy, |i| attention::formula(*how, i, Gradient::Key))?,
         Op::Conv(spec) => both(conv::conv_vjp(spec, dy, x, &inputs[1])),
         Op::ConvInput(spec) => both(conv::input_vjp(spec, dy, x, &inputs[1])),
         Op::ConvWeight(spec) => both(conv::weight_vjp(spec, dy, x, &inputs[1])),

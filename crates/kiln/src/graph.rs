@@ -277,11 +277,9 @@ fn hash_op(op: &Op, h: &mut Mix) {
         Op::Softmax { log: flag }
         | Op::Norm { center: flag }
         | Op::NormGrad { center: flag }
-        | Op::Attention { causal: flag }
-        | Op::AttentionQuery { causal: flag }
-        | Op::AttentionKeys { causal: flag }
         | Op::Scan { product: flag }
         | Op::Sort { descending: flag } => h.word(u64::from(*flag)),
+        Op::Attention(how) | Op::AttentionQuery(how) | Op::AttentionKeys(how) => how.hash(h),
         Op::Recurrence(what) | Op::RecurrenceGrad(what) => what.hash(h),
         Op::Conv(spec) | Op::ConvInput(spec) | Op::ConvWeight(spec) => spec.hash(h),
         Op::MaxPool(window) | Op::MaxPoolGrad(window) | Op::AvgPool(window) | Op::AvgPoolGrad(window) => window.hash(h),

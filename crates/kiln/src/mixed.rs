@@ -166,7 +166,7 @@ impl Rewrite {
         let mut inputs: Vec<Tensor> = old.iter().map(|t| self.of(t)).collect();
         let mut dtype = node.dtype();
         match class(node, &inputs) {
-            Class::Half if matches!(node.0.op, Op::Attention { .. }) => {
+            Class::Half if matches!(node.0.op, Op::Attention(_)) => {
                 for (at, (input, old)) in inputs.iter_mut().zip(&old).enumerate() {
                     // queries, keys and values; scale and mask meet the scores, which are f32
                     *input = if at < 3 { self.half(input) } else { input.cast(old.dtype()) };
@@ -252,7 +252,7 @@ fn class(node: &Tensor, inputs: &[Tensor]) -> Class {
     let same = |list: &[&Tensor]| if all_half(list) { Class::Same } else { Class::Single };
     match &node.0.op {
         Op::Matmul if !inputs.iter().any(of_integers) => Class::Half,
-        Op::Conv(_) | Op::ConvInput(_) | Op::ConvWeight(_) | Op::Attention { .. } => Class::Half,
+        Op::Conv(_) | Op::ConvInput(_) | Op::ConvWeight(_) | Op::Attention(_) => Class::Half,
         Op::View(_) | Op::Detach | Op::Where | Op::Concat(_) => same(&deciding),
         Op::Gather(_) => same(&[&inputs[0]]),
         Op::Unary(row) if SAME.contains(&row.name) || row.truth => same(&deciding),

@@ -3,6 +3,7 @@
 use crate::cell::{Cell, CellInfo};
 use crate::error::Error;
 use crate::layout::ViewOp;
+use crate::ops::attention::Attends;
 use crate::ops::conv::ConvSpec;
 use crate::ops::custom::Custom;
 use crate::ops::pool::Window;
@@ -80,18 +81,13 @@ pub(crate) enum Op {
     NormGrad {
         center: bool,
     },
-    /// Inputs: q, k, v, scale, and a mask or none; `Second` is the logarithm of each row's sum.
-    Attention {
-        causal: bool,
-    },
-    /// Inputs: q, k, v, scale, the result, its gradient, its `Second`, the mask; `Second` is that and Σ dy y of each row.
-    AttentionQuery {
-        causal: bool,
-    },
-    /// Inputs: q, k, v, scale, the result's gradient, `Second` of the query gradient, the mask; `Second` is dv.
-    AttentionKeys {
-        causal: bool,
-    },
+    /// Inputs: q, k, v, scale, the words of the dropout and the mask, as far as there are any; `Second` is the logarithm of
+    /// each row's sum.
+    Attention(Attends),
+    /// Inputs: q, k, v, scale, the result, its gradient, its `Second`, words, mask; `Second` is that and Σ dy y of each row.
+    AttentionQuery(Attends),
+    /// Inputs: q, k, v, scale, the result's gradient, `Second` of the query gradient, words, mask; `Second` is dv.
+    AttentionKeys(Attends),
     /// Inputs: the gates' part of the input, weights, h and c of the start, bias, lengths, as far as there are any;
     /// `Second` are the gates.
     Recurrence(Recurrence),
@@ -177,9 +173,9 @@ impl Op {
             Op::Norm { center: true } => "layer_norm",
             Op::Norm { center: false } => "rms_norm",
             Op::NormGrad { .. } => "norm_grad",
-            Op::Attention { .. } => "attention",
-            Op::AttentionQuery { .. } => "attention_query_grad",
-            Op::AttentionKeys { .. } => "attention_key_grad",
+            Op::Attention(_) => "attention",
+            Op::AttentionQuery(_) => "attention_query_grad",
+            Op::AttentionKeys(_) => "attention_key_grad",
             Op::Recurrence(what) => what.name(),
             Op::RecurrenceGrad(_) => "recurrence_grad",
             Op::Conv(_) => "conv",

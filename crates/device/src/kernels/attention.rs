@@ -3,7 +3,7 @@
 //!
 //! Three launches: [`forward`] binds `q, k, v, out, lse`; [`query_grad`] binds `q, k, v, y, dy, lse, out, norms`, where
 //! `norms` holds log-sum and Σ dy y of each row side by side; [`key_grad`] binds `q, k, v, dy, norms, out, dv`. With a
-//! mask all bind `mask`. Each has a slot `store(v: S, batch, row, head, col)` over [batch, rows, heads, columns], where
+//! mask all bind `mask`, with dropout `draw`. Each has a slot `store(v: S, batch, row, head, col)` over [batch, rows, heads, columns], where
 //! S has [`Launch::width`] elements. Head sizes, types and whether four elements can be loaded at once are structure;
 //! lengths, heads and strides are run-time parameters.
 
@@ -76,6 +76,10 @@ pub struct Problem {
     pub v: Place,
     /// What is added to the scores.
     pub mask: Option<Mask>,
+    /// Weights are kept or 0, as `draw` says: the two words of a Philox key, the call, and the least of a word's upper 24
+    /// bits that keeps. Weight i, counted over [batch, heads, length, keys], has word i. Those kept stay what they are:
+    /// that the rest is missing is made up for elsewhere.
+    pub dropout: bool,
 }
 
 /// The algorithms, each a file for every launch.
@@ -194,11 +198,15 @@ fn launch_with(caps: &Caps, p: &Problem, variant: Variant, part: Part) -> Result
     if let Some(mask) = p.mask {
         source = biased(source, mask.kind);
     }
-    // for each pair of a query and a key: its products, and some for the exponential
+    if p.dropout {
+        source = dropping(source, variant, part, p.keys);
+    }
+    // for each pair of a query and a key: its products, and some for the exponential and the draw
+    let more = if p.dropout { 64 } else { 16 };
     let pair = match part {
-        Part::Forward => p.e + p.ev + 16,
-        Part::Query => 2 * p.e + p.ev + 16,
-        Part::Keys => 2 * (p.e + p.ev) + 16,
+        Part::Forward => p.e + p.ev + more,
+        Part::Query => 2 * p.e + p.ev + more,
+        Part::Keys => 2 * (p.e + p.ev) + more,
     };
     let launch = Launch::new(source, params(p), fold_groups(groups)).wide(if wide { 4 } else { 1 });
     Ok(launch.costing([if p.causal { 1 } else { 2 }, p.batch, p.heads, p.length, p.keys, pair]))
@@ -300,6 +308,17 @@ fn biased(source: Source, kind: MaskKind) -> Source {
         MaskKind::Add(Elem::F16) => ("f16", "    return f32(mask[at]);"),
     };
     source.declare(format!("@group(0) @binding(9) var<storage, read> mask: array<{elem}>;")).slot("bias", body)
+}
+
+/// Draws for four weights at once where they lie in a row.
+fn dropping(source: Source, variant: Variant, part: Part, keys: u32) -> Source {
+    let in_a_row = part != Part::Keys || matches!(variant, Variant::Tile(_));
+    let body = match (in_a_row, keys.is_multiple_of(4)) {
+        (true, true) => "    return kept_four_(at.x);",
+        (true, false) => "    return kept_run_(at.x);",
+        (false, _) => "    return kept_each_(at);",
+    };
+    source.declare("@group(0) @binding(8) var<storage, read> draw: array<vec4<u32>>;").slot("kept", body)
 }
 
 fn params(p: &Problem) -> Params {

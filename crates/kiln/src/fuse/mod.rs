@@ -13,6 +13,7 @@ pub(crate) use order::order;
 use crate::graph::{Graph, Role};
 use crate::layout::{Layout, ViewOp};
 use crate::node::Op;
+use crate::ops::attention::Attends;
 use std::collections::{HashMap, HashSet};
 
 /// What is in memory, and which kernels there are.
@@ -80,22 +81,21 @@ pub(crate) fn way(op: &Op, k: usize) -> Way {
         (Op::Scan { .. }, _) => Way::Slot(2),
         (Op::SegmentSum, 2) => Way::Slot(1),
         (Op::Matmul, _) => Way::Strided,
-        (Op::Attention { .. } | Op::AttentionQuery { .. } | Op::AttentionKeys { .. }, k) => attention_way(op, k),
+        (Op::Attention(how), k) => attention_way(*how, 4, k),
+        (Op::AttentionQuery(how), k) => attention_way(*how, 7, k),
+        (Op::AttentionKeys(how), k) => attention_way(*how, 6, k),
         _ => Way::Memory,
     }
 }
 
-fn attention_way(op: &Op, k: usize) -> Way {
-    let mask = match op {
-        Op::Attention { .. } => 4,
-        Op::AttentionQuery { .. } => 7,
-        _ => 6,
-    };
+/// Attention has `fixed` operands before those that it may have.
+fn attention_way(how: Attends, fixed: usize, k: usize) -> Way {
     match k {
         0..=2 => Way::Strided,
         3 => Way::Number,
-        k if k == mask => Way::Strided,
-        _ => Way::Memory,
+        k if k < fixed => Way::Memory,
+        k if how.dropout && k == fixed => Way::Memory,
+        _ => Way::Strided,
     }
 }
 

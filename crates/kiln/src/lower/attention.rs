@@ -6,25 +6,28 @@ use crate::emit::{Axis, Operand, Refusal, Word};
 use crate::fuse::Group;
 use crate::layout::Layout;
 use crate::node::Op;
+use crate::ops::attention::Attends;
 use kiln_device::kernels::attention::{self, Mask, MaskKind, Place, Problem};
 use kiln_device::kernels::matmul::Elem;
 
 impl Lowerer<'_> {
     /// Attention, or one of its gradients. Operands are read where they lie if their rows do.
-    pub(super) fn attention(&mut self, node: u32, group: &Group, causal: bool) -> Lowers {
+    pub(super) fn attention(&mut self, node: u32, group: &Group, how: Attends) -> Lowers {
         let graph = self.graph;
         let inputs = graph.inputs(node).to_vec();
         let (q, v) = (graph.shape(inputs[0]), graph.shape(inputs[2]));
         let rank = q.rank();
         let elem = |x: u32| if graph.dtype(x) == DType::F16 { Elem::F16 } else { Elem::F32 };
-        // the names of the operands after q, k, v and scale; a mask is last
+        // the names of the operands after q, k, v and scale
         let mut names = match graph.op(node) {
-            Op::Attention { .. } => vec![],
-            Op::AttentionQuery { .. } => vec!["y", "dy", "lse"],
+            Op::Attention(_) => vec![],
+            Op::AttentionQuery(_) => vec!["y", "dy", "lse"],
             _ => vec!["dy", "norms"],
         };
         let mut mask = None;
-        if let Some(&at) = inputs.get(4 + names.len()) {
+        let masked = how.mask(&inputs, 4 + names.len());
+        names.extend(how.dropout.then_some("draw"));
+        if let Some(&at) = masked {
             let (place, col) = self.rows_of(at, false)?;
             let kind = if graph.dtype(at) == DType::Bool { MaskKind::Bool } else { MaskKind::Add(elem(at)) };
             mask = Some(Mask { kind, place, col });
@@ -39,17 +42,18 @@ impl Lowerer<'_> {
             keys: v[rank - 2] as u32,
             e: q[rank - 1] as u32,
             ev: v[rank - 1] as u32,
-            causal,
+            causal: how.causal,
             scale: 0.0, // comes when the plan runs
             elem: elem(inputs[0]),
             q: place(inputs[0])?,
             k: place(inputs[1])?,
             v: place(inputs[2])?,
             mask,
+            dropout: how.dropout,
         };
         let (launch, second) = match graph.op(node) {
-            Op::Attention { .. } => (attention::forward(self.caps, &p)?, "lse"),
-            Op::AttentionQuery { .. } => (attention::query_grad(self.caps, &p)?, "norms"),
+            Op::Attention(_) => (attention::forward(self.caps, &p)?, "lse"),
+            Op::AttentionQuery(_) => (attention::query_grad(self.caps, &p)?, "norms"),
             _ => (attention::key_grad(self.caps, &p)?, "dv"),
         };
         let operands = ["q", "k", "v"].into_iter().zip(&inputs).chain(names.into_iter().zip(&inputs[4..]));

@@ -359,9 +359,7 @@ impl<'a> Lowerer<'a> {
             Op::Reduce(kind, mask) => self.reduce(node, group, *kind, *mask),
             Op::Matmul => self.matmul(node, group),
             Op::Softmax { .. } | Op::Norm { .. } | Op::NormGrad { .. } => self.rows(node, group),
-            Op::Attention { causal } | Op::AttentionQuery { causal } | Op::AttentionKeys { causal } => {
-                self.attention(node, group, *causal)
-            }
+            Op::Attention(how) | Op::AttentionQuery(how) | Op::AttentionKeys(how) => self.attention(node, group, *how),
             Op::Recurrence(what) | Op::RecurrenceGrad(what) => self.recurrence(node, *what),
             Op::Conv(spec) | Op::ConvInput(spec) | Op::ConvWeight(spec) => self.conv(node, group, spec),
             Op::MaxPool(w) | Op::MaxPoolGrad(w) | Op::AvgPool(w) | Op::AvgPoolGrad(w) => self.pool(node, group, w),

@@ -1,6 +1,7 @@
 //! Scaled dot-product attention. One kernel forward, two backward, none of which has the scores in memory; where they
 //! do not fit, and for gradients of gradients, the same from plain operations.
 
+use super::random::{drawn, kept};
 use super::{Lit, Number};
 use crate::node::{Op, composed};
 use crate::{DType, Shape, Tensor};
@@ -12,8 +13,9 @@ pub struct Attention {
     /// Broadcasts to `[.., heads, length, keys]`. Of `Bool`: whether the query sees the key. Of floats: added to the
     /// scores. A mask that needs a gradient has the scores in memory.
     pub mask: Option<Tensor>,
-    /// What the weights `[.., heads, length, keys]` are multiplied by, as [`crate::dropout_mask`] makes it: PyTorch's
-    /// `dropout_p`. The scores are then in memory.
+    /// What the weights `[.., heads, length, keys]` are multiplied by. A mask of that shape from [`crate::dropout_mask`],
+    /// PyTorch's `dropout_p`, is drawn by the kernels, again in the backward pass, and is never in memory; with any other
+    /// tensor the scores are.
     pub dropout: Option<Tensor>,
     /// Query i sees keys 0..=i, whatever the number of keys. As in PyTorch not together with a mask.
     pub causal: bool,
@@ -23,12 +25,29 @@ pub struct Attention {
     pub gqa: bool,
 }
 
+/// What shapes the kernels, besides their operands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Attends {
+    pub(crate) causal: bool,
+    /// Weights are dropped: the words that say which are an operand.
+    pub(crate) dropout: bool,
+}
+
+impl Attends {
+    /// The mask among the operands of a kernel that always has `fixed` of them: after the words of the dropout.
+    pub(crate) fn mask<T>(self, inputs: &[T], fixed: usize) -> Option<&T> {
+        inputs.get(fixed + usize::from(self.dropout))
+    }
+}
+
 /// Operands that have been looked at: all of one batch, queries `[.., heads, length, e]`.
 struct Heads {
     q: Tensor,
     k: Tensor,
     v: Tensor,
     mask: Option<Tensor>,
+    /// Says which weights are dropped: see [`drawn`].
+    words: Option<Tensor>,
     causal: bool,
     scale: Tensor,
 }
@@ -41,8 +60,8 @@ impl Tensor {
     /// `[.., heads, length, ev]`; leading axes broadcast, and may be missing.
     ///
     /// Memory is linear in the length: the scores are made block by block, forward and backward. Exceptions, which are
-    /// made from plain operations: dropout, a mask that needs a gradient, heads of more than 256 elements, and gradients
-    /// of gradients. f16 is accumulated in f32.
+    /// made from plain operations: a mask that needs a gradient, factors other than a dropout mask, heads of more than
+    /// 256 elements, and gradients of gradients. f16 is accumulated in f32.
     ///
     /// # Errors
     /// On evaluation, [`crate::Error::Shape`] if the shapes do not fit, [`crate::Error::DType`] if the operands are not
@@ -124,11 +143,15 @@ impl Tensor {
         }
         let scale = options.scale.unwrap_or_else(|| 1.0 / (sq.extent_from_end(1).max(1) as f32).sqrt());
         let scale = scale.beside(&q);
-        let heads = Heads { q, k, v, mask: options.mask.clone(), causal: options.causal, scale };
-        let y = match &options.dropout {
-            Some(dropout) => heads.plain(Some(dropout)),
-            None if heads.has_kernel() => heads.kernel(),
-            None => heads.plain(None),
+        let heads = Heads { q, k, v, mask: options.mask.clone(), words: None, causal: options.causal, scale };
+        let draw = options.dropout.as_ref().filter(|d| same_places(&d.shape_or_scalar(), &scores)).and_then(drawn);
+        let y = match (&options.dropout, draw) {
+            (Some(_), Some(draw)) if heads.has_kernel(1) => {
+                let heads = Heads { words: Some(draw.words), ..heads };
+                (heads.kernel() * draw.factor).cast(self.dtype())
+            }
+            (None, _) if heads.has_kernel(0) => heads.kernel(),
+            (dropout, _) => heads.plain(dropout.as_ref()),
         };
         let dims: Vec<usize> = batch
             .iter()
@@ -165,6 +188,12 @@ fn scores_shape(q: &Tensor, keys: usize) -> Shape {
     own.with(own.rank() - 1, keys)
 }
 
+/// Whether two shapes count their elements alike: they differ in leading axes of one at most.
+fn same_places(a: &Shape, b: &Shape) -> bool {
+    let axes = |s: &Shape| s.iter().copied().skip_while(|&d| d == 1).collect::<Vec<_>>();
+    axes(a) == axes(b)
+}
+
 /// Keys or values with every head as often as queries need it.
 fn repeat(x: &Tensor, q: &Tensor) -> Tensor {
     let (own, wanted) = (x.shape_or_scalar(), q.shape_or_scalar());
@@ -178,15 +207,16 @@ fn repeat(x: &Tensor, q: &Tensor) -> Tensor {
 }
 
 impl Heads {
-    /// Whether the kernels take it: see [`Tensor::scaled_dot_product_attention`].
-    fn has_kernel(&self) -> bool {
+    /// Whether the kernels take it, with `more` operands: see [`Tensor::scaled_dot_product_attention`].
+    fn has_kernel(&self, more: u32) -> bool {
         let (q, v) = (self.q.shape_or_scalar(), self.v.shape_or_scalar());
         let size = q.extent_from_end(1).max(v.extent_from_end(1));
         let some = q.numel() > 0 && v.numel() > 0;
         let learned = self.mask.as_ref().is_some_and(Tensor::requires_grad);
-        // the query gradient binds eight buffers and the mask
-        let bindings = self.q.device().gpu().caps().max_storage_buffers;
-        some && size <= MAX_HEAD as usize && !learned && (self.mask.is_none() || bindings > 8)
+        // the query gradient binds eight buffers and what there is besides
+        let more = more + u32::from(self.mask.is_some());
+        let fits = more == 0 || self.q.device().gpu().caps().max_storage_buffers >= 8 + more;
+        some && size <= MAX_HEAD as usize && !learned && fits
     }
 
     /// By the kernel, whose result has the heads inside: [.., length, heads, ev].
@@ -196,8 +226,10 @@ impl Heads {
         let dims: Vec<usize> =
             q[..rank - 3].iter().copied().chain([q[rank - 2], q[rank - 3], v.extent_from_end(1)]).collect();
         let mask = self.mask.as_ref().map(|m| m.expand_to(scores_shape(&self.q, keys)));
-        let inputs: Vec<&Tensor> = [&self.q, &self.k, &self.v, &self.scale].into_iter().chain(&mask).collect();
-        Tensor::make(Op::Attention { causal: self.causal }, &inputs, Shape::of(&dims), self.q.dtype()).transpose(-3, -2)
+        let inputs: Vec<&Tensor> =
+            [&self.q, &self.k, &self.v, &self.scale].into_iter().chain(&self.words).chain(&mask).collect();
+        let how = Attends { causal: self.causal, dropout: self.words.is_some() };
+        Tensor::make(Op::Attention(how), &inputs, Shape::of(&dims), self.q.dtype()).transpose(-3, -2)
     }
 
     /// The weights from plain operations, in f32: [.., heads, length, keys].
@@ -233,9 +265,9 @@ impl Heads {
 }
 
 /// The gradients of q, k and v by two kernels.
-pub(crate) fn vjp(causal: bool, dy: &Tensor, inputs: &[Tensor], y: &Tensor) -> Vec<Option<Tensor>> {
+pub(crate) fn vjp(how: Attends, dy: &Tensor, inputs: &[Tensor], y: &Tensor) -> Vec<Option<Tensor>> {
     let [q, k, v, scale] = [0, 1, 2, 3].map(|i| &inputs[i]);
-    let mask = inputs.get(4);
+    let more = &inputs[4..];
     let (own, rank) = (q.shape_or_scalar(), q.rank());
     let lead: Vec<usize> = own[..rank - 3].to_vec();
     let shape = |tail: &[usize]| Shape::of(&[&lead, tail].concat());
@@ -244,40 +276,52 @@ pub(crate) fn vjp(causal: bool, dy: &Tensor, inputs: &[Tensor], y: &Tensor) -> V
     let (kv, keys, ev) = (values[rank - 3], values[rank - 2], values[rank - 1]);
 
     let lse = Tensor::make(Op::Second, &[y], shape(&[heads, length]), DType::F32);
-    let given: Vec<&Tensor> = [q, k, v, scale, y, dy, &lse].into_iter().chain(mask).collect();
-    let dq = Tensor::make(Op::AttentionQuery { causal }, &given, shape(&[length, heads, e]), q.dtype());
+    let given: Vec<&Tensor> = [q, k, v, scale, y, dy, &lse].into_iter().chain(more).collect();
+    let dq = Tensor::make(Op::AttentionQuery(how), &given, shape(&[length, heads, e]), q.dtype());
     let norms = Tensor::make(Op::Second, &[&dq], shape(&[heads, length, 2]), DType::F32);
-    let given: Vec<&Tensor> = [q, k, v, scale, dy, &norms].into_iter().chain(mask).collect();
-    let dk = Tensor::make(Op::AttentionKeys { causal }, &given, shape(&[keys, kv, e]), k.dtype());
+    let given: Vec<&Tensor> = [q, k, v, scale, dy, &norms].into_iter().chain(more).collect();
+    let dk = Tensor::make(Op::AttentionKeys(how), &given, shape(&[keys, kv, e]), k.dtype());
     let dv = Tensor::make(Op::Second, &[&dk], shape(&[keys, kv, ev]), DType::F32);
     let turned = |t: &Tensor| Some(t.transpose(-3, -2));
-    vec![turned(&dq), turned(&dk), turned(&dv), None, None].into_iter().take(inputs.len()).collect()
+    let mut all = vec![turned(&dq), turned(&dk), turned(&dv)];
+    all.resize(inputs.len(), None);
+    all
 }
 
-/// The heads of a kernel with `inputs` q, k, v, scale, and its mask.
-fn heads_of(inputs: &[Tensor], mask: Option<&Tensor>, causal: bool) -> Heads {
+/// The heads of a kernel with `inputs` q, k, v, scale, and others, `fixed` in all before those that it may have.
+fn heads_of(how: Attends, inputs: &[Tensor], fixed: usize) -> Heads {
     let [q, k, v, scale] = [0, 1, 2, 3].map(|i| inputs[i].clone());
-    Heads { q, k, v, mask: mask.cloned(), causal, scale }
+    let words = inputs.get(fixed).filter(|_| how.dropout).cloned();
+    Heads { q, k, v, mask: how.mask(inputs, fixed).cloned(), words, causal: how.causal, scale }
 }
 
 impl Heads {
     /// The gradient of what the weights are the softmax of, from that of the result, `above`.
     fn scores_vjp(&self, weights: &Tensor, above: &Tensor) -> Tensor {
-        let along = above.matmul(&repeat(&self.v, &self.q).cast(DType::F32).mt());
+        let along = self.dropped(above.matmul(&repeat(&self.v, &self.q).cast(DType::F32).mt()));
         weights * (&along - (weights * &along).sum_axes([-1i64], true))
+    }
+
+    /// What is there for each weight, 0 where the weight is dropped.
+    fn dropped(&self, x: Tensor) -> Tensor {
+        match &self.words {
+            Some(words) => &x * kept(words, x.shape_or_scalar()),
+            None => x,
+        }
     }
 }
 
 /// The gradient of the mask of the kernel with `inputs`, from that of its result.
-pub(crate) fn mask_vjp(causal: bool, dy: &Tensor, inputs: &[Tensor]) -> Tensor {
-    let heads = heads_of(inputs, inputs.get(4), causal);
+pub(crate) fn mask_vjp(how: Attends, dy: &Tensor, inputs: &[Tensor]) -> Tensor {
+    let heads = heads_of(how, inputs, 4);
     heads.scores_vjp(&heads.weights(), &dy.transpose(-3, -2).cast(DType::F32))
 }
 
 /// One of the gradients as a formula of q, k, v and the gradient of the result, for gradients of gradients. `inputs` are
-/// those of the kernel, which has the gradient of the result at `dy`.
-pub(crate) fn formula(causal: bool, inputs: &[Tensor], dy: usize, of: Gradient) -> Tensor {
-    let heads = heads_of(inputs, inputs.get(if of == Gradient::Query { 7 } else { 6 }), causal);
+/// those of the kernel.
+pub(crate) fn formula(how: Attends, inputs: &[Tensor], of: Gradient) -> Tensor {
+    let (dy, fixed) = if of == Gradient::Query { (5, 7) } else { (4, 6) };
+    let heads = heads_of(how, inputs, fixed);
     let above = inputs[dy].transpose(-3, -2).cast(DType::F32);
     let weights = heads.weights();
     let together = |x: Tensor, like: &Tensor| {
@@ -289,7 +333,7 @@ pub(crate) fn formula(causal: bool, inputs: &[Tensor], dy: usize, of: Gradient) 
         x.to_shape(Shape::of(&dims)).sum_axes([at as i64 + 1], false).transpose(-3, -2)
     };
     if of == Gradient::Values {
-        return together(weights.mt().matmul(&above), &heads.v);
+        return together(heads.dropped(weights).mt().matmul(&above), &heads.v);
     }
     let scores = heads.scores_vjp(&weights, &above) * &heads.scale;
     match of {

@@ -109,8 +109,41 @@ pub(crate) fn stream(kind: Random, device: &Device, seed: u64, counter: &Tensor,
 pub fn dropout_mask(device: &Device, seed: u64, counter: &Tensor, p: f32, shape: Shape) -> Tensor {
     let kept = stream(Random::Uniform, device, seed, counter, shape).ge(p);
     let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
-    let scale = scale.beside(&Tensor::zero_of(device, DType::F32));
-    Tensor::where_(&kept, scale, Lit(0.0))
+    let float = Tensor::zero_of(device, DType::F32);
+    Tensor::where_(&kept, scale.beside(&float), Lit(0.0).beside(&float))
+}
+
+/// What a kernel needs to draw a dropout mask by itself.
+pub(crate) struct Drawn {
+    /// `[4]` of `U32`: the key, the call, and the least of a word's upper 24 bits that keeps.
+    pub(crate) words: Tensor,
+    /// What is kept is multiplied by this.
+    pub(crate) factor: Tensor,
+}
+
+/// What `mask` is drawn from, if [`dropout_mask`] has made it.
+pub(crate) fn drawn(mask: &Tensor) -> Option<Drawn> {
+    let inputs_of = |tensor: &Tensor, fits: fn(&Op) -> bool| Some(tensor.inputs()).filter(|_| fits(&tensor.0.op));
+    let [kept, factor, zero] = &inputs_of(mask, |op| matches!(op, Op::Where))?[..] else { return None };
+    let [uniform, p] = &inputs_of(kept, |op| matches!(op, Op::Binary(row) if row.name == "ge"))?[..] else {
+        return None;
+    };
+    let stream = inputs_of(uniform, |op| matches!(op, Op::Random(Random::Uniform)))?;
+    let numbers = [factor, p].iter().all(|t| matches!(t.0.op, Op::Scalar(_)));
+    if !numbers || !matches!(zero.0.op, Op::Const(0)) || uniform.shape_or_scalar() != mask.shape_or_scalar() {
+        return None;
+    }
+    // a word's upper 24 bits are at least p 2^24 where the uniform number that they stand for is at least p
+    let least = (p * Lit(16_777_216.0)).ceil().maximum(Lit(0.0)).minimum(Lit(16_777_216.0)).cast(DType::U32);
+    let words: Vec<Tensor> = stream.iter().chain([&least]).map(|word| word.to_shape(Shape::of(&[1]))).collect();
+    Some(Drawn { words: Tensor::cat(&words.iter().collect::<Vec<_>>(), 0), factor: factor.clone() })
+}
+
+/// 1 for each element of `shape` that a mask drawn from `words` keeps, else 0.
+pub(crate) fn kept(words: &Tensor, shape: Shape) -> Tensor {
+    let [low, high, call, least] = [0, 1, 2, 3].map(|i| words.slice(0, i, i + 1, 1).to_shape(Shape::SCALAR));
+    let uniform = Tensor::make(Op::Random(Random::Uniform), &[&low, &high, &call], shape, DType::F32);
+    uniform.ge(least.cast(DType::F32) * Lit(1.0 / 16_777_216.0)).cast(DType::F32)
 }
 
 /// Uniform numbers in [0, 1) for call `counter` of the stream of `seed`.

@@ -121,7 +121,7 @@ fn multiply_adds(tensor: &Tensor, inputs: &[Tensor]) -> u64 {
             places * window
         }
         // every query with every key, then with every value
-        Op::Attention { .. } => {
+        Op::Attention(_) => {
             let (q, k, v) = (dims(0), dims(1), dims(2));
             let rows = q.numel() as u64 / last(q, 1).max(1);
             rows * last(k, 2) * (last(q, 1) + last(v, 1))

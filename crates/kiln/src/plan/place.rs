@@ -87,10 +87,10 @@ pub(super) fn second_bytes(graph: &Graph, node: u32) -> u64 {
         Op::Recurrence(what) => what.kept(shape).numel(),
         Op::RecurrenceGrad(what) => what.start(graph.shape(graph.inputs(node)[2])).numel(),
         // a number for each row, or two
-        Op::Attention { .. } => shape.without(shape.rank() - 1).numel(),
-        Op::AttentionQuery { .. } => 2 * shape.without(shape.rank() - 1).numel(),
+        Op::Attention(_) => shape.without(shape.rank() - 1).numel(),
+        Op::AttentionQuery(_) => 2 * shape.without(shape.rank() - 1).numel(),
         // dv: the same rows, of another size
-        Op::AttentionKeys { .. } => {
+        Op::AttentionKeys(_) => {
             shape.without(shape.rank() - 1).numel() * graph.shape(graph.inputs(node)[2]).extent_from_end(1)
         }
         _ => shape.numel(),
