@@ -327,6 +327,78 @@ fn a_cache_of_several_pages_holds_what_was_put_there() {
     assert!(cache.attend(&whole[0].narrow(2, 0, 4), &k, &v, 197).is_err());
 }
 
+/// What one query finds among rows of keys and values.
+fn found(q: &[f32], rows: &[[Vec<f32>; 2]]) -> Vec<f64> {
+    let dot = |k: &[f32]| q.iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    let weights: Vec<f64> = rows.iter().map(|[k, _]| (dot(k) / (q.len() as f64).sqrt()).exp()).collect();
+    let mean = |i| rows.iter().zip(&weights).map(|([_, v], w)| w * f64::from(v[i])).sum::<f64>();
+    (0..q.len()).map(|i| mean(i) / weights.iter().sum::<f64>()).collect()
+}
+
+#[test]
+fn a_cache_holds_nothing_of_steps_that_were_refused() {
+    let device = Device::open().unwrap();
+    let (capacity, width) = (200usize, 2usize);
+    let cache = KvCache::new(1, 1, capacity, width, &device);
+    let mut rows: Vec<[Vec<f32>; 2]> = Vec::new();
+    let mut attempt = 0;
+    let mut step = |from: usize, count: usize, refused: bool| {
+        attempt += 1;
+        let drawn = Rng::new(&device, attempt).normal([3, 1, 1, count, width]);
+        let list = drawn.to_vec::<f32>().unwrap();
+        let part = |which: usize, row: usize| list[(which * count + row) * width..][..width].to_vec();
+        let at: Vec<i32> = (0..count as i32).map(|row| if refused { 1000 } else { row }).collect();
+        let [q, k, v] = [0, 1, 2].map(|which| drawn.select(0, which));
+        let got = cache.attend(&q, &k.index_select(2, &Tensor::new(&device, at)), &v, from).unwrap().to_vec::<f32>();
+        if refused {
+            assert!(matches!(got, Err(Error::Index { .. })), "{got:?}");
+            return;
+        }
+        rows.truncate(from);
+        let mut want = Vec::new();
+        for row in 0..count {
+            rows.push([part(1, row), part(2, row)]);
+            want.extend(found(&part(0, row), &rows));
+        }
+        for (got, want) in got.unwrap().iter().zip(want) {
+            let near = (f64::from(*got) - want).abs() <= 1e-5 * (1.0 + want.abs());
+            assert!(near, "attempt {attempt}, {count} from {from}: {got} is not {want}");
+        }
+    };
+    (0..62).for_each(|at| step(at, 1, false));
+    // the last place of a page, the first of the next, and over its end
+    for (at, count) in [(62, 1), (63, 1), (64, 1), (65, 62), (127, 1), (128, 1)] {
+        step(at, count, true);
+        step(at, count, true);
+        step(at, count, false);
+    }
+    // one by one, then many that reach past the page, refused; taken back; back over the end of a page
+    (129..140).for_each(|at| step(at, 1, false));
+    step(140, 55, true);
+    (140..143).for_each(|at| step(at, 1, false));
+    step(100, 3, true);
+    (143..145).for_each(|at| step(at, 1, false));
+    step(126, 4, false);
+    step(127, 3, true);
+    (127..131).for_each(|at| step(at, 1, false));
+    let mut word = 7u64;
+    let mut draw = |below: u64| {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((word >> 33) % below) as usize
+    };
+    let mut end = 131;
+    for _ in 0..40 {
+        let from = if draw(3) == 0 { draw(end as u64 + 1) } else { end };
+        let count = [1, 1, 1 + draw(70)][draw(3)].min(capacity - from);
+        let refused = draw(3) == 0;
+        if count > 0 {
+            step(from, count, refused);
+            // a step that was refused is followed by one that does not stand on it
+            end = if refused { from } else { from + count };
+        }
+    }
+}
+
 #[test]
 fn sampling_follows_its_settings() {
     let logits: Vec<f32> = [0.5f32, 0.25, 0.125, 0.125].iter().map(|p| p.ln()).collect();

@@ -16,10 +16,13 @@ use crate::{CellGroup, DType, Device, Lit, Result, State, Tensor};
 pub struct KvCache {
     key: Side,
     value: Side,
+    /// `[1]`: the position of the page's first element. The device alone knows whether a step was refused, which leaves
+    /// all cells as they were.
+    first: State,
     capacity: usize,
     page: usize,
-    /// Where the elements that came last begin and end.
-    last: Mutex<(usize, usize)>,
+    /// Where the elements that came last end, if their step was carried out.
+    end: Mutex<usize>,
 }
 
 /// Keys, or values.
@@ -39,7 +42,8 @@ impl KvCache {
         let (group, page) = (CellGroup::new(device), capacity.clamp(1, PAGE));
         let empty = |places: usize| group.state(&Tensor::zeros(device, [batch, heads, places, width]));
         let side = || Side { whole: empty(capacity), page: empty(page) };
-        Self { key: side(), value: side(), capacity, page, last: Mutex::default() }
+        let first = group.state(&Tensor::full(device, [1], 0));
+        Self { key: side(), value: side(), first, capacity, page, end: Mutex::default() }
     }
 
     /// How many elements it holds.
@@ -107,22 +111,31 @@ impl KvCache {
     #[track_caller]
     fn held(&self, parts: [&Tensor; 2], position: usize) -> Result<[Held; 2]> {
         let length = self.checked(parts, position)?;
-        let first = position - position % self.page;
-        let (_, end) = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // back to a page that is full: its elements are in the whole
-        let back = first < end - end % self.page;
+        let first = self.first_at(position);
+        // who goes on where the last step ended knows that it was carried out
+        let known = position == self.end();
         let side = |side: &Side, part: &Tensor| {
-            let whole = side.whole.value();
-            let page = if back {
+            let (whole, mut page) = (side.whole.value(), side.page.value());
+            if !known {
+                // after a step that was refused or taken back, the page may be another one: one that is full is in the whole
                 let places = Tensor::arange(whole.device(), 0, self.page as i32, 1) + first as i32;
-                whole.index_select(2, &places.clamp(0, self.capacity as i32 - 1))
-            } else {
-                side.page.value()
-            };
+                let full = whole.index_select(2, &places.clamp(0, self.capacity as i32 - 1));
+                page = Tensor::where_(&self.first.value().eq(first as i32), page, full);
+            }
             let part = part.cast(whole.dtype());
             Held { whole, page, part, first, length }
         };
         Ok([side(&self.key, parts[0]), side(&self.value, parts[1])])
+    }
+
+    /// Where the page of a position begins.
+    fn first_at(&self, position: usize) -> usize {
+        position - position % self.page
+    }
+
+    /// Where the elements that came last end, if their step was carried out.
+    fn end(&self) -> usize {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The length of keys and values that fit.
@@ -151,7 +164,7 @@ impl KvCache {
     fn take_in(&self, both: [Held; 2], position: usize, y: &Tensor) -> Result<()> {
         let end = position + both[0].length;
         let new = both.map(|held| {
-            let full = end / self.page > position / self.page || held.length > 1;
+            let full = self.first_at(end) > position || held.length > 1;
             (held.paged(self.page, position), full.then(|| held.all(self.capacity, position)))
         });
         for (side, (page, whole)) in [&self.key, &self.value].into_iter().zip(&new) {
@@ -160,7 +173,11 @@ impl KvCache {
                 side.whole.set_with(whole, &[y])?;
             }
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (position, end);
+        let first = self.first_at(end);
+        if position != self.end() || first != self.first_at(position) {
+            self.first.set_with(&Tensor::full(y.device(), [1], first as i32), &[y])?;
+        }
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
         Ok(())
     }
 
