@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use kiln::metrics::{
-    Average, Bleu, Calibration, ClassRankings, ConfusionMatrix, MultiLabel, Ranking, Regression, top_k_accuracy,
+    Average, Bleu, Calibration, ClassRankings, ConfusionMatrix, MultiLabel, Ranking, Regression, accuracy,
+    top_k_accuracy,
 };
 use kiln::nn::StateDict;
 use kiln::prelude::*;
@@ -40,7 +41,7 @@ fn confusion() {
     let (truth, answer) = (ints("confusion.truth"), ints("confusion.answer"));
     let mut matrix = ConfusionMatrix::new(6);
     for (truth, answer) in truth.chunks(33).zip(answer.chunks(33)) {
-        matrix.add(truth, answer);
+        matrix.add(truth, answer).unwrap();
     }
     let each = |of: fn(&ConfusionMatrix, usize) -> f64| (0..6).map(|c| of(&matrix, c)).collect::<Vec<_>>();
     reference.check("confusion.precision.each", &each(ConfusionMatrix::precision));
@@ -96,7 +97,7 @@ fn shares_of_nothing_are_what_is_asked_for() {
     let ints = |name: &str| reference.list(name).iter().map(|&x| x as i32).collect::<Vec<_>>();
     for (name, value) in [("one", 1.0), ("nan", f64::NAN)] {
         let mut matrix = ConfusionMatrix::new(5).zero_division(value);
-        matrix.add(&ints("sparse.truth"), &ints("sparse.answer"));
+        matrix.add(&ints("sparse.truth"), &ints("sparse.answer")).unwrap();
         for (by, average) in AVERAGES {
             reference.check(&format!("sparse.{name}.precision.{by}"), &[matrix.mean_precision(average)]);
             reference.check(&format!("sparse.{name}.recall.{by}"), &[matrix.mean_recall(average)]);
@@ -105,7 +106,7 @@ fn shares_of_nothing_are_what_is_asked_for() {
     }
     let labels = Tensor::new(&reference.1, [0i32, 1]);
     let logits = Tensor::zeros(&reference.1, [3, 2]);
-    assert!(matches!(ConfusionMatrix::new(2).add_logits(&labels, &logits), Err(Error::Argument { .. })));
+    assert!(matches!(ConfusionMatrix::new(2).add_logits(&labels, &logits), Err(Error::Shape { .. })));
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn regression() {
     let reference = Reference::load();
     let (predicted, wanted) = (reference.list("regression.predicted"), reference.list("regression.wanted"));
     let mut errors = Regression::default();
-    predicted.iter().zip(&wanted).for_each(|(&p, &w)| errors.add(p, w));
+    predicted.iter().zip(&wanted).for_each(|(&p, &w)| errors.add(p, w).unwrap());
     // inputs of about 1000 passed through float32: 1e-4 of an error of 1
     let close = |name: &str, got: f64| {
         let want = reference.list(name)[0];
@@ -165,15 +166,12 @@ fn regression() {
     close("regression.rmse", errors.rmse());
     close("regression.max", errors.max_error());
     close("regression.r2", errors.r2());
-    let mut lost = Regression::default();
-    [1.0, f64::NAN, 2.0].into_iter().for_each(|predicted| lost.add(predicted, 0.0));
-    assert!(lost.max_error().is_nan() && lost.mae().is_nan(), "what is not a number stays so");
     let mut constant = Regression::default();
-    constant.add(1.0, 1.0);
+    constant.add(1.0, 1.0).unwrap();
     assert!(constant.r2().is_nan());
-    constant.add(1.0, 1.0);
+    constant.add(1.0, 1.0).unwrap();
     assert_eq!(constant.r2(), 1.0);
-    constant.add(2.0, 1.0);
+    constant.add(2.0, 1.0).unwrap();
     assert_eq!(constant.r2(), 0.0);
     let (a, b) = (Tensor::ones(&reference.1, [3]), Tensor::ones(&reference.1, [4]));
     assert!(matches!(constant.add_tensors(&a, &b), Err(Error::Argument { .. })));
@@ -226,4 +224,89 @@ fn bleu() {
     let mut none = Bleu::default();
     none.add(&[1, 2, 3], &[[4, 5, 6]]);
     assert_eq!(none.value(), 0.0);
+}
+
+/// What scikit-learn answers with a ValueError, and what would count for something else than was meant. Nothing of a
+/// batch that is refused counts.
+#[test]
+fn what_is_no_answer_is_refused() {
+    let device = Device::open().unwrap();
+    let argument = |got: Result<()>| assert!(matches!(got, Err(Error::Argument { .. })), "{got:?}");
+    let shape = |got: Result<()>| assert!(matches!(got, Err(Error::Shape { .. })), "{got:?}");
+
+    let mut matrix = ConfusionMatrix::new(2);
+    for (truth, answers) in
+        [(&[0, 1, 2][..], &[0, 1, 1][..]), (&[0, -1], &[0, 1]), (&[0, 1], &[1, 2]), (&[0], &[-1]), (&[0, 1], &[0])]
+    {
+        argument(matrix.add(truth, answers));
+    }
+    let said = matrix.add(&[0, 1, 7], &[0, 1, 1]).unwrap_err().to_string();
+    assert!(said.contains("truth = 7 (entry 2)") && said.contains("metrics.rs"), "{said}");
+    let logits = Tensor::new(&device, [[0.0, 1.0], [2.0, 1.0]]);
+    let broken = Tensor::new(&device, [[0.0, f32::NAN], [2.0, 1.0]]);
+    let labels = |list: [i32; 2]| Tensor::new(&device, list);
+    argument(matrix.add_logits(&labels([0, 2]), &logits));
+    argument(matrix.add_logits(&labels([-100, 1]), &logits));
+    argument(matrix.add_logits(&labels([0, 1]), &broken));
+    // more classes in the logits than the matrix has
+    argument(matrix.add_logits(&Tensor::new(&device, [0]), &Tensor::new(&device, [[0.0, 1.0, 2.0]])));
+    shape(matrix.add_logits(&Tensor::new(&device, [1]), &logits));
+    shape(matrix.add_logits(&Tensor::new(&device, [[0], [1]]), &logits));
+    assert!(matches!(matrix.add_logits(&labels([0, 1]).cast(DType::F32), &logits), Err(Error::DType { .. })));
+    assert_eq!(matrix, ConfusionMatrix::new(2));
+    matrix.add(&[], &[]).unwrap();
+    assert!(matrix.accuracy().is_nan() && matrix.mean_f1(Average::Macro).is_nan());
+
+    // a label for all rows would be right or wrong for each of them
+    for wrong in [Tensor::new(&device, [1]), Tensor::new(&device, [[0], [1]]), Tensor::new(&device, 1)] {
+        shape(accuracy(&logits, &wrong).eval());
+        shape(top_k_accuracy(&logits, &wrong, 1).eval());
+    }
+    assert!(matches!(top_k_accuracy(&logits, &labels([0, 1]), 3).eval(), Err(Error::Argument { .. })));
+    assert_eq!(accuracy(&logits, &labels([1, 5])).item().unwrap(), 0.5);
+    let deep = logits.reshape([1, 2, 1, 2]);
+    assert_eq!(accuracy(&deep, &labels([1, 0]).reshape([1, 2, 1])).item().unwrap(), 1.0);
+
+    let mut calibration = Calibration::new(3);
+    for confidence in [f64::NAN, -0.1, 1.1, f64::INFINITY] {
+        argument(calibration.add(&[0.5, confidence], &[true, true]));
+    }
+    argument(calibration.add(&[0.5], &[]));
+    argument(calibration.add_logits(&broken, &labels([0, 1])));
+    argument(calibration.add_logits(&logits, &labels([0, 2])));
+    shape(calibration.add_logits(&logits, &Tensor::new(&device, [1])));
+    assert_eq!(calibration, Calibration::new(3));
+    assert!(calibration.error().is_nan());
+
+    let pair = |a: f32, b: f32| Tensor::new(&device, [a, b]);
+    let mut ranking = Ranking::default();
+    argument(ranking.add(&[0.5, f64::NAN], &[true, false]));
+    argument(ranking.add_tensors(&pair(0.5, f32::NAN), &pair(1.0, 0.0)));
+    for label in [f32::NAN, 2.0, -1.0] {
+        argument(ranking.add_tensors(&pair(0.5, 0.1), &pair(label, 0.0)));
+    }
+    argument(ranking.add_tensors(&pair(0.5, 0.1), &Tensor::new(&device, [1.0])));
+    assert_eq!(ranking, Ranking::default());
+
+    let mut answered = MultiLabel::new(2);
+    let mut rankings = ClassRankings::new(2);
+    let yes = Tensor::new(&device, [[1.0, 0.0], [0.0, 1.0]]);
+    argument(answered.add_tensors(&broken, &yes, 0.5));
+    argument(answered.add_tensors(&logits, &(&yes * 3.0), 0.5));
+    argument(rankings.add_tensors(&broken, &yes));
+    argument(rankings.add_tensors(&logits, &(&yes * f32::NAN)));
+    shape(answered.add_tensors(&logits.reshape([4, 1]), &yes.reshape([4, 1]), 0.5));
+    shape(rankings.add_tensors(&logits.reshape([1, 4]), &yes.reshape([1, 4])));
+    let got = rankings.add_tensors(&logits, &labels([0, 2]));
+    assert!(matches!(got, Err(Error::Index { .. })), "{got:?}");
+    assert_eq!((answered, rankings), (MultiLabel::new(2), ClassRankings::new(2)));
+
+    let mut errors = Regression::default();
+    for number in [f64::NAN, f64::INFINITY] {
+        argument(errors.add(number, 1.0));
+        argument(errors.add(1.0, number));
+    }
+    argument(errors.add_tensors(&pair(0.5, f32::NAN), &pair(1.0, 0.0)));
+    assert_eq!(errors, Regression::default());
+    assert!(errors.mae().is_nan() && errors.r2().is_nan());
 }

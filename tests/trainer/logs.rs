@@ -174,7 +174,7 @@ fn a_report_is_one_page_of_what_there_is() {
     let history = run(Trainer::new(3).batch(8).callback(&mut report), sgd, [24, 8]).0.unwrap();
     report.note("optimizer", "SGD");
     let mut matrix = ConfusionMatrix::new(2);
-    matrix.add(&[0, 0, 1, 1, 1], &[0, 1, 1, 1, 1]);
+    matrix.add(&[0, 0, 1, 1, 1], &[0, 1, 1, 1, 1]).unwrap();
     report.confusion(&matrix, &["cat", "d<g"]);
     let picture = vec![vec![0.0, 1.0], vec![0.5, 0.0]];
     report.sample(Sample { picture, truth: "cat".into(), prediction: "d<g".into(), probability: 0.25 });

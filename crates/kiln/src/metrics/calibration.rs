@@ -1,7 +1,7 @@
 //! Whether a model is right as often as it says.
 
-use super::lengths;
-use crate::{DType, Result, Tensor};
+use super::{answers, each, lengths};
+use crate::{Result, Tensor};
 
 /// Confidence against accuracy, in bins of equal width.
 ///
@@ -37,15 +37,16 @@ impl Calibration {
     /// Adds answers: how sure the model was (0..1), and whether it was right.
     ///
     /// # Errors
-    /// [`crate::Error::Argument`] if the lists differ in length.
+    /// [`crate::Error::Argument`] if the lists differ in length, or a confidence is not in 0..=1.
     #[track_caller]
     pub fn add(&mut self, confidence: &[f64], right: &[bool]) -> Result<()> {
         if confidence.len() != right.len() {
             return Err(lengths("calibration", confidence.len(), right.len()));
         }
+        each("calibration", "confidence", confidence, "from 0 to 1", |sure| (0.0..=1.0).contains(&sure))?;
         let last = self.bins.len() - 1;
         for (&confidence, &right) in confidence.iter().zip(right) {
-            let at = (confidence * self.bins.len() as f64).ceil() as usize; // NaN and negatives: the first bin
+            let at = (confidence * self.bins.len() as f64).ceil() as usize; // 0 is in the first bin
             let bin = &mut self.bins[at.saturating_sub(1).min(last)];
             bin.count += 1.0;
             bin.confidence += confidence;
@@ -57,11 +58,13 @@ impl Calibration {
     /// Adds a batch of `logits [rows, classes]` with `labels [rows]`: the largest softmax is the confidence.
     ///
     /// # Errors
-    /// What evaluating gives.
+    /// As [`ConfusionMatrix::add_logits`](super::ConfusionMatrix::add_logits).
+    #[track_caller]
     pub fn add_logits(&mut self, logits: &Tensor, labels: &Tensor) -> Result<()> {
-        let confidence = logits.softmax(-1).amax(-1, false);
-        let right = logits.argmax(-1, false).eq(labels).cast(DType::F32);
-        let right: Vec<bool> = right.to_vec::<f32>()?.iter().map(|&r| r > 0.5).collect();
+        let (labels, answers) = answers("calibration", logits, labels)?;
+        let right: Vec<bool> = labels.iter().zip(&answers).map(|(label, answer)| label == answer).collect();
+        // a sum of rounded shares can be one step above 1
+        let confidence = logits.softmax(-1).amax(-1, false).clamp(0.0, 1.0);
         self.add(&confidence.to_vec::<f64>()?, &right)
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::counts::{Average, Counts, mean};
-use super::lengths;
+use super::{answers, each, lengths};
 use crate::{Result, Tensor};
 
 /// How often each class was taken for which: `counts[truth][answer]`.
@@ -11,9 +11,10 @@ use crate::{Result, Tensor};
 /// ```
 /// # use kiln::prelude::*;
 /// let mut matrix = ConfusionMatrix::new(3);
-/// matrix.add(&[0, 1, 2, 2], &[0, 1, 1, 2]);
+/// matrix.add(&[0, 1, 2, 2], &[0, 1, 1, 2])?;
 /// assert_eq!(matrix.accuracy(), 0.75);
 /// assert_eq!(matrix.counts()[2], [0, 1, 1]);
+/// # Ok::<(), Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfusionMatrix {
@@ -34,29 +35,35 @@ impl ConfusionMatrix {
         self
     }
 
-    /// Counts answers; those outside of the classes are left out.
-    pub fn add(&mut self, truth: &[i32], answers: &[i32]) {
-        for (&truth, &answer) in truth.iter().zip(answers) {
-            let row = usize::try_from(truth).ok().and_then(|t| self.counts.get_mut(t));
-            let cell = row.and_then(|row| row.get_mut(usize::try_from(answer).ok()?));
-            if let Some(count) = cell {
-                *count += 1;
-            }
+    /// Counts answers.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] if the lists differ in length, or one names what is no class; nothing is counted then.
+    #[track_caller]
+    pub fn add(&mut self, truth: &[i32], answers: &[i32]) -> Result<()> {
+        if truth.len() != answers.len() {
+            return Err(lengths("confusion_matrix", truth.len(), answers.len()));
         }
+        let class = |label: i32| usize::try_from(label).is_ok_and(|label| label < self.counts.len());
+        each("confusion_matrix", "truth", truth, "a class, from 0", class)?;
+        each("confusion_matrix", "answers", answers, "a class, from 0", class)?;
+        for (&truth, &answer) in truth.iter().zip(answers) {
+            self.counts[truth as usize][answer as usize] += 1;
+        }
+        Ok(())
     }
 
     /// Counts the largest logit of each row as its answer.
     ///
+    /// Shapes: `labels [..]` of integers, `logits [.., classes]`.
+    ///
     /// # Errors
-    /// [`crate::Error::Argument`] if there is not a label for each row, and what evaluating the tensors gives.
+    /// [`crate::Error::Shape`] if there is not a label for each row, [`crate::Error::DType`] if labels are no integers,
+    /// [`crate::Error::Argument`] if one is no class or a logit is NaN, and what evaluating the tensors gives.
     #[track_caller]
     pub fn add_logits(&mut self, labels: &Tensor, logits: &Tensor) -> Result<()> {
-        let (labels, answers) = (labels.to_vec::<i32>()?, logits.argmax(-1, false).to_vec::<i32>()?);
-        if labels.len() != answers.len() {
-            return Err(lengths("confusion_matrix", labels.len(), answers.len()));
-        }
-        self.add(&labels, &answers);
-        Ok(())
+        let (labels, answers) = answers("confusion_matrix", logits, labels)?;
+        self.add(&labels, &answers)
     }
 
     /// `counts()[truth][answer]`.
@@ -194,7 +201,7 @@ mod tests {
     #[test]
     fn the_matrix_counts_and_prints() {
         let mut matrix = ConfusionMatrix::new(2);
-        matrix.add(&[0, 0, 1, 5, -1], &[0, 1, 1, 0, 1]);
+        assert!(matrix.add(&[0, 0, 1], &[0, 1, 1]).is_ok());
         assert_eq!(matrix.counts(), [[1, 1], [0, 1]]);
         assert_eq!((matrix.precision(1), matrix.recall(0), matrix.precision(0)), (0.5, 0.5, 1.0));
         let text = matrix.to_string();

@@ -1,5 +1,8 @@
 //! How good a model is. Every metric takes batches one after the other and gives its value at any time; the numbers
 //! are those of scikit-learn (`tests/metrics.rs`).
+//!
+//! What scikit-learn refuses is an error here too: lists of different lengths, NaN, labels that are no class. A batch that is
+//! refused counts nothing. Of no examples at all a score is NaN, since batches may still come.
 
 mod bleu;
 mod calibration;
@@ -17,21 +20,32 @@ pub use multilabel::{ClassRankings, MultiLabel};
 pub use rank::{CurvePoint, Ranking};
 pub use regression::Regression;
 
+use std::fmt::Display;
+
 use crate::error::At;
 use crate::{DType, Error, Result, Tensor};
 
 /// The share of rows whose largest logit is at the label.
 ///
-/// Shapes: `logits [rows, classes]`, `labels [rows]` → `[]`. Given to the step along with the loss,
-/// it is computed in the same plan.
+/// Shapes: `logits [.., classes]`, `labels [..]` → `[]`. Given to the step along with the loss,
+/// it is computed in the same plan. A label that is no class counts as missed.
+///
+/// # Errors
+/// [`Error::Shape`] if there is not a label for each row.
 #[track_caller]
 pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Tensor {
-    logits.argmax(-1, false).eq(labels).cast(DType::F32).mean()
+    match rows("accuracy", logits, labels) {
+        Ok(()) => logits.argmax(-1, false).eq(labels).cast(DType::F32).mean(),
+        Err(invalid) => invalid,
+    }
 }
 
 /// The share of rows whose label is among the `k` largest logits. Of equal logits the earlier class counts first.
 ///
-/// Shapes: `logits [rows, classes]`, `labels [rows]` → `[]`.
+/// Shapes: `logits [.., classes]`, `labels [..]` → `[]`.
+///
+/// # Errors
+/// As [`accuracy`], and [`Error::Argument`] if there are fewer than `k` classes.
 ///
 /// Source: `sklearn.metrics.top_k_accuracy_score`.
 ///
@@ -44,8 +58,22 @@ pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Tensor {
 /// ```
 #[track_caller]
 pub fn top_k_accuracy(logits: &Tensor, labels: &Tensor, k: usize) -> Tensor {
+    if let Err(invalid) = rows("top_k_accuracy", logits, labels) {
+        return invalid;
+    }
     let (_, best) = logits.topk(k, -1, true);
     best.eq(labels.unsqueeze(-1)).cast(DType::F32).sum_axes(-1, false).mean()
+}
+
+/// Whether there is a label for each row of logits; if not, the tensor that says so.
+#[track_caller]
+fn rows(op: &'static str, logits: &Tensor, labels: &Tensor) -> Result<(), Tensor> {
+    match (logits.shape(), labels.shape()) {
+        (Ok(shape), Ok(rows)) if shape.split_last().map(|(_, rows)| rows) != Some(&*rows) => {
+            Err(Tensor::bad_shape(op, &[logits, labels], "a label for each row of logits"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A mean that grows by and by.
@@ -101,6 +129,22 @@ impl Perplexity {
     }
 }
 
+/// The label of each row of logits, and the place of its largest logit.
+#[track_caller]
+fn answers(op: &'static str, logits: &Tensor, labels: &Tensor) -> Result<(Vec<i32>, Vec<i32>)> {
+    let classes = logits.shape()?.last().copied().unwrap_or(1) as i32;
+    if let Err(invalid) = rows(op, logits, labels) {
+        invalid.shape()?;
+    }
+    if labels.dtype().is_float() {
+        Tensor::bad_dtype(op, &[labels], "labels are integers").shape()?;
+    }
+    let (labels, answers) = (labels.to_vec::<i32>()?, logits.argmax(-1, false).to_vec::<i32>()?);
+    each(op, "logits", &logits.amax(-1, false).to_vec::<f64>()?, "numbers, which have an order", |v| !v.is_nan())?;
+    each(op, "labels", &labels, "a class, from 0", |label| (0..classes).contains(&label))?;
+    Ok((labels, answers))
+}
+
 /// Two lists that belong together, as numbers of the host.
 #[track_caller]
 fn pair(op: &'static str, a: &Tensor, b: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
@@ -115,6 +159,36 @@ fn pair(op: &'static str, a: &Tensor, b: &Tensor) -> Result<(Vec<f64>, Vec<f64>)
 fn lengths(op: &'static str, a: usize, b: usize) -> Error {
     let why = "both lists have one entry for each example";
     Error::Argument { op, name: "lengths", value: format!("{a} and {b}"), why, at: At::here() }
+}
+
+/// An error about the first entry that is not `right`.
+#[track_caller]
+fn each<T: Copy + Display>(
+    op: &'static str,
+    name: &'static str,
+    list: &[T],
+    why: &'static str,
+    right: impl Fn(T) -> bool,
+) -> Result<()> {
+    match list.iter().enumerate().find(|(_, value)| !right(**value)) {
+        Some((row, value)) => {
+            Err(Error::Argument { op, name, value: format!("{value} (entry {row})"), why, at: At::here() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Labels of yes and no as numbers from 0 to 1, of which those above 0.5 are true.
+#[track_caller]
+fn truths(op: &'static str, labels: &[f64]) -> Result<Vec<bool>> {
+    each(op, "labels", labels, "0 or 1", |label| (0.0..=1.0).contains(&label))?;
+    Ok(labels.iter().map(|&label| label > 0.5).collect())
+}
+
+/// Scores must have an order.
+#[track_caller]
+fn ordered(op: &'static str, scores: &[f64]) -> Result<()> {
+    each(op, "scores", scores, "numbers, which have an order", |score| !score.is_nan())
 }
 
 #[cfg(test)]

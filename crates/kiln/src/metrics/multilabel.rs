@@ -1,7 +1,7 @@
 //! Examples with any number of labels, and scores of several classes.
 
 use super::counts::{Average, Counts, mean, weighted};
-use super::{Ranking, lengths, pair};
+use super::{Ranking, lengths, ordered, pair, truths};
 use crate::{Result, Tensor};
 
 /// Answers to several yes-or-no questions about each example: scikit-learn's scores of multilabel indicators.
@@ -61,12 +61,15 @@ impl MultiLabel {
     /// are true.
     ///
     /// # Errors
-    /// As [`MultiLabel::add`], and what evaluating gives.
+    /// [`crate::Error::Argument`] if the shapes differ, a score is NaN, or a label is not in 0..=1;
+    /// [`crate::Error::Shape`] if the last axis is not that of the labels; and what evaluating gives.
     #[track_caller]
     pub fn add_tensors(&mut self, scores: &Tensor, labels: &Tensor, threshold: f64) -> Result<()> {
+        columns("multi_label", scores, self.of.len())?;
         let (scores, labels) = pair("multi_label", scores, labels)?;
-        let above = |list: &[f64], limit: f64| list.iter().map(|&v| v > limit).collect::<Vec<_>>();
-        self.add(&above(&labels, 0.5), &above(&scores, threshold))
+        ordered("multi_label", &scores)?;
+        let answers: Vec<bool> = scores.iter().map(|&score| score > threshold).collect();
+        self.add(&truths("multi_label", &labels)?, &answers)
     }
 
     /// Of the answers `label`, the share that is right; 0 where there was none, or as set.
@@ -125,6 +128,15 @@ impl MultiLabel {
     }
 }
 
+/// Whether the last axis of `scores` has an entry for each label.
+#[track_caller]
+fn columns(op: &'static str, scores: &Tensor, labels: usize) -> Result<()> {
+    if labels == 0 || scores.shape()?.last() != Some(&labels) {
+        Tensor::bad_shape(op, &[scores], "[rows, labels], as many labels as there are").shape()?;
+    }
+    Ok(())
+}
+
 fn one(yes: bool) -> f64 {
     f64::from(u8::from(yes))
 }
@@ -146,20 +158,23 @@ impl ClassRankings {
     /// above 0.5 are true.
     ///
     /// # Errors
-    /// As [`Ranking::add`] and what evaluating gives.
+    /// As [`Ranking::add_tensors`]; [`crate::Error::Shape`] if the last axis is not that of the classes,
+    /// [`crate::Error::Index`] if an integer is no class.
     #[track_caller]
     pub fn add_tensors(&mut self, scores: &Tensor, labels: &Tensor) -> Result<()> {
         let labels =
             if labels.rank() == 1 && labels.dtype().is_int() { labels.one_hot(self.of.len()) } else { labels.clone() };
-        let (scores, labels) = pair("class_rankings", scores, &labels)?;
         let classes = self.of.len();
-        if classes == 0 || !scores.len().is_multiple_of(classes) {
-            return Err(lengths("class_rankings", scores.len(), labels.len()));
-        }
+        columns("class_rankings", scores, classes)?;
+        let (scores, labels) = pair("class_rankings", scores, &labels)?;
+        ordered("class_rankings", &scores)?;
+        let positive = truths("class_rankings", &labels)?;
         for (class, ranking) in self.of.iter_mut().enumerate() {
-            let column = |list: &[f64]| list.iter().skip(class).step_by(classes).copied().collect::<Vec<f64>>();
-            let positive: Vec<bool> = column(&labels).iter().map(|&l| l > 0.5).collect();
-            ranking.add(&column(&scores), &positive)?;
+            let column = |at: usize| at % classes == class;
+            let (scores, positive) = (scores.iter().enumerate(), positive.iter().enumerate());
+            let scores: Vec<f64> = scores.filter(|(at, _)| column(*at)).map(|(_, score)| *score).collect();
+            let positive: Vec<bool> = positive.filter(|(at, _)| column(*at)).map(|(_, yes)| *yes).collect();
+            ranking.add(&scores, &positive)?;
         }
         Ok(())
     }

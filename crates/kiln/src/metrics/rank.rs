@@ -1,8 +1,7 @@
 //! Scores against yes and no: ROC, precision and recall, and the areas under them.
 
-use super::{lengths, pair};
-use crate::error::At;
-use crate::{Error, Result, Tensor};
+use super::{lengths, ordered, pair, truths};
+use crate::{Result, Tensor};
 
 /// Scores of examples and whether each is positive. Everything is kept: the areas are exact, ties included.
 ///
@@ -39,10 +38,7 @@ impl Ranking {
         if scores.len() != positive.len() {
             return Err(lengths("ranking", scores.len(), positive.len()));
         }
-        if scores.iter().any(|score| score.is_nan()) {
-            let (value, why) = ("NaN".to_string(), "numbers, which have an order");
-            return Err(Error::Argument { op: "ranking", name: "scores", value, why, at: At::here() });
-        }
+        ordered("ranking", scores)?;
         self.scored.extend(scores.iter().copied().zip(positive.iter().copied()));
         Ok(())
     }
@@ -50,12 +46,11 @@ impl Ranking {
     /// Adds a batch: `scores` and `labels` of the same shape; labels above 0.5 are positive.
     ///
     /// # Errors
-    /// As [`Ranking::add`], and what evaluating gives.
+    /// As [`Ranking::add`], [`crate::Error::Argument`] if a label is not in 0..=1, and what evaluating gives.
     #[track_caller]
     pub fn add_tensors(&mut self, scores: &Tensor, labels: &Tensor) -> Result<()> {
         let (scores, labels) = pair("ranking", scores, labels)?;
-        let positive: Vec<bool> = labels.iter().map(|&l| l > 0.5).collect();
-        self.add(&scores, &positive)
+        self.add(&scores, &truths("ranking", &labels)?)
     }
 
     /// The area under the ROC curve: how likely a positive example scores higher than a negative one, ties counting

@@ -1,6 +1,6 @@
 //! Errors of predicted numbers.
 
-use super::pair;
+use super::{each, pair};
 use crate::{Result, Tensor};
 
 /// Errors of predictions, gathered over batches.
@@ -9,10 +9,11 @@ use crate::{Result, Tensor};
 /// # use kiln::prelude::*;
 /// let mut errors = metrics::Regression::default();
 /// for (predicted, wanted) in [(2.5, 3.0), (0.0, -0.5), (2.0, 2.0), (8.0, 7.0)] {
-///     errors.add(predicted, wanted);
+///     errors.add(predicted, wanted)?;
 /// }
 /// assert_eq!((errors.mae(), errors.mse()), (0.5, 0.375));
 /// assert!((errors.r2() - 0.9486).abs() < 1e-4);
+/// # Ok::<(), Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Regression {
@@ -27,13 +28,22 @@ pub struct Regression {
 
 impl Regression {
     /// Adds one prediction.
-    pub fn add(&mut self, predicted: f64, wanted: f64) {
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] if one of them is NaN or infinite.
+    #[track_caller]
+    pub fn add(&mut self, predicted: f64, wanted: f64) -> Result<()> {
+        finite(&[predicted], &[wanted])?;
+        self.count_in(predicted, wanted);
+        Ok(())
+    }
+
+    fn count_in(&mut self, predicted: f64, wanted: f64) {
         let error = predicted - wanted;
         self.count += 1.0;
         self.absolute += error.abs();
         self.squared += error * error;
-        // NaN stays
-        self.largest = if error.abs() <= self.largest || self.largest.is_nan() { self.largest } else { error.abs() };
+        self.largest = self.largest.max(error.abs());
         // Welford 1962: sums of squares around a mean that moves
         let from_old = wanted - self.mean;
         self.mean += from_old / self.count;
@@ -43,11 +53,12 @@ impl Regression {
     /// Adds a batch: two tensors of the same shape.
     ///
     /// # Errors
-    /// [`crate::Error::Argument`] if the shapes differ, and what evaluating gives.
+    /// [`crate::Error::Argument`] if the shapes differ or a number is NaN or infinite, and what evaluating gives.
     #[track_caller]
     pub fn add_tensors(&mut self, predicted: &Tensor, wanted: &Tensor) -> Result<()> {
         let (predicted, wanted) = pair("regression", predicted, wanted)?;
-        predicted.iter().zip(&wanted).for_each(|(&p, &w)| self.add(p, w));
+        finite(&predicted, &wanted)?;
+        predicted.iter().zip(&wanted).for_each(|(&p, &w)| self.count_in(p, w));
         Ok(())
     }
 
@@ -83,4 +94,10 @@ impl Regression {
             _ => 1.0 - self.squared / self.spread,
         }
     }
+}
+
+#[track_caller]
+fn finite(predicted: &[f64], wanted: &[f64]) -> Result<()> {
+    each("regression", "predicted", predicted, "finite", f64::is_finite)?;
+    each("regression", "wanted", wanted, "finite", f64::is_finite)
 }
