@@ -25,6 +25,10 @@ impl Schedule for StepLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
         super::step(base, t, self.step_size, self.gamma)
     }
+
+    fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
+        if t > 0 && t.is_multiple_of(self.step_size.max(1)) { lr * self.gamma } else { lr }
+    }
 }
 
 /// `base · gamma^(how many milestones are reached)`; one that is named twice counts twice.
@@ -47,9 +51,14 @@ impl Schedule for MultiStepLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
         super::multi_step(base, t, &self.milestones, self.gamma)
     }
+
+    fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
+        let falls = self.milestones.iter().filter(|&&milestone| milestone == t).count();
+        lr * self.gamma.powi(falls as i32)
+    }
 }
 
-/// `base · factor` before `total_iters`, then `base`.
+/// `base · factor` before `total_iters`, then `base`; of no steps at all it has no end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConstantLr {
     /// 1/3.
@@ -66,11 +75,26 @@ impl Default for ConstantLr {
 
 impl Schedule for ConstantLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
-        if t < self.total_iters { base * self.factor } else { base }
+        if t < self.total_iters || self.total_iters == 0 { base * self.factor } else { base }
+    }
+
+    fn lr_after(&self, _group: usize, lr: f64, base: f64, t: usize) -> f64 {
+        match t {
+            0 => lr * self.factor,
+            // what was multiplied by 0 is lost, and with it what other schedules did
+            _ if t == self.total_iters && self.factor == 0.0 => base,
+            _ if t == self.total_iters => lr * (1.0 / self.factor),
+            _ => lr,
+        }
+    }
+
+    fn lr_begun(&self, _group: usize, _lr: f64, base: f64) -> f64 {
+        if self.total_iters == 0 { base } else { base * self.factor }
     }
 }
 
-/// In a straight line from `base · start_factor` to `base · end_factor` at `total_iters`, where it stays.
+/// In a straight line from `base · start_factor` to `base · end_factor` at `total_iters`, where it stays; of no steps at
+/// all it stays where it begins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinearLr {
     /// 1/3.
@@ -89,7 +113,17 @@ impl Default for LinearLr {
 
 impl Schedule for LinearLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
+        let t = t.min(self.total_iters);
         super::linear(base, t, self.start_factor, self.end_factor, self.total_iters)
+    }
+
+    fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
+        let (total, way) = (self.total_iters as f64, self.end_factor - self.start_factor);
+        match t {
+            0 => lr * self.start_factor,
+            _ if t > self.total_iters => lr,
+            _ => lr * (1.0 + way / (total * self.start_factor + (t as f64 - 1.0) * way)),
+        }
     }
 }
 
@@ -111,9 +145,13 @@ impl Schedule for ExponentialLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
         super::exponential(base, t, self.gamma)
     }
+
+    fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
+        if t == 0 { lr } else { lr * self.gamma }
+    }
 }
 
-/// `base · (1 − t/total_iters)^power`, and 0 from `total_iters` on.
+/// `base · (1 − t/total_iters)^power`, and 0 from `total_iters` on; of no steps at all it is `base`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolynomialLr {
     /// 5.
@@ -130,7 +168,15 @@ impl Default for PolynomialLr {
 
 impl Schedule for PolynomialLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
-        super::polynomial(base, t, self.total_iters, self.power)
+        super::polynomial(base, t.min(self.total_iters), self.total_iters, self.power)
+    }
+
+    fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
+        if t == 0 || t > self.total_iters {
+            return lr;
+        }
+        let left = |t: usize| 1.0 - t as f64 / self.total_iters as f64;
+        lr * (left(t) / left(t - 1)).powf(self.power)
     }
 }
 
@@ -161,6 +207,20 @@ pub(super) fn half_cosine(high: f64, low: f64, way: f64) -> f64 {
 impl Schedule for CosineAnnealingLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
         half_cosine(base, self.eta_min, t as f64 / self.t_max.max(1) as f64)
+    }
+
+    /// What lies above `eta_min` is multiplied. At the lowest point there is nothing to multiply, and the climb begins with a
+    /// part of `base`.
+    fn lr_after(&self, _group: usize, lr: f64, base: f64, t: usize) -> f64 {
+        let t_max = self.t_max.max(1);
+        let height = |t: usize| 1.0 + (PI * t as f64 / t_max as f64).cos();
+        if t == 0 {
+            lr
+        } else if (t - 1) % (2 * t_max) == t_max {
+            lr + (base - self.eta_min) * (1.0 - (PI / t_max as f64).cos()) / 2.0
+        } else {
+            height(t) / height(t - 1) * (lr - self.eta_min) + self.eta_min
+        }
     }
 }
 
@@ -239,6 +299,14 @@ impl<F: Fn(usize) -> f64> Schedule for MultiplicativeLr<F> {
         }
         base * known.1
     }
+
+    fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
+        if t == 0 { lr } else { lr * (self.factor)(t) }
+    }
+
+    fn lr_begun(&self, _group: usize, lr: f64, _base: f64) -> f64 {
+        lr * (self.factor)(0)
+    }
 }
 
 /// From `base` to `swa_lr` over `anneal_epochs`, where it stays: the learning rate of weight averaging.
@@ -261,14 +329,33 @@ impl SwaLr {
     }
 }
 
-impl Schedule for SwaLr {
-    fn lr(&self, base: f64, t: usize) -> f64 {
-        let way = if self.anneal_epochs == 0 { 1.0 } else { (t as f64 / self.anneal_epochs as f64).min(1.0) };
-        let share = match self.anneal {
+impl SwaLr {
+    /// How much of `swa_lr` there is after `t` steps.
+    fn share(&self, t: usize) -> f64 {
+        let way = (t as f64 / self.anneal_epochs.max(1) as f64).min(1.0);
+        match self.anneal {
             super::Anneal::Cos => (1.0 - (PI * way).cos()) / 2.0,
             super::Anneal::Linear => way,
-        };
+        }
+    }
+}
+
+impl Schedule for SwaLr {
+    fn lr(&self, base: f64, t: usize) -> f64 {
+        let share = self.share(if self.anneal_epochs == 0 { 1 } else { t });
         self.swa_lr * share + base * (1.0 - share)
+    }
+
+    fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
+        let t = if self.anneal_epochs == 0 { t.max(1) } else { t };
+        let (before, share) = (self.share(t.saturating_sub(1)), self.share(t));
+        // where it would be without what there is of `swa_lr` already
+        let own = if before == 1.0 { self.swa_lr } else { (lr - before * self.swa_lr) / (1.0 - before) };
+        self.swa_lr * share + own * (1.0 - share)
+    }
+
+    fn lr_begun(&self, group: usize, lr: f64, base: f64) -> f64 {
+        self.lr_after(group, lr, base, 0)
     }
 }
 
@@ -285,5 +372,10 @@ impl Schedule for InverseSqrtLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
         let (steps, t) = (self.warmup.max(1) as f64, t as f64 + 1.0);
         base * (t / steps).min((steps / t).sqrt())
+    }
+
+    fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
+        let before = if t == 0 { 1.0 } else { self.lr(1.0, t - 1) };
+        lr * self.lr(1.0, t) / before
     }
 }

@@ -98,6 +98,10 @@ impl Schedule for OneCycleLr {
         let (least, greatest) = self.momentum?;
         Some(self.value(t, greatest, least, greatest))
     }
+
+    fn base_after(&self, _base: f64, _first: bool) -> f64 {
+        self.max_lr / self.div_factor
+    }
 }
 
 /// How the height of the cycles of [`CyclicLr`] changes.
@@ -176,5 +180,13 @@ impl Schedule for CyclicLr {
     fn momentum(&self, t: usize) -> Option<f64> {
         let (least, greatest) = self.momentum?;
         Some(greatest - (greatest - least) * self.height(t))
+    }
+
+    fn lr_after(&self, group: usize, _lr: f64, base: f64, t: usize) -> f64 {
+        if t == 0 { base } else { self.lr_of(group, base, t) }
+    }
+
+    fn base_after(&self, base: f64, first: bool) -> f64 {
+        if first { self.base_lr } else { base }
     }
 }

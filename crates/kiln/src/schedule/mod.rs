@@ -52,6 +52,24 @@ pub trait Schedule {
         None
     }
 
+    /// The learning rate at `t` among other schedules ([`ChainedScheduler`], [`SequentialLr`]), where it was `lr` just before:
+    /// at `t` − 1, or what another schedule has made of it since. A schedule of factors multiplies `lr`; one whose values stand
+    /// by themselves, as this does unless it is written otherwise, does not look at it. PyTorch's `get_lr`.
+    fn lr_after(&self, group: usize, _lr: f64, base: f64, t: usize) -> f64 {
+        self.lr_of(group, base, t)
+    }
+
+    /// The learning rate where it takes its turn in a [`SequentialLr`] and the schedule before it has left `lr`.
+    fn lr_begun(&self, group: usize, _lr: f64, base: f64) -> f64 {
+        self.lr_of(group, base, 0)
+    }
+
+    /// The base that it has among other schedules, and those after it, where it was `base`; `first` if none comes before it.
+    /// PyTorch's one-cycle and cyclic schedules put one of their own in its place.
+    fn base_after(&self, base: f64, _first: bool) -> f64 {
+        base
+    }
+
     /// Sets the learning rate of each of the optimizer's groups, and the momentum if that is cycled.
     fn apply(&self, optimizer: &mut (impl Optimizer + ?Sized), t: usize)
     where
@@ -88,6 +106,18 @@ impl<S: Schedule + ?Sized> Schedule for Box<S> {
     fn momentum(&self, t: usize) -> Option<f64> {
         (**self).momentum(t)
     }
+
+    fn lr_after(&self, group: usize, lr: f64, base: f64, t: usize) -> f64 {
+        (**self).lr_after(group, lr, base, t)
+    }
+
+    fn lr_begun(&self, group: usize, lr: f64, base: f64) -> f64 {
+        (**self).lr_begun(group, lr, base)
+    }
+
+    fn base_after(&self, base: f64, first: bool) -> f64 {
+        (**self).base_after(base, first)
+    }
 }
 
 impl<S: Schedule + ?Sized> Schedule for &S {
@@ -101,6 +131,18 @@ impl<S: Schedule + ?Sized> Schedule for &S {
 
     fn momentum(&self, t: usize) -> Option<f64> {
         (**self).momentum(t)
+    }
+
+    fn lr_after(&self, group: usize, lr: f64, base: f64, t: usize) -> f64 {
+        (**self).lr_after(group, lr, base, t)
+    }
+
+    fn lr_begun(&self, group: usize, lr: f64, base: f64) -> f64 {
+        (**self).lr_begun(group, lr, base)
+    }
+
+    fn base_after(&self, base: f64, first: bool) -> f64 {
+        (**self).base_after(base, first)
     }
 }
 
