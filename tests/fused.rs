@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use kiln::Lit;
 use kiln::prelude::*;
 
 /// How many expressions are tried. Each has about a dozen operations.
@@ -181,5 +182,56 @@ fn cells_that_trade_places() {
             step((3..20).map(|k| (k, cells[if k == 19 { 3 } else { k + 1 }].value())).collect());
             (3..20).for_each(|k| check("a long circle", k, start(if k == 19 { 3 } else { k + 1 })));
         }
+    }
+}
+
+/// Whatever is known of one factor, NaN and infinity times nothing are NaN: drivers make 0 of a product with a 0 that they see,
+/// or with a truth value that became a number in the same kernel.
+#[test]
+fn nothing_times_nan_is_nan() {
+    for fuse in [true, false] {
+        let device = Device::open().unwrap();
+        device.set_fusion(fuse);
+        let x = Tensor::new(&device, [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.0]);
+        let (yes, no) = (Tensor::new(&device, [true; 4]), Tensor::new(&device, [false; 4]));
+        let low = x.square().lt(-1.0); // false, in the same kernel
+        let lost = [
+            ("x 0", &x * Lit(0.0)),
+            ("x -0", &x * Lit(-0.0)),
+            ("exp x 0", x.abs().exp() * Lit(0.0)),
+            ("x false", &x * &no),
+            ("false x", &no * &x),
+            ("x (x² < -1)", &x * &low),
+            ("half", low.cast(DType::F16) * &x),
+            ("not true", &x * yes.logical_not()),
+            ("where", Tensor::where_(&low, Lit(1.0), Lit(0.0)) * &x),
+            ("zeros", x.zeros_like() * &x),
+            ("product", low.cast(DType::F32).reshape([4, 1]).matmul(&x.reshape([1, 4])).select(0, 0)),
+        ];
+        for (name, y) in lost {
+            let got = y.to_vec::<f32>().unwrap();
+            assert!(got[..3].iter().all(|v| v.is_nan()) && got[3] == 0.0, "{name}, fused: {fuse}: {got:?}");
+        }
+        let one = (&x * &yes).to_vec::<f32>().unwrap();
+        assert!(one[0].is_nan() && one[1..] == [f32::INFINITY, f32::NEG_INFINITY, 2.0], "{one:?}");
+        // a flat function has the gradient 0, whatever comes from above
+        let z = Tensor::new(&device, [0.5, 1.5, 2.5, 3.5]);
+        let flat = ((z.floor() + z.sign() + z.floor_divide(2.0)) * &x).sum().grad(&[&z]).unwrap().remove(0);
+        assert_eq!(flat.to_vec::<f32>().unwrap(), [0.0; 4]);
+    }
+}
+
+/// Two kernels that read memory in a row of views: what one of them has copied ends the views of the other.
+#[test]
+fn operands_that_are_views_of_views() {
+    for fuse in [true, false] {
+        let device = Device::open().unwrap();
+        device.set_fusion(fuse);
+        let x = Tensor::new(&device, [[3.0, 1.0, 2.0], [6.0, 5.0, 4.0]]);
+        let turned = x.t();
+        let (rows, columns) = (turned.t().sort(1, false).0, turned.sort(1, false).0);
+        Tensor::eval_all(&[&rows, &columns]).unwrap();
+        assert_eq!(rows.to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(columns.to_vec::<f32>().unwrap(), [3.0, 6.0, 1.0, 5.0, 2.0, 4.0]);
     }
 }

@@ -127,6 +127,8 @@ pub(crate) struct Kernel<'a> {
     pub(crate) params: Vec<(String, &'static str, Word)>,
     arrays: HashMap<(Operand, bool), String>,
     scalars: HashMap<u32, String>,
+    /// The field of `Sizes` that is 0.
+    zero: Option<String>,
     /// The cells written in place, by what reads them.
     pub(crate) in_place: HashMap<u32, usize>,
     pub(crate) ops: Vec<&'static str>,
@@ -154,6 +156,7 @@ impl<'a> Kernel<'a> {
             params: Vec::new(),
             arrays: HashMap::new(),
             scalars: HashMap::new(),
+            zero: None,
             in_place: HashMap::new(),
             ops: Vec::new(),
             faults: false,
@@ -175,6 +178,17 @@ impl<'a> Kernel<'a> {
         let name = format!("p{}", self.params.len());
         self.params.push((name.clone(), ty, word));
         format!("sizes.{name}")
+    }
+
+    /// A float 0 of which the driver does not know that it is one. Of a product with a 0 that it knows, or with a truth value made
+    /// a number, Mesa makes 0 whatever the other factor is: NaN and infinity would be lost.
+    fn unknown_zero(&mut self) -> String {
+        if let Some(name) = &self.zero {
+            return name.clone();
+        }
+        let name = self.param("f32", Word::Fixed(0));
+        self.zero = Some(name.clone());
+        name
     }
 
     /// The name of the array that holds `operand`, declared on first use; as vectors of four or as scalars.

@@ -1,7 +1,7 @@
 //! From instructions to text.
 
 use super::grid::Grid;
-use super::text::{aligned, cast, constant, from_memory, inner_stride, substitute, zero};
+use super::text::{aligned, cast, constant, from_memory, inner_stride, one, substitute, zero};
 use super::{Inst, Operand, Refusal, Slot, Target, Word};
 use crate::DType;
 use crate::layout::{Layout, ViewOp};
@@ -432,11 +432,25 @@ impl Slot<'_, '_> {
         text
     }
 
-    pub(super) fn apply(&self, node: u32, args: &[usize]) -> String {
+    pub(super) fn apply(&mut self, node: u32, args: &[usize]) -> String {
         let graph = self.kernel.graph;
         let dtype = graph.dtype(node);
-        let arg = |k: usize| format!("v{}", args[k]);
         let from = self.insts[args[0]].1;
+        if matches!(graph.op(node), Op::Cast) && from == DType::Bool && dtype.is_float() {
+            let zero = self.kernel.unknown_zero();
+            return format!("select(F({zero}), {}, v{})", one(dtype), args[0]);
+        }
+        let product = matches!(graph.op(node), Op::Binary(row) if row.name == "mul");
+        let mut names: Vec<String> = args.iter().map(|at| format!("v{at}")).collect();
+        for (name, &at) in names.iter_mut().zip(args) {
+            if let (true, (Inst::Const(bits), DType::F32 | DType::F16)) = (product, &self.insts[at])
+                && f32::from_bits(*bits) == 0.0
+            {
+                let sign = if *bits == 0 { "" } else { "-" };
+                *name = format!("{sign}F({})", self.kernel.unknown_zero());
+            }
+        }
+        let arg = |k: usize| names[k].clone();
         match graph.op(node) {
             Op::Unary(row) => {
                 let text = match row.int {

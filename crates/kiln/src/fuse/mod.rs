@@ -232,26 +232,34 @@ impl Fuser<'_> {
                 || matches!(graph.op(root), Op::Second);
             self.stored[root as usize] |= !plain;
         }
-        for node in self.nodes().filter(|&i| heavy(graph, i)) {
-            for (k, &input) in graph.inputs(node).iter().enumerate() {
-                if let way @ (Way::Memory | Way::Strided) = way(graph.op(node), k) {
-                    self.operand(input, way);
-                }
-            }
-        }
         for write in &graph.writes {
             if self.lessons.copied.contains(&write.value) && graph.role(write.value) == Role::Compute {
                 self.stored[write.value as usize] = true;
             }
         }
+        // a view that is stored for one kernel ends the views of another's operand, which then may not fit any more
+        while self.store_operands() {}
+    }
+
+    /// Stores what kernels read as memory; whether a view is among it that was not stored before.
+    fn store_operands(&mut self) -> bool {
+        let (graph, mut more) = (self.graph, false);
+        for node in self.nodes().filter(|&i| heavy(graph, i)) {
+            for (k, &input) in graph.inputs(node).iter().enumerate() {
+                if let way @ (Way::Memory | Way::Strided) = way(graph.op(node), k) {
+                    more |= self.operand(input, way);
+                }
+            }
+        }
+        more
     }
 
     /// Stores what a kernel reads as memory: the base of the operand's views if they amount to strides it can follow,
-    /// else a copy of the view.
-    fn operand(&mut self, input: u32, way: Way) {
+    /// else a copy of the view, and says so if that is new.
+    fn operand(&mut self, input: u32, way: Way) -> bool {
         let graph = self.graph;
         if matches!(graph.role(input), Role::Leaf | Role::Empty) || matches!(graph.op(input), Op::Second) {
-            return;
+            return false;
         }
         let (base, chain) = resolve(graph, &self.stored, input);
         let layout = Layout::contiguous(&graph.shape(base)).after(&chain);
@@ -261,10 +269,12 @@ impl Fuser<'_> {
         });
         let base_in_memory = graph.role(base) == Role::Leaf || matches!(graph.op(base), Op::Second);
         if !fits || is_virtual(graph, base) {
-            self.stored[input as usize] = true;
-        } else if !base_in_memory {
+            return !std::mem::replace(&mut self.stored[input as usize], true);
+        }
+        if !base_in_memory {
             self.stored[base as usize] = true;
         }
+        false
     }
 
     fn find_uses(&mut self) {

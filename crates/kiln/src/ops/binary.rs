@@ -100,7 +100,7 @@ binary! {
     remainder { Arith, wgsl: "rem_(x, y)", int: "irem_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * x.floor_divide(y))) }
 
     /// ⌊x / y⌋.
-    floor_divide { Arith, wgsl: "floor_div_(x, y)", int: "idiv_floor_(x, y)", weight: 4, vjp: |dz, _x, _y, _z| (dz * Lit(0.0), dz * Lit(0.0)) }
+    floor_divide { Arith, wgsl: "floor_div_(x, y)", int: "idiv_floor_(x, y)", weight: 4, vjp: |dz, _x, _y, _z| (dz.zeros_like(), dz.zeros_like()) }
 
     /// x = y.
     eq { Compare, wgsl: "x == y", int: "x == y", weight: 1 }
