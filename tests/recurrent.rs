@@ -227,6 +227,56 @@ fn a_long_sequence_is_one_node() {
     assert!((801..840).contains(&spent), "{spent} dispatches");
 }
 
+/// Layers that are unrolled over time: of half floats, and in mixed precision, with and without a projected state.
+#[test]
+fn half_floats_are_near_single_ones() {
+    let device = Device::open().unwrap();
+    if !device.caps().f16 {
+        println!("{} has no half precision", device.caps().name);
+        return;
+    }
+    let init = &mut Init::new(&device, 4);
+    let both = RecurrentOptions { bidirectional: true, ..Default::default() };
+    let layers: [(&str, Box<dyn Fn(&Tensor, &Tensor) -> Tensor>); 4] = [
+        ("rnn", {
+            let rnn = Rnn::new(3, 5, init);
+            Box::new(move |x, lengths| rnn.run(x, None, Some(lengths)).0)
+        }),
+        ("gru", {
+            let gru = Gru::with(3, 5, both.clone(), init);
+            Box::new(move |x, lengths| gru.run(x, None, Some(lengths)).0)
+        }),
+        ("lstm", {
+            let lstm = Lstm::with(3, 5, RecurrentOptions { num_layers: 2, ..both.clone() }, init);
+            Box::new(move |x, lengths| lstm.run(x, None, Some(lengths)).0)
+        }),
+        ("projected", {
+            let lstm = Lstm::with(3, 5, RecurrentOptions { proj_size: 2, ..both }, init);
+            Box::new(move |x, lengths| lstm.run(x, None, Some(lengths)).0)
+        }),
+    ];
+    let half = Rng::new(&device, 7).normal([6, 4, 3]).cast(DType::F16);
+    let single = half.cast(DType::F32);
+    let lengths = Tensor::new(&device, [6, 3, 1, 5]);
+    Tensor::eval_all(&[&half, &single]).unwrap();
+    let numbers = |t: &Tensor| t.to_vec::<f32>().unwrap();
+    for (name, run) in &layers {
+        let loss = |x: &Tensor| run(x, &lengths).cast(DType::F32).square().sum();
+        let want = (numbers(&run(&single, &lengths)), numbers(&loss(&single).grad(&[&single]).unwrap()[0]));
+        let mixed = loss(&single).mixed_precision().unwrap();
+        let close = |what: &str, got: &[f32], want: &[f32]| {
+            for (got, want) in got.iter().zip(want) {
+                // half floats have 11 bits, and six steps add up
+                assert!((got - want).abs() <= 1e-2 * (1.0 + want.abs()), "{name} {what}: {got} is not {want}");
+            }
+        };
+        close("y", &numbers(&run(&half, &lengths)), &want.0);
+        close("dx", &numbers(&loss(&half).grad(&[&half]).unwrap()[0]), &want.1);
+        close("mixed", &numbers(&mixed), &numbers(&loss(&single)));
+        close("mixed dx", &numbers(&mixed.grad(&[&single]).unwrap()[0]), &want.1);
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_an_error() {
     let device = Device::open().unwrap();
