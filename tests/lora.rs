@@ -231,3 +231,64 @@ fn layers_freeze_by_pattern() {
         assert_eq!(*before == values(&param), !path.ends_with(".bias"), "{path}");
     }
 }
+
+/// Adapters that PEFT has saved (scripts/reference_peft.py, which also checks that PEFT reads what is saved here).
+#[test]
+fn adapters_of_pefts_go_both_ways() {
+    let device = Device::open().unwrap();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/files/peft");
+    let (mut base, _) = store::load_tensors(&device, folder.join("model.safetensors")).unwrap();
+    let (x, want) = (base.remove("tokens").unwrap(), base.remove("adapted").unwrap());
+    let init = &mut Init::new(&device, 11);
+    let model = gpt(&device, 12);
+    model.load_state_dict(&base).unwrap();
+    model.eval();
+    let before = values(&model.forward(&x));
+    let lora = Lora::load_peft(&model, &folder, init).unwrap();
+    assert_eq!(lora.paths(), ["h.0.attn.c_attn", "h.0.mlp.c_proj", "h.1.attn.c_attn", "h.1.mlp.c_proj"]);
+    let error = worst(&values(&model.forward(&x)), &values(&want));
+    assert!(error < 1e-5, "{error:e}");
+    assert!(worst(&before, &values(&want)) > 1e-2);
+
+    // written again, the file holds the same names and numbers
+    let own = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("peft");
+    lora.save_peft(&own, "transformer").unwrap();
+    let tensors = |folder: &std::path::Path| {
+        let (all, _) = store::load_tensors(&device, folder.join("adapter_model.safetensors")).unwrap();
+        all.into_iter().map(|(name, tensor)| (name, values(&tensor))).collect::<Vec<_>>()
+    };
+    assert_eq!(tensors(&own), tensors(&folder));
+    lora.detach();
+    let again = Lora::load_peft(&model, &own, init).unwrap();
+    assert!(worst(&values(&model.forward(&x)), &values(&want)) < 1e-5);
+    again.detach();
+    assert_eq!(values(&model.forward(&x)), before);
+
+    // what is of another kind is refused, and leaves the model as it was
+    let config = std::fs::read_to_string(own.join("adapter_config.json")).unwrap();
+    let other = own.with_file_name("peft-refused");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::copy(own.join("adapter_model.safetensors"), other.join("adapter_model.safetensors")).unwrap();
+    for (from, to) in [
+        ("\"LORA\"", "\"IA3\""),
+        ("\"none\"", "\"all\""),
+        ("\"r\": 4", "\"r\": 0"),
+        ("\"r\": 4", "\"r\": \"4\""),
+        ("\"r\": 4", "\"r\": 4, \"use_dora\": true"),
+        ("\"r\": 4", "\"r\": 4, \"modules_to_save\": [\"lm_head\"]"),
+        ("\"r\": 4", "\"r\": 4, \"rank_pattern\": {\"h.0\": 2}"),
+        ("lora_alpha", "alpha"),
+        ("{", ""),
+    ] {
+        assert!(config.contains(from), "{from} in {config}");
+        std::fs::write(other.join("adapter_config.json"), config.replacen(from, to, 1)).unwrap();
+        let got = Lora::load_peft(&model, &other, init).map(drop);
+        assert!(matches!(got, Err(Error::File { .. })), "{to}: {got:?}");
+    }
+    std::fs::write(other.join("adapter_config.json"), config.replacen("\"r\": 4", "\"r\": 3", 1)).unwrap();
+    assert!(matches!(Lora::load_peft(&model, &other, init).map(drop), Err(Error::State(_))));
+    let small = Sequential::new().push(Linear::new(4, 4, init));
+    assert!(matches!(Lora::load_peft(&small, &own, init).map(drop), Err(Error::File { .. })));
+    assert!(matches!(Lora::load_peft(&model, own.join("none"), init).map(drop), Err(Error::File { .. })));
+    assert!(model.parameters().iter().all(|p| p.trainable()));
+}

@@ -35,6 +35,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("attention_tile_query", ATTENTION_TILE_QUERY),
     ("avg_pool", AVG_POOL),
     ("avg_pool_grad", AVG_POOL_GRAD),
+    ("cholesky", CHOLESKY),
     ("conv_coop", CONV_COOP),
     ("conv_depthwise", CONV_DEPTHWISE),
     ("conv_direct", CONV_DIRECT),
@@ -48,6 +49,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("finite", FINITE),
     ("guard", GUARD),
     ("logsumexp", LOGSUMEXP),
+    ("lu", LU),
     ("map", MAP),
     ("matmul_block", MATMUL_BLOCK),
     ("matmul_coop", MATMUL_COOP),
@@ -69,6 +71,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("segment_heads", SEGMENT_HEADS),
     ("segment_sum", SEGMENT_SUM),
     ("softmax", SOFTMAX),
+    ("solve_triangular", SOLVE_TRIANGULAR),
     ("sort_count", SORT_COUNT),
     ("sort_scatter", SORT_SCATTER),
     ("sort_small", SORT_SMALL),
@@ -92,6 +95,8 @@ pub const ATTENTION_TILE_QUERY: &str = include_str!("../attention_tile_query.wgs
 pub const AVG_POOL: &str = include_str!("../avg_pool.wgsl");
 /// `avg_pool_grad.wgsl`.
 pub const AVG_POOL_GRAD: &str = include_str!("../avg_pool_grad.wgsl");
+/// `cholesky.wgsl`.
+pub const CHOLESKY: &str = include_str!("../cholesky.wgsl");
 /// `conv_coop.wgsl`.
 pub const CONV_COOP: &str = include_str!("../conv_coop.wgsl");
 /// `conv_depthwise.wgsl`.
@@ -118,6 +123,8 @@ pub const FINITE: &str = include_str!("../finite.wgsl");
 pub const GUARD: &str = include_str!("../guard.wgsl");
 /// `logsumexp.wgsl`.
 pub const LOGSUMEXP: &str = include_str!("../logsumexp.wgsl");
+/// `lu.wgsl`.
+pub const LU: &str = include_str!("../lu.wgsl");
 /// `map.wgsl`.
 pub const MAP: &str = include_str!("../map.wgsl");
 /// `matmul_block.wgsl`.
@@ -160,6 +167,8 @@ pub const SEGMENT_HEADS: &str = include_str!("../segment_heads.wgsl");
 pub const SEGMENT_SUM: &str = include_str!("../segment_sum.wgsl");
 /// `softmax.wgsl`.
 pub const SOFTMAX: &str = include_str!("../softmax.wgsl");
+/// `solve_triangular.wgsl`.
+pub const SOLVE_TRIANGULAR: &str = include_str!("../solve_triangular.wgsl");
 /// `sort_count.wgsl`.
 pub const SORT_COUNT: &str = include_str!("../sort_count.wgsl");
 /// `sort_scatter.wgsl`.

@@ -117,11 +117,16 @@ const DIRECTIONS: [kernels::conv::Direction; 3] =
 /// Launches of every family, over the classes that its launcher tells apart.
 fn launches(caps: &Caps) -> Vec<Launch> {
     use kernels::{
-        Kind, Scalar, attention, conv, guard, map, matmul, norm, random, recurrence, reduce, scan, segment, softmax,
-        sort,
+        Kind, Scalar, attention, conv, guard, linalg, map, matmul, norm, random, recurrence, reduce, scan, segment,
+        softmax, sort,
     };
     let mut all = vec![guard::launch(caps, 1, 0).unwrap()];
     all.extend([true, false].map(|half| guard::mark(caps, 1, half, 0).unwrap()));
+    let of = linalg::Square { matrices: 3, n: 5 };
+    all.extend([linalg::lu(&of), linalg::cholesky(&of)]);
+    for (upper, unit) in [(false, false), (false, true), (true, false), (true, true)] {
+        all.push(linalg::triangular(&linalg::Triangular { of, columns: 2, upper, unit }));
+    }
     let mut staged = Vec::new();
     let types = [Scalar::F32, Scalar::I32, Scalar::U32];
     let kinds = [Kind::Sum, Kind::Prod, Kind::Max, Kind::Min];

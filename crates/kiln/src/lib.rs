@@ -29,8 +29,11 @@
 //!   one means all (`amax`, `sum_axes`), or with indices (`max_with_index`). `norm` is `torch.linalg.vector_norm`.
 //! * `x[a:b:c]` is `slice`, where the step may be negative, `x[i]` is `select`, `x[i, j]` with tensors is `index`, `torch.where` is
 //!   `where_`, `x.to(dtype)` is `cast`.
-//! * Results whose shape depends on the data wait for the device and are a [`Result`]: `nonzero`, `masked_select`, `unique`.
-//!   `bincount` is told its length.
+//! * Results whose shape depends on the data wait for the device and are a [`Result`]: `nonzero`, `masked_select`, `unique`,
+//!   `repeat_interleave_with` (of a tensor of counts). `bincount` is told its length.
+//! * `torch.linalg` is methods: `solve`, `solve_triangular`, `inv`, `det`, `slogdet`, `cholesky` take f32 matrices of at most 192 rows.
+//!   Of a singular matrix they give infinities and NaN, of one that is not positive definite `cholesky` gives NaN, where PyTorch
+//!   throws; the gradient of `det` at a singular matrix is not finite. There are no eigenvalues, singular values or QR factors.
 //! * Results do not depend on the order in which a device works. Sorts are stable; where an index is repeated, sums are taken in
 //!   order and what is put counts last; `topk`, `argmax` and `max_with_index` take the first of equals.
 //! * A gradient that PyTorch says is NaN at a corner (a norm or `atan2` at the origin in second order, an infinite branch not taken
@@ -119,9 +122,9 @@ pub mod prelude {
         Dropout, Dropout1d, Dropout2d, Dropout3d, Elu, Embedding, EmbeddingBag, Flatten, Forward, Gelu, GeluTanh, Glu,
         GroupNorm, Gru, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, InstanceNorm1d, InstanceNorm2d,
         InstanceNorm3d, Interpolation, LayerNorm, LeakyRelu, Linear, LocalResponseNorm, LogSigmoid, LogSoftmax, Lora,
-        Lstm, MaxPool1d, MaxPool2d, MaxPool3d, Mish, Mode, Module, PRelu, PaddingMode, PixelShuffle, PixelUnshuffle,
-        RRelu, RecurrentOptions, Relu, Relu6, RmsNorm, Rnn, Selu, Sequential, Sigmoid, Silu, Softmax, Softmin,
-        Softplus, Softshrink, Softsign, SpectralNorm, StochasticDepth, Tanh, Tanhshrink, Threshold, Unflatten,
+        Lstm, MaxPool1d, MaxPool2d, MaxPool3d, Mish, Mode, Module, Orthogonal, PRelu, PaddingMode, PixelShuffle,
+        PixelUnshuffle, RRelu, RecurrentOptions, Relu, Relu6, RmsNorm, Rnn, Selu, Sequential, Sigmoid, Silu, Softmax,
+        Softmin, Softplus, Softshrink, Softsign, SpectralNorm, StochasticDepth, Tanh, Tanhshrink, Threshold, Unflatten,
         Upsample, Visitor, WeightNorm,
     };
     pub use crate::optim::{

@@ -5,6 +5,7 @@ mod common;
 pub mod conv;
 pub mod guard;
 pub mod lanes;
+pub mod linalg;
 pub mod map;
 pub mod matmul;
 pub mod norm;

@@ -95,6 +95,11 @@ macro_rules! settings {
 }
 
 impl<const SPACE: usize> BatchNorm<SPACE> {
+    /// Whether it is in training mode.
+    pub(super) fn training(&self) -> bool {
+        self.mode.training()
+    }
+
     /// For `channels` channels, with eps 1e-5 and momentum 0.1.
     pub fn new(channels: usize, init: &mut Init) -> Self {
         Self {

@@ -104,6 +104,14 @@ macro_rules! conv {
                 &self.weight
             }
 
+            fn bias(&self) -> Option<&Param> {
+                self.bias.as_ref()
+            }
+
+            fn with_parameters(self, weight: Param, bias: Option<Param>) -> Self {
+                Self { weight, bias, ..self }
+            }
+
             fn visit_rest(&self, visitor: &mut Visitor<'_>) {
                 visitor.field("bias", &self.bias);
             }

@@ -129,6 +129,19 @@ macro_rules! conv_transpose {
                 &self.weight
             }
 
+            fn bias(&self) -> Option<&Param> {
+                self.bias.as_ref()
+            }
+
+            fn with_parameters(self, weight: Param, bias: Option<Param>) -> Self {
+                Self { weight, bias, ..self }
+            }
+
+            fn outputs(&self) -> usize {
+                let within = self.weight.shape().map_or(0, |shape| shape.get(1).copied().unwrap_or(0));
+                within.saturating_mul(self.conv.groups)
+            }
+
             fn visit_rest(&self, visitor: &mut Visitor<'_>) {
                 visitor.field("bias", &self.bias);
             }

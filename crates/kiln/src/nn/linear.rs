@@ -52,6 +52,14 @@ impl Weighted for Linear {
         &self.weight
     }
 
+    fn bias(&self) -> Option<&Param> {
+        self.bias.as_ref()
+    }
+
+    fn with_parameters(self, weight: Param, bias: Option<Param>) -> Self {
+        Self { weight, bias, ..self }
+    }
+
     fn visit_rest(&self, visitor: &mut Visitor<'_>) {
         visitor.field("bias", &self.bias);
     }

@@ -1,5 +1,7 @@
 //! Low-rank adapters: what a trained model learns anew is a thin product beside each of a few weights.
 
+mod peft;
+
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -41,6 +43,11 @@ impl Adaptable {
         let Some(adapter) = self.get() else { return y };
         let Adapter { a, b, scale, dropout } = &*adapter;
         y + dropout.forward(x).matmul(&a.t()).matmul(&b.t()) * *scale
+    }
+
+    /// Whether there is an adapter.
+    pub(super) fn is_filled(&self) -> bool {
+        self.get().is_some()
     }
 
     fn get(&self) -> Option<Arc<Adapter>> {
@@ -189,8 +196,8 @@ impl Lora {
         store::save_tensors(&self.state_dict(), &notes, path)
     }
 
-    /// Freezes `model` and puts the adapters of a file from [`Lora::save`] beside its layers. For a file of PEFT's,
-    /// which does not say alpha, [`attach`](Lora::attach) adapters and [`store::load`] it into them.
+    /// Freezes `model` and puts the adapters of a file from [`Lora::save`] beside its layers. For those of PEFT there is
+    /// [`Lora::load_peft`].
     ///
     /// # Errors
     /// As for [`store::load`]; [`Error::File`] if the file says no alpha or holds no adapters; as for

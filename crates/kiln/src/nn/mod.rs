@@ -9,6 +9,7 @@ mod conv_transpose;
 mod distance;
 mod dropout;
 mod embedding;
+mod fusion;
 mod generate;
 mod gpt2;
 mod graph;
@@ -18,6 +19,7 @@ mod lora;
 mod mix;
 mod module;
 mod norm;
+mod orthogonal;
 mod pad;
 mod pattern;
 mod pool;
@@ -30,6 +32,7 @@ mod softmax_loss;
 mod state_dict;
 mod summary;
 mod transformer;
+mod vector;
 
 pub use crate::init::Init;
 pub use activation::{
@@ -52,6 +55,7 @@ pub use dropout::{
     AlphaDropout, DropMode, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, StochasticDepth,
 };
 pub use embedding::{BagMode, Embedding, EmbeddingBag, TableOptions};
+pub use fusion::{fuse_conv_bn, fuse_linear_bn};
 pub use generate::{Sampler, Sampling, generate};
 pub use gpt2::{Gpt2, Gpt2Options, Projection};
 pub use graph::{
@@ -65,6 +69,7 @@ pub use lora::{Adaptable, Lora, LoraOptions};
 pub use mix::{beta, cutmix, mixup};
 pub use module::{Forward, Leaf, Mode, Module, Visitor, walk};
 pub use norm::{GroupNorm, LayerNorm, LocalResponseNorm, RmsNorm};
+pub use orthogonal::{Orthogonal, OrthogonalMap};
 pub use pad::{
     CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d, PaddingMode,
     ReflectionPad1d, ReflectionPad2d, ReflectionPad3d, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, ZeroPad1d,
@@ -87,6 +92,7 @@ pub use transformer::{
     DecoderMasks, Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
     TransformerEncoderLayer, TransformerOptions,
 };
+pub use vector::{parameters_to_vector, vector_to_parameters};
 
 use crate::Extents;
 

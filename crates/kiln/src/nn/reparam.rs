@@ -12,6 +12,20 @@ pub trait Weighted: Forward {
     /// Its weight.
     fn weight(&self) -> &Param;
 
+    /// Its bias, one number for each output.
+    fn bias(&self) -> Option<&Param>;
+
+    /// How many outputs (or output channels) it has.
+    fn outputs(&self) -> usize {
+        self.weight().shape().map_or(0, |shape| shape.get(Self::AXIS).copied().unwrap_or(0))
+    }
+
+    /// The same layer of other parameters of the same shapes.
+    #[must_use]
+    fn with_parameters(self, weight: Param, bias: Option<Param>) -> Self
+    where
+        Self: Sized;
+
     /// Visits everything but the weight.
     fn visit_rest(&self, visitor: &mut Visitor<'_>);
 

@@ -3,7 +3,7 @@
 use super::view::{Extents, on_diagonal};
 use crate::node::composed;
 use crate::shape::MAX_RANK;
-use crate::{Shape, Tensor};
+use crate::{Result, Shape, Tensor};
 
 impl Tensor {
     /// Without all axes of extent 1.
@@ -113,6 +113,45 @@ impl Tensor {
             }
             Err(invalid) => invalid,
         })
+    }
+
+    /// Element i of `axis` repeated `counts[i]` times, one after another; a single count is for all of them. What comes out
+    /// depends on the counts, so this waits for the device to have them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if there is not a count for each element, [`crate::Error::DType`] if counts are no integers,
+    /// [`crate::Error::Argument`] if one is negative or they are more than 2³¹ − 1 in all, and what evaluating them gives.
+    ///
+    /// Source: `torch.repeat_interleave(x, counts, dim)`.
+    #[track_caller]
+    pub fn repeat_interleave_with(&self, counts: &Tensor, axis: i64) -> Result<Tensor> {
+        const OP: &str = "repeat_interleave";
+        let at = match self.axis(OP, axis) {
+            Ok(at) => at,
+            Err(invalid) => return invalid.shape().map(|_| invalid),
+        };
+        let x = if self.rank() == 0 { self.reshape([1]) } else { self.current() };
+        let extent = x.shape()?[at];
+        let given = counts.shape()?;
+        if given.rank() > 1 || (given.numel() != 1 && given.numel() != extent) {
+            Tensor::bad_shape(OP, &[self, counts], "a vector of as many counts as the axis has elements").shape()?;
+        }
+        if !counts.dtype().is_int() {
+            Tensor::bad_dtype(OP, &[self, counts], "counts are integers").shape()?;
+        }
+        let list = counts.to_vec::<i64>()?;
+        let list = if list.len() == extent { list } else { vec![list[0]; extent] };
+        if let Some(count) = list.iter().find(|&&count| count < 0) {
+            self.bad_argument(OP, "counts", count, "not negative").shape()?;
+        }
+        let all = list.iter().fold(0i64, |sum, count| sum.saturating_add(*count));
+        if all > i32::MAX.into() {
+            self.bad_argument(OP, "counts", all, "at most 2147483647 in all").shape()?;
+        }
+        let each = |(at, count): (usize, &i64)| std::iter::repeat_n(at as i32, *count as usize);
+        let index: Vec<i32> = list.iter().enumerate().flat_map(each).collect();
+        let index = Tensor::from_slice(x.device(), &index, &[index.len()]);
+        Ok(x.index_select(at as i64, &index))
     }
 
     /// `axis` repeated as a whole, or each of its elements.

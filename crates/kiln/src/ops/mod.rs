@@ -12,6 +12,7 @@ pub(crate) mod einsum;
 pub mod fractional;
 pub mod index;
 pub mod join;
+pub mod linalg;
 pub mod linear;
 pub mod matmul;
 pub mod norm;
