@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use kiln::data::Source;
@@ -80,10 +81,15 @@ fn trainer<'a>(kind: &str) -> Trainer<'a> {
     }
 }
 
+/// One for all trainings of a process, so that each kernel is compiled once.
+fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| Device::open().unwrap())
+}
+
 fn train(kind: &str, trainer: Trainer<'_>) -> Result<History> {
-    let device = Device::open()?;
-    let (set, test, loader) = (set(&device, 163), set(&device, 40), loader(&device, 163));
-    let model = Net::new(&device);
+    let (set, test, loader) = (set(device(), 163), set(device(), 40), loader(device(), 163));
+    let model = Net::new(device());
     let mut adam = AdamW::new(&model, 0.02);
     let forward = |(x, y): &(Tensor, Tensor)| Outcome::classification(&model.forward(x), y);
     let source: &dyn Source<Batch = (Tensor, Tensor)> = if kind == "loader" { &loader } else { &set };
@@ -100,7 +106,7 @@ fn train(kind: &str, trainer: Trainer<'_>) -> Result<History> {
 
 /// Those that this device can run.
 fn kinds<'k>(all: &[&'k str]) -> Vec<&'k str> {
-    let f16 = Device::open().unwrap().caps().f16;
+    let f16 = device().caps().f16;
     all.iter().copied().filter(|kind| f16 || *kind != "mixed").collect()
 }
 
@@ -142,9 +148,9 @@ struct Final {
     texts: BTreeMap<String, String>,
 }
 
-fn result(device: &Device, folder: &Path) -> Final {
+fn result(folder: &Path) -> Final {
     let newest = checkpoints(folder).pop().unwrap();
-    let (tensors, mut texts) = store::load_tensors(device, &newest).unwrap();
+    let (tensors, mut texts) = store::load_tensors(device(), &newest).unwrap();
     texts.remove("trainer.seconds");
     let epochs = texts.get_mut("trainer.epochs").unwrap();
     *epochs = epochs.lines().map(|line| line.rsplit_once(' ').unwrap().0).collect::<Vec<_>>().join("\n");
@@ -213,7 +219,6 @@ impl Run {
 /// until it was killed often enough. A moment is a step and a time after it, so it lies anywhere in a training however
 /// fast the machine is.
 fn killed(kind: &str, times: usize) {
-    let device = Device::open().unwrap();
     let home = scratch(kind);
     let whole = home.join("whole");
     fs::create_dir(&whole).unwrap();
@@ -225,7 +230,7 @@ fn killed(kind: &str, times: usize) {
     let all = run.step;
     let each = (began.elapsed() - first) / all as u32;
     assert!(!run.end(&whole));
-    let want = result(&device, &whole);
+    let want = result(&whole);
     assert!(want.texts["trainer.epochs"].lines().count() >= 3);
 
     let mut draw =
@@ -253,7 +258,7 @@ fn killed(kind: &str, times: usize) {
         assert!(ended || !Run::start(&folder, kind).end(&folder));
         runs += 1;
         assert!(runs < 10 * times, "the runs are over before they are killed");
-        let got = result(&device, &folder);
+        let got = result(&folder);
         assert!(got == want, "killed after {moments:?}: {:?} and {:?}", got.texts, want.texts);
         fs::remove_dir_all(&folder).unwrap();
     }
@@ -280,13 +285,12 @@ fn a_killed_run_of_larger_steps_ends_with_the_same_bytes() {
 /// In one process: ended after every possible step, resumed, the same history and weights.
 #[test]
 fn a_run_that_ends_after_any_step_goes_on() {
-    let device = Device::open().unwrap();
     let home = scratch("steps");
     let policy = Checkpoints::every(Every::Epochs(1));
     for kind in kinds(&["accumulated", "plateau", "loader", "mixed"]) {
         let whole = home.join(kind);
         train(kind, trainer(kind).checkpoints(&whole, policy)).unwrap();
-        let want = result(&device, &whole);
+        let want = result(&whole);
         if kind == "mixed" {
             let number = |name: &str| f32::from_le_bytes(want.tensors[name][..4].try_into().unwrap());
             let (scale, skipped) = (number("optimizer.scaler.scale"), number("optimizer.scaler.skipped_steps"));
@@ -303,7 +307,7 @@ fn a_run_that_ends_after_any_step_goes_on() {
             assert_eq!(checkpoints(&parts).len(), 1);
         }
         assert!(ended > 4, "{ended}");
-        assert!(result(&device, &parts) == want, "{kind}");
+        assert!(result(&parts) == want, "{kind}");
 
         let again = train(kind, trainer(kind).checkpoints(&parts, policy).resume()).unwrap();
         assert_eq!(again.epochs.len(), want.texts["trainer.epochs"].lines().count());
