@@ -64,6 +64,10 @@ fn bias(at: u32) -> f32 { return 0.0; }
 // slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
 fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
+// What is staged: queries and keys.
+fn own_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> { return q_fours_(at, i); }
+fn other_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> { return k_fours_(at, i); }
+
 // The scores of a row's four keys, those that are not seen at -inf.
 fn seen(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
     let at = vec4(mask_at + min(row, sizes.length - 1u) * sizes.m_row) + min(key, vec4(sizes.keys - 1u)) * sizes.m_col;
@@ -102,7 +106,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var s = mat4x4<f32>();
         for (var c = 0u; c < E; c += CHUNK) {
             workgroupBarrier();
-            stage_scores_(vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
+            stage_(false, vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
             workgroupBarrier();
             s = multiply_(s, ty, tx);
         }

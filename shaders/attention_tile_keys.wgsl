@@ -69,52 +69,14 @@ fn bias(at: u32) -> f32 { return 0.0; }
 // slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
 fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
-// Stages CHUNK elements, from `start` on, of TILE keys and queries, four rows to a vector. a_at, b_at: start, row, last row, stride.
-fn stage_scores(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
-    for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
-        let second = block >= T * (CHUNK / 4u);
-        let part = block % (T * (CHUNK / 4u));
-        let i = start + part / T * 4u;
-        let n = part % T * 4u;
-        var x: mat4x4<f32>;
-        if second {
-            let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
-            x = mat4x4(q_four_(at.x, i), q_four_(at.y, i), q_four_(at.z, i), q_four_(at.w, i));
-        } else {
-            let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
-            x = mat4x4(k_four_(at.x, i), k_four_(at.y, i), k_four_(at.z, i), k_four_(at.w, i));
-        }
-        let turned = transpose(x);
-        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
-        held[to] = turned[0];
-        held[to + T] = turned[1];
-        held[to + 2u * T] = turned[2];
-        held[to + 3u * T] = turned[3];
-    }
+// What is staged: keys and queries, or values and dy.
+fn own_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    if values { return v_fours_(at, i); }
+    return k_fours_(at, i);
 }
-
-// The same of the values and dy.
-fn stage_values(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
-    for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
-        let second = block >= T * (CHUNK / 4u);
-        let part = block % (T * (CHUNK / 4u));
-        let i = start + part / T * 4u;
-        let n = part % T * 4u;
-        var x: mat4x4<f32>;
-        if second {
-            let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
-            x = mat4x4(g_four_(at.x, i), g_four_(at.y, i), g_four_(at.z, i), g_four_(at.w, i));
-        } else {
-            let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
-            x = mat4x4(v_four_(at.x, i), v_four_(at.y, i), v_four_(at.z, i), v_four_(at.w, i));
-        }
-        let turned = transpose(x);
-        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
-        held[to] = turned[0];
-        held[to + T] = turned[1];
-        held[to + 2u * T] = turned[2];
-        held[to + 3u * T] = turned[3];
-    }
+fn other_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    if values { return g_fours_(at, i); }
+    return q_fours_(at, i);
 }
 
 // A key's scores with four queries, those that do not see it at -inf.
@@ -157,7 +119,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             var s = mat4x4<f32>();
             for (var c = 0u; c < E; c += CHUNK) {
                 workgroupBarrier();
-                stage_scores(vec4(k_at, first, sizes.keys - 1u, sizes.k_row), vec4(q_at, i0, sizes.length - 1u, sizes.q_row), c, local);
+                stage_(false, vec4(k_at, first, sizes.keys - 1u, sizes.k_row), vec4(q_at, i0, sizes.length - 1u, sizes.q_row), c, local);
                 workgroupBarrier();
                 s = multiply_(s, ty, tx);
             }
@@ -186,7 +148,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             var d = mat4x4<f32>();
             for (var c = 0u; c < EV; c += CHUNK) {
                 workgroupBarrier();
-                stage_values(vec4(v_at, first, sizes.keys - 1u, sizes.v_row), vec4(g_at, i0, sizes.length - 1u, g_row), c, local);
+                stage_(true, vec4(v_at, first, sizes.keys - 1u, sizes.v_row), vec4(g_at, i0, sizes.length - 1u, g_row), c, local);
                 workgroupBarrier();
                 d = multiply_(d, ty, tx);
             }

@@ -65,33 +65,14 @@ fn bias(at: u32) -> f32 { return 0.0; }
 // slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
 fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
-fn y_four(at: u32, i: u32) -> vec4<f32> {
-    if i >= EV { return vec4(0.0); }
-    if LOAD == 4u { return vec4<f32>(EA4(y[(at + i) / 4u])); }
-    return vec4(y_one_(at, i), y_one_(at, i + 1u), y_one_(at, i + 2u), y_one_(at, i + 3u));
+// What is staged: queries and keys, or dy and values.
+fn own_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    if values { return g_fours_(at, i); }
+    return q_fours_(at, i);
 }
-// The same of dy and the values.
-fn stage_values(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
-    for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
-        let second = block >= T * (CHUNK / 4u);
-        let part = block % (T * (CHUNK / 4u));
-        let i = start + part / T * 4u;
-        let n = part % T * 4u;
-        var x: mat4x4<f32>;
-        if second {
-            let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
-            x = mat4x4(v_four_(at.x, i), v_four_(at.y, i), v_four_(at.z, i), v_four_(at.w, i));
-        } else {
-            let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
-            x = mat4x4(g_four_(at.x, i), g_four_(at.y, i), g_four_(at.z, i), g_four_(at.w, i));
-        }
-        let turned = transpose(x);
-        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
-        held[to] = turned[0];
-        held[to + T] = turned[1];
-        held[to + 2u * T] = turned[2];
-        held[to + 3u * T] = turned[3];
-    }
+fn other_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    if values { return v_fours_(at, i); }
+    return k_fours_(at, i);
 }
 
 // The scores of a row's four keys, those that are not seen at -inf.
@@ -133,7 +114,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     for (var c = 0u; c < CV; c++) {
         for (var i = 0u; i < 4u; i++) {
             let at = g_at + own[i] * g_row;
-            dots[i] += dot(g_four_(at, 4u * (tx + c * T)), y_four(at, 4u * (tx + c * T)));
+            dots[i] += dot(g_four_(at, 4u * (tx + c * T)), y_four_(at, 4u * (tx + c * T)));
         }
     }
     partial[tx * T + ty] = dots;
@@ -147,7 +128,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var s = mat4x4<f32>();
         for (var c = 0u; c < E; c += CHUNK) {
             workgroupBarrier();
-            stage_scores_(vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
+            stage_(false, vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
             workgroupBarrier();
             s = multiply_(s, ty, tx);
         }
@@ -157,7 +138,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var d = mat4x4<f32>();
         for (var c = 0u; c < EV; c += CHUNK) {
             workgroupBarrier();
-            stage_values(vec4(g_at, first, sizes.length - 1u, g_row), vec4(v_at, j, sizes.keys - 1u, sizes.v_row), c, local);
+            stage_(true, vec4(g_at, first, sizes.length - 1u, g_row), vec4(v_at, j, sizes.keys - 1u, sizes.v_row), c, local);
             workgroupBarrier();
             d = multiply_(d, ty, tx);
         }

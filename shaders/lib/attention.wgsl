@@ -29,6 +29,25 @@ fn g_four_(at: u32, i: u32) -> vec4<f32> {
     if LOAD == 4u { return vec4<f32>(EA4(dy[(at + i) / 4u])); }
     return vec4(g_one_(at, i), g_one_(at, i + 1u), g_one_(at, i + 2u), g_one_(at, i + 3u));
 }
+fn y_four_(at: u32, i: u32) -> vec4<f32> {
+    if i >= EV { return vec4(0.0); }
+    if LOAD == 4u { return vec4<f32>(EA4(y[(at + i) / 4u])); }
+    return vec4(y_one_(at, i), y_one_(at, i + 1u), y_one_(at, i + 2u), y_one_(at, i + 3u));
+}
+
+// Elements i .. i + 3 of four rows.
+fn q_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    return mat4x4(q_four_(at.x, i), q_four_(at.y, i), q_four_(at.z, i), q_four_(at.w, i));
+}
+fn k_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    return mat4x4(k_four_(at.x, i), k_four_(at.y, i), k_four_(at.z, i), k_four_(at.w, i));
+}
+fn v_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    return mat4x4(v_four_(at.x, i), v_four_(at.y, i), v_four_(at.z, i), v_four_(at.w, i));
+}
+fn g_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
+    return mat4x4(g_four_(at.x, i), g_four_(at.y, i), g_four_(at.z, i), g_four_(at.w, i));
+}
 
 // s[i] += a[i] · b over what is staged.
 fn multiply_(s: mat4x4<f32>, ty: u32, tx: u32) -> mat4x4<f32> {
@@ -55,23 +74,22 @@ fn across_(m: mat4x4<f32>) -> vec4<f32> {
     return t[0] + t[1] + t[2] + t[3];
 }
 
-// Stages CHUNK elements, from `start` on, of TILE queries and keys, four rows to a vector. a_at, b_at: start, row, last row, stride.
-fn stage_scores_(a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
+// Stages CHUNK elements, from `start` on, of TILE rows of its own and TILE others, four rows to a vector: of queries and keys, or of
+// values and their gradients, as `own_fours` and `other_fours` of the file say. a_at, b_at: start, row, last row, stride.
+fn stage_(values: bool, a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
     for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
         let second = block >= T * (CHUNK / 4u);
         let part = block % (T * (CHUNK / 4u));
         let i = start + part / T * 4u;
-        let n = part % T * 4u;
+        let n = vec4(part % T * 4u) + vec4(0u, 1u, 2u, 3u);
         var x: mat4x4<f32>;
         if second {
-            let at = vec4(b_at.x) + min(vec4(b_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(b_at.z)) * b_at.w;
-            x = mat4x4(k_four_(at.x, i), k_four_(at.y, i), k_four_(at.z, i), k_four_(at.w, i));
+            x = other_fours(values, vec4(b_at.x) + min(vec4(b_at.y) + n, vec4(b_at.z)) * b_at.w, i);
         } else {
-            let at = vec4(a_at.x) + min(vec4(a_at.y + n) + vec4(0u, 1u, 2u, 3u), vec4(a_at.z)) * a_at.w;
-            x = mat4x4(q_four_(at.x, i), q_four_(at.y, i), q_four_(at.z, i), q_four_(at.w, i));
+            x = own_fours(values, vec4(a_at.x) + min(vec4(a_at.y) + n, vec4(a_at.z)) * a_at.w, i);
         }
         let turned = transpose(x);
-        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n / 4u;
+        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n.x / 4u;
         held[to] = turned[0];
         held[to + T] = turned[1];
         held[to + 2u * T] = turned[2];
