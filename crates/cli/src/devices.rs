@@ -7,9 +7,9 @@ use crate::failure::Result;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Also list the kernel variants that the adapter in use takes: tuned ones, those chosen without tuning, and
-    /// those put aside because their self-test was wrong.
-    #[arg(long)]
+    /// Also list the kernel variants that the adapter in use takes, whether
+    /// tuned, chosen without tuning, or put aside by their self-test.
+    #[arg(long, verbatim_doc_comment)]
     kernels: bool,
 }
 

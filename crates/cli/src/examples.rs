@@ -59,19 +59,19 @@ pub(crate) enum Example {
     Grammar(Args),
     /// Learn a random source of letters up to its entropy with a GPT.
     Markov(Args),
-    /// Learn to write like Shakespeare's Coriolanus, letter by letter, with a GPT.
+    /// Learn to write like Shakespeare's Coriolanus, by letters, with a GPT.
     Chars(Args),
-    /// Learn from two members of a karate club where the others went, with a graph network.
+    /// Learn who went where when a karate club split, from two members.
     Karate(Args),
-    /// Learn to tell malignant from benign tumours, in five-fold cross-validation.
+    /// Learn to tell malignant from benign tumours, over five folds.
     Cancer(Args),
     /// Learn to draw digits with a variational autoencoder.
     Vae(Args),
     /// Learn to read MNIST's handwritten digits, from its files.
     Mnist(FolderArgs),
-    /// Learn to tell Fashion-MNIST's ten kinds of clothes apart, from its files.
+    /// Learn to tell Fashion-MNIST's ten kinds of clothes, from its files.
     Fashion(FolderArgs),
-    /// Learn to tell CIFAR-10's ten kinds of things apart with a residual network, from its binary files.
+    /// Learn to tell CIFAR-10's ten kinds of things, from its binary files.
     Cifar10(FolderArgs),
 }
 

@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 
 /// Trains neural networks on any GPU through compute shaders.
 #[derive(Parser)]
-#[command(version, after_help = AFTER, max_term_width = 100)]
+#[command(version, after_help = AFTER)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,14 +28,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List the adapters of this machine, what they can do, and which one Kiln uses.
+    /// List this machine's adapters, what they can do, and which one is used.
     Devices(devices::Args),
     /// Train a model.
     Train {
         #[command(subcommand)]
         task: Task,
     },
-    /// Measure which variant of each kernel is fastest on this adapter, and use it from then on.
+    /// Measure which variant of each kernel is fastest here, and use it.
     Tune(tune::Args),
     /// Measure how fast this adapter is, kernel by kernel and step by step.
     Bench {
@@ -48,14 +48,15 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Learn to read handwritten digits (1,797 images of 8×8 pixels, which come with the program).
+    /// Learn to read handwritten digits (1,797 small images, in the program).
     Digits(train::Args),
     #[command(flatten)]
     Example(examples::Example),
 }
 
 const AFTER: &str = "\
-KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12 choose the adapter; RUST_LOG=info shows more.
+KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12 choose the
+adapter; RUST_LOG=info shows more.
 Exit status: 0 done, 1 failed, 2 wrong arguments, 3 no adapter, 130 stopped with Ctrl-C.";
 
 fn main() -> ExitCode {

@@ -27,30 +27,30 @@ pub(crate) struct Args {
     /// Images in a batch.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Learning rate of Adam in the first step; it falls to zero along half a cosine.
+    /// Learning rate of Adam at first; it falls to zero along half a cosine.
     #[arg(long, default_value_t = 5e-3, value_parser = positive)]
     lr: f64,
     /// What the first weights and the order of the images are drawn from.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for the model, the learning curves, and, until the training is at its end, a checkpoint.
+    /// Folder for the model, the learning curves and, until the end, a checkpoint.
     #[arg(long, value_name = "DIR", default_value = "runs/digits")]
     out: PathBuf,
-    /// Go on with the training that was stopped or killed in this folder, with its settings.
+    /// Go on with the training that stopped in this folder, with its settings.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "epochs", "batch", "lr", "seed", "out"])]
     resume: Option<PathBuf>,
-    /// Write logs into this folder while training: tables (CSV), JSON lines, an event file for TensorBoard.
+    /// Write logs into this folder: CSV, JSON lines, a TensorBoard event file.
     #[arg(long, value_name = "DIR")]
     log: Option<PathBuf>,
-    /// Write a report as one HTML page: curves, confusion matrix, images with what the model says.
+    /// Write a report as one HTML page: curves, confusion matrix, images.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Show the training on the whole terminal while it runs: curves, throughput, memory, the time that is left.
+    /// Show the training on the whole terminal: curves, throughput, time left.
     #[arg(long)]
     dashboard: bool,
-    /// Before training, shows where a step's time goes, and writes a trace for ui.perfetto.dev to FILE
-    /// [default FILE: trace.json in the folder of --out].
-    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    /// Before training, shows where a step's time goes, and writes a trace
+    /// for ui.perfetto.dev [default FILE: trace.json in the folder of --out].
+    #[arg(long, value_name = "FILE", num_args = 0..=1, verbatim_doc_comment)]
     profile: Option<Option<PathBuf>>,
     /// Before training, shows what memory a step needs, and its largest tensors.
     #[arg(long)]
@@ -198,7 +198,7 @@ fn line(ink: Ink, epochs: usize, epoch: &Epoch) -> String {
     format!("{}{}{held_out}{}", ink.strong(&count), figures(epoch.train, 10), ink.faint(&time))
 }
 
-/// The first Ctrl-C asks for a clean end, the second ends at once.
+/// The first Ctrl-C, or a signal to terminate, asks for a clean end, the second ends at once.
 fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     let asked = Arc::new(AtomicBool::new(false));
     let flag = asked.clone();

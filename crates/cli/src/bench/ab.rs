@@ -25,12 +25,14 @@ pub(crate) struct Args {
     /// f32 or f16.
     #[arg(long, default_value = "f32")]
     dtype: String,
-    /// Given twice: the two variants (`auto` is the library's choice). Given once: that one on both sides.
-    #[arg(long)]
+    /// Given twice: the two variants (`auto` is the library's
+    /// choice); given once: that one on both sides.
+    #[arg(long, verbatim_doc_comment)]
     variant: Vec<String>,
-    /// Given twice: the two settings, such as `--set fusion=on --set fusion=off`; there are fusion, checks, immediates
-    /// and subgroups.
-    #[arg(long, value_name = "NAME=on|off")]
+    /// Given twice: the two settings, such as `--set fusion=on`
+    /// and `--set fusion=off`; there are fusion, checks,
+    /// immediates and subgroups.
+    #[arg(long, value_name = "NAME=on|off", verbatim_doc_comment)]
     set: Vec<String>,
     /// Seconds for both together.
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]

@@ -33,17 +33,17 @@ use row::round;
 /// What `kiln bench` can do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List what can be measured: ops by family, their axes, their default sizes.
+    /// List what can be measured: ops by family, axes, default sizes.
     List,
-    /// Measure this adapter's peaks: arithmetic, bandwidth, the cost of a dispatch.
+    /// Measure this adapter's peaks: arithmetic, bandwidth, a dispatch.
     Peak(PeakArgs),
-    /// Measure ops: answer checked first, GPU and wall time, rates, percent of the measured peaks.
+    /// Measure ops: answers checked, GPU and wall time, percent of the peaks.
     Run(run::Args),
-    /// Compare two saved runs (JSON lines): same, faster, slower or unsure. Exit status 1 if anything is slower.
+    /// Compare two saved runs (JSON lines); exit status 1 if anything is slower.
     Compare(compare::Args),
     /// Measure two variants or two settings in turn, A B A B, in one process.
     Ab(ab::Args),
-    /// Turn a saved run (JSON lines) into one HTML page with a roofline picture.
+    /// Turn a saved run (JSON lines) into one HTML page with a roofline.
     Report(report::Args),
     /// Measure a WGSL file of your own.
     Wgsl(wgsl::Args),

@@ -23,15 +23,17 @@ pub(crate) struct Args {
     /// The entry point [default: the only one].
     #[arg(long)]
     entry: Option<String>,
-    /// A buffer for each binding, in the order of group and binding: type (f32, f16, i32, u32), count, and what is in
-    /// it: random (the default: floats in [-1, 1), whole numbers below the count), zero, index, or a number.
-    #[arg(long, value_name = "TYPE:COUNT[:random|zero|index|NUMBER]")]
+    /// A buffer for each binding, in the order of group and binding: its type
+    /// (f32, f16, i32, u32), its count, and what is in it: random (the default:
+    /// floats in [-1, 1), whole numbers below the count), zero, index, a number.
+    #[arg(long, value_name = "TYPE:COUNT[:random|zero|index|NUMBER]", verbatim_doc_comment)]
     bind: Vec<String>,
     /// A word of `var<immediate>`; give as many as it has.
     #[arg(long, value_name = "TYPE:NUMBER")]
     immediate: Vec<String>,
-    /// Workgroups; `auto` has an invocation for each element of the first buffer that is written.
-    #[arg(long, default_value = "auto", value_name = "x,y,z|auto")]
+    /// Workgroups; `auto` has an invocation for each element of the first
+    /// buffer that is written.
+    #[arg(long, verbatim_doc_comment, default_value = "auto", value_name = "x,y,z|auto")]
     groups: String,
     /// Seconds.
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
