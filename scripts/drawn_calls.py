@@ -18,6 +18,8 @@ class Call:
 
     def __init__(self, op):
         self.op, self.args, self.inputs, self.views, self.special = op, [], [], [], False
+        # makes the layer, where one is called
+        self.make = None
 
     def arg(self, name, value):
         def one(v):
@@ -54,9 +56,16 @@ class Call:
         self.views.append(chain)
         return len(self.inputs) - 1
 
+    def const(self, tensor):
+        """A tensor as an input that is not differentiated."""
+        self.inputs.append(tensor)
+        self.views.append(["const"])
+
 
 def through(tensor, chain):
     for view in chain:
+        if view == "const":
+            continue
         name, *n = view.split(":")
         n = [int(v) for v in n]
         if name == "slice" and n[3] < 0:

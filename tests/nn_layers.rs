@@ -373,7 +373,7 @@ fn operands_that_do_not_fit_are_refused() {
         Glu(-1).forward(&row),
         Glu(5).forward(&row),
         PRelu::new(2, &mut init).forward(&row),
-        Dropout2d::new(0.5, &mut init).forward(&row),
+        Dropout2d::new(0.5, &mut init).forward(&zeros(&[3])),
         Dropout::new(1.5, &mut init).forward(&row),
         PixelShuffle(2).forward(&image),
         PixelShuffle(0).forward(&image),

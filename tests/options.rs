@@ -120,14 +120,12 @@ fn settings_that_do_not_fit_are_refused() {
     let zeros = |shape: &[usize]| Tensor::zeros(&device, shape);
     let (image, row, index) = (zeros(&[1, 2, 4, 4]), zeros(&[1, 2, 4]), Tensor::new(&device, [0i32, 1]));
     let grid = zeros(&[1, 3, 3, 2]);
-    let bicubic = GridOptions { mode: GridMode::Bicubic, ..Default::default() };
     let wrong = [
         Upsample::to(2).antialias().forward(&image),
         Upsample::to(2).mode(Linear).antialias().forward(&row),
         Upsample::with(Size::Rounded(vec![0.1])).forward(&image),
         grid_sample(&image, &zeros(&[2, 3, 3, 2]), GridOptions::default()),
         grid_sample(&row, &grid, GridOptions::default()),
-        grid_sample(&zeros(&[1, 1, 2, 2, 2]), &zeros(&[1, 1, 1, 1, 3]), bicubic),
         affine_grid(&zeros(&[1, 2, 2]), &[3, 4], false),
         affine_grid(&zeros(&[1, 2, 3]), &[3], false),
         pdist(&row, 2.0),

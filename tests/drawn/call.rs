@@ -1,4 +1,4 @@
-//! A call as scripts/reference_drawn.py writes it.
+//! A call as scripts/drawn_answers.py writes it.
 
 use kiln::prelude::*;
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ impl Want {
         Some(Want { dtype, shape, words: words[at..at + count].to_vec() })
     }
 
-    fn tensor(&self, device: &Device) -> Tensor {
+    pub fn tensor(&self, device: &Device) -> Tensor {
         let bytes: Vec<u8> = self.words.iter().flat_map(|w| w.to_le_bytes()).collect();
         Tensor::from_raw(device, self.dtype, &self.shape, &bytes)
     }
@@ -39,6 +39,10 @@ pub struct Call {
     pub out: Vec<Option<Want>>,
     pub grad: Vec<Option<Want>>,
     pub grad2: Vec<Option<Want>>,
+    /// Of a layer: what is in it before the call, the gradients of its parameters, and what is in it after the call.
+    pub state: Vec<(String, Option<Want>)>,
+    pub dstate: Vec<(String, Option<Want>)>,
+    pub after: Vec<(String, Option<Want>)>,
     pub refused: bool,
 }
 
@@ -50,12 +54,20 @@ impl Call {
             let text = args.get(key).map_or("", String::as_str);
             text.split(',').filter(|t| !t.is_empty()).map(|t| Want::parse(t, words)).collect::<Vec<_>>()
         };
+        let named = |key: &str| {
+            let text = args.get(key).map_or("", String::as_str);
+            let parts = text.split(',').filter(|t| !t.is_empty()).map(|t| t.split_once('~').unwrap());
+            parts.map(|(path, t)| (path.to_string(), Want::parse(t, words))).collect::<Vec<_>>()
+        };
         let inputs = args["in"].split(',').filter(|t| !t.is_empty()).map(|text| {
             let mut parts = text.split('/').map(String::from);
             (Want::parse(&parts.next().unwrap(), words).unwrap(), parts.collect())
         });
         Call {
             line: line.split(";out=").next().unwrap().into(),
+            state: named("state"),
+            dstate: named("dstate"),
+            after: named("after"),
             inputs: inputs.collect(),
             out: list("out"),
             grad: list("grad"),
@@ -69,11 +81,11 @@ impl Call {
         self.line.split(';').next().unwrap()
     }
 
-    /// The inputs as they are in memory, and as the call sees them.
+    /// The inputs that are differentiated as they are in memory, and all as the call sees them.
     pub fn inputs(&self, device: &Device) -> (Vec<Tensor>, Vec<Tensor>) {
         let bases: Vec<Tensor> = self.inputs.iter().map(|(want, _)| want.tensor(device)).collect();
         let seen = bases.iter().zip(&self.inputs).map(|(base, (_, views))| {
-            views.iter().fold(base.clone(), |x, view| {
+            views.iter().filter(|view| *view != "const").fold(base.clone(), |x, view| {
                 let (name, n) = view.split_once(':').unwrap();
                 let n: Vec<i64> = n.split(':').map(|v| v.parse().unwrap()).collect();
                 match name {
@@ -86,7 +98,10 @@ impl Call {
             })
         });
         let seen = seen.collect();
-        (bases, seen)
+        let variable = |(base, (_, views)): (Tensor, &(Want, Vec<String>))| {
+            (base.dtype().is_float() && !views.iter().any(|view| view == "const")).then_some(base)
+        };
+        (bases.into_iter().zip(&self.inputs).filter_map(variable).collect(), seen)
     }
 }
 
@@ -95,6 +110,14 @@ pub trait Text {
     fn text(&self, name: &str) -> &str;
 
     fn int(&self, name: &str) -> i64 {
+        self.text(name).parse().unwrap()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        !self.text(name).is_empty()
+    }
+
+    fn number(&self, name: &str) -> f64 {
         self.text(name).parse().unwrap()
     }
 
@@ -112,6 +135,10 @@ pub trait Text {
 
     fn list(&self, name: &str) -> Vec<i64> {
         self.text(name).split(':').filter(|t| !t.is_empty()).map(|t| t.parse().unwrap()).collect()
+    }
+
+    fn floats(&self, name: &str) -> Vec<f64> {
+        self.text(name).split(':').filter_map(|t| t.parse().ok()).collect()
     }
 
     fn sizes(&self, name: &str) -> Vec<usize> {

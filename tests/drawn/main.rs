@@ -1,16 +1,20 @@
-//! Calls drawn at random, against PyTorch: results, gradients, gradients of gradients, and refusals. The calls and the
-//! answers are in tests/data/drawn.safetensors, which scripts/reference_drawn.py writes and explains.
+//! Calls drawn at random, against PyTorch: results, gradients, gradients of gradients, what is left in a layer, and
+//! refusals. The calls and the answers are in tests/data, from scripts/reference_drawn.py (tensor operations) and
+//! scripts/reference_drawn_layers.py (layers, losses, optimizers, schedules); scripts/drawn_answers.py says what is in them.
 //!
 //! `KILN_DRAWN=file` takes another draw, of another seed or length.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod call;
+mod layers;
+mod losses;
 mod ops;
+mod training;
 
-use call::Call;
+use call::{Call, Text, Want};
 use kiln::prelude::*;
-use ops::run;
+use layers::{Layer, function, named, with};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,16 +28,51 @@ fn dot(device: &Device, tensors: &[Tensor]) -> Option<Tensor> {
     weighed.reduce(|a, b| a + b)
 }
 
-/// What a call gives: its results, their gradients, and the gradients of those, as far as PyTorch gave some.
-fn tensors(device: &Device, call: &Call) -> Result<[Vec<Tensor>; 3]> {
-    let (bases, inputs) = call.inputs(device);
-    let out = run(device, call, &inputs);
+/// The layer that a call names, or its operation as a layer without parameters.
+fn layer<'a>(device: &'a Device, call: &'a Call) -> Layer<'a> {
+    let operation = move |_: &nn::Identity, x: &[Tensor]| {
+        let one = losses::loss(call, x).or_else(|| function(call, x)).map(|y| vec![y]);
+        one.or_else(|| training::run(device, call, x)).unwrap_or_else(|| ops::run(device, call, x))
+    };
+    named(call, &mut Init::new(device, 0)).unwrap_or_else(|| with(nn::Identity, operation))
+}
+
+/// What a call gives and PyTorch does too: name, result, what PyTorch says.
+type Answers<'a> = Vec<(String, Tensor, &'a Option<Want>)>;
+
+fn answers<'a>(device: &Device, call: &'a Call) -> Result<std::result::Result<Answers<'a>, String>> {
+    let (variables, inputs) = call.inputs(device);
+    let layer = layer(device, call);
+    if !call.refused {
+        let state = call.state.iter().map(|(path, want)| (path.clone(), want.as_ref().unwrap().tensor(device)));
+        layer.module.load_state_dict(&state.collect())?;
+    }
+    if call.flag("eval") {
+        layer.module.eval();
+    }
+    let calls = if call.has("calls") { call.size("calls") } else { 1 };
+    for _ in 1..calls {
+        Tensor::eval_all(&layer.run(&inputs).iter().collect::<Vec<_>>())?;
+    }
+    let out = layer.run(&inputs);
     out.iter().try_for_each(|t| t.shape().map(drop))?;
-    let floats: Vec<&Tensor> = bases.iter().filter(|t| t.dtype().is_float()).collect();
+    if call.refused {
+        return Ok(Ok(out.into_iter().map(|t| ("out".into(), t, &None)).collect()));
+    }
+    let variables: Vec<&Tensor> = variables.iter().collect();
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    if !call.grad.is_empty() {
+    let mut answers = Answers::new();
+    if !call.grad.is_empty() || !call.dstate.is_empty() {
         let loss = dot(device, &out).expect("a float to differentiate");
-        first = loss.grad(&floats)?;
+        first = loss.grad(&variables)?;
+        let gradients = loss.backward()?;
+        for (path, param) in layer.module.named_parameters() {
+            let Some((_, want)) = call.dstate.iter().find(|(known, _)| *known == path) else {
+                return Ok(Err(format!("PyTorch has no {path}")));
+            };
+            let got = gradients.get(&param).unwrap_or_else(|| param.zeros_like());
+            answers.push((format!("grad of {path}"), got, want));
+        }
     }
     if !call.grad2.is_empty() {
         // the script's sum leaves out what PyTorch gave no gradient
@@ -42,13 +81,24 @@ fn tensors(device: &Device, call: &Call) -> Result<[Vec<Tensor>; 3]> {
             .zip(&call.grad)
             .map(|(t, want)| if want.is_some() { t.clone() } else { Tensor::zeros(device, [1]).cast(DType::I32) })
             .collect();
-        second = dot(device, &given).expect("a gradient").grad(&floats)?;
+        second = dot(device, &given).expect("a gradient").grad(&variables)?;
     }
-    Ok([out, first, second])
+    let after = layer.module.state_dict();
+    for (path, want) in &call.after {
+        answers.push((format!("after {path}"), after[path].clone(), want));
+    }
+    for (name, tensors, want) in [("out", out, &call.out), ("grad", first, &call.grad), ("grad2", second, &call.grad2)]
+    {
+        if tensors.len() != want.len() {
+            return Ok(Err(format!("{name}: {} tensors, not {}", tensors.len(), want.len())));
+        }
+        answers.extend(tensors.into_iter().zip(want).enumerate().map(|(i, (t, want))| (format!("{name}{i}"), t, want)));
+    }
+    Ok(Ok(answers))
 }
 
 /// What is wrong with an answer, if anything: `got` are the words of `tensor`, `want` what PyTorch says.
-fn compare(name: &str, tensor: &Tensor, got: &[u8], want: &call::Want, bound: f64) -> Option<String> {
+fn compare(name: &str, tensor: &Tensor, got: &[u8], want: &Want, bound: f64) -> Option<String> {
     let shape = tensor.shape().unwrap();
     if shape[..] != want.shape[..] || tensor.dtype() != want.dtype {
         return Some(format!("{} {shape:?} is not {} {:?}", tensor.dtype(), want.dtype, want.shape));
@@ -60,7 +110,7 @@ fn compare(name: &str, tensor: &Tensor, got: &[u8], want: &call::Want, bound: f6
         let peak = want.iter().filter(|v| v.is_finite()).fold(0f32, |m, v| m.max(v.abs()));
         let near = |g: f32, w: f32| {
             // a second derivative that PyTorch does not have
-            if name == "grad2" && !w.is_finite() {
+            if name.starts_with("grad2") && !w.is_finite() {
                 return true;
             }
             // an element that is small because its terms cancel cannot be better than its terms
@@ -77,10 +127,13 @@ fn compare(name: &str, tensor: &Tensor, got: &[u8], want: &call::Want, bound: f6
 
 fn judge(device: &Device, call: &Call) -> Option<String> {
     let found = catch_unwind(AssertUnwindSafe(|| {
-        let all = tensors(device, call)?;
-        let flat: Vec<&Tensor> = all.iter().flatten().collect();
+        let all = match answers(device, call)? {
+            Ok(all) => all,
+            Err(wrong) => return Ok(Err(wrong)),
+        };
+        let flat: Vec<&Tensor> = all.iter().map(|(_, t, _)| t).collect();
         let bytes = Tensor::read_all(&flat)?;
-        Ok::<_, Error>((all, bytes))
+        Ok::<_, Error>(Ok((all, bytes)))
     }));
     let (all, bytes) = match found {
         Err(_) => return Some("PANIC".into()),
@@ -90,49 +143,36 @@ fn judge(device: &Device, call: &Call) -> Option<String> {
         }
         Ok(Err(error)) => return Some(format!("refused: {error}")),
         Ok(Ok(_)) if call.refused => return Some("should be refused".into()),
-        Ok(Ok(found)) => found,
+        Ok(Ok(Err(wrong))) => return Some(wrong),
+        Ok(Ok(Ok(found))) => found,
     };
-    let want = [&call.out, &call.grad, &call.grad2];
-    let mut bytes = bytes.iter();
-    for ((name, bound, tensors), want) in
-        [("out", 1e-5, &all[0]), ("grad", 1e-4, &all[1]), ("grad2", 1e-4, &all[2])].into_iter().zip(want)
-    {
-        if tensors.len() != want.len() {
-            return Some(format!("{name}: {} tensors, not {}", tensors.len(), want.len()));
-        }
-        for (i, (tensor, want)) in tensors.iter().zip(want).enumerate() {
-            let got = bytes.next().unwrap();
-            // where PyTorch has no gradient, ours is zeros
-            let nothing = got.iter().all(|&b| b & 0x7f == 0);
-            let wrong = match want {
-                Some(want) => compare(name, tensor, got, want, bound),
-                None => (!nothing).then(|| "a gradient where there is none".into()),
-            };
-            if let Some(wrong) = wrong {
-                return Some(format!("{name}{i}: {wrong}"));
-            }
+    for ((name, tensor, want), got) in all.iter().zip(&bytes) {
+        let bound = if call.has("bound") { call.number("bound") } else { 1e-5 };
+        // where PyTorch has no gradient, ours is zeros
+        let nothing = got.iter().all(|&b| b & 0x7f == 0);
+        let wrong = match want {
+            Some(want) => compare(name, tensor, got, want, if name.starts_with("grad") { 1e-4 } else { bound }),
+            None => (!nothing).then(|| "a gradient where there is none".into()),
+        };
+        if let Some(wrong) = wrong {
+            return Some(format!("{name}: {wrong}"));
         }
     }
     None
 }
 
-#[test]
-fn drawn_calls_are_answered_as_by_pytorch() {
+/// Makes the calls of a file of `tests/data`, or of KILN_DRAWN.
+fn make_all(name: &str) {
     let device = Device::open().unwrap();
     let path = std::env::var("KILN_DRAWN")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/drawn.safetensors").into());
+        .unwrap_or_else(|_| format!("{}/../../tests/data/{name}.safetensors", env!("CARGO_MANIFEST_DIR")));
     let file = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&file).unwrap();
-    let words: Vec<i32> = file
-        .tensor("words")
-        .unwrap()
-        .data()
-        .chunks_exact(4)
-        .map(|b| i32::from_le_bytes(b.try_into().unwrap()))
-        .collect();
+    let words = file.tensor("words").unwrap();
+    let words: Vec<i32> = words.data().chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
     let text = String::from_utf8(file.tensor("calls").unwrap().data().to_vec()).unwrap();
     let calls: Vec<Call> = text.lines().map(|line| Call::parse(line, &words)).collect();
-    assert!(calls.len() > 500, "{} calls", calls.len());
+    assert!(calls.len() > 300, "{} calls", calls.len());
     let (mut wrong, mut of) = (Vec::new(), BTreeMap::<&str, usize>::new());
     for call in &calls {
         if let Some(text) = judge(&device, call) {
@@ -141,4 +181,14 @@ fn drawn_calls_are_answered_as_by_pytorch() {
         }
     }
     assert!(wrong.is_empty(), "{} of {} wrong: {of:?}\n{}", wrong.len(), calls.len(), wrong.join("\n"));
+}
+
+#[test]
+fn drawn_operations_are_answered_as_by_pytorch() {
+    make_all("drawn");
+}
+
+#[test]
+fn drawn_layers_are_answered_as_by_pytorch() {
+    make_all("drawn_layers");
 }

@@ -135,6 +135,14 @@ impl CrossEntropy {
         if let Some(error) = self.bad_weight("cross_entropy", logp, axis) {
             return error;
         }
+        if self.ignore_index >= 0 {
+            return logp.bad_argument(
+                "cross_entropy",
+                "ignore_index",
+                self.ignore_index,
+                "negative: no label is there",
+            );
+        }
         compare("cross_entropy", logp, p, || {
             let spread = self.label_smoothing / extent(logp, axis) as f64;
             let p = if self.label_smoothing > 0.0 { p * (1.0 - self.label_smoothing) + spread } else { p.clone() };

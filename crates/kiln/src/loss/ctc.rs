@@ -218,7 +218,8 @@ impl Trellis {
     /// β\[t, s\] ∝ ln of the probability of all ways to go on from state s at step t to the end, this step included.
     #[track_caller]
     fn beta(&self, time: usize) -> Tensor {
-        let skip = self.skip.cast(DType::I32).pad(&[(-2, 2)], PadMode::Constant(0.0));
+        let skip =
+            self.skip.cast(DType::I32).pad(&[(0, 2)], PadMode::Constant(0.0)).narrow(-1, 2, self.states() as usize);
         let stays = skip.full_like(1);
         let to = Tensor::stack(&[&stays, &stays, &skip], -1).gt(0); // may go on to s, s + 1, s + 2
         let one = Tensor::new(self.emit.device(), [0.0, f32::NEG_INFINITY, f32::NEG_INFINITY]);

@@ -131,7 +131,7 @@ impl MultiMargin {
             // the right class itself is no rival
             let right = label.eq(Tensor::arange(x.device(), 0, classes as i32, 1));
             let rivals = Tensor::where_(&right, Lit(0.0), short);
-            self.reduction.of(&(rivals.sum_axes(-1, false) / classes))
+            mean_or_zero(self.reduction, rivals.sum_axes(-1, false) / classes)
         })
     }
 }
@@ -165,8 +165,14 @@ pub fn multilabel_margin_loss(x: &Tensor, labels: &Tensor, reduction: Reduction)
         let short = (x.unsqueeze(-2) - x.gather(-1, &label).unsqueeze(-1) + Lit(1.0)).relu(); // [rows, j, i]
         let counts = listed.logical_and(right.logical_not());
         let rivals = Tensor::where_(&counts, short, Lit(0.0));
-        reduction.of(&(rivals.sum_axes([-2, -1], false) / classes))
+        mean_or_zero(reduction, rivals.sum_axes([-2, -1], false) / classes)
     })
+}
+
+/// `losses` reduced; the mean of none is 0, as these two have it in PyTorch.
+#[track_caller]
+fn mean_or_zero(reduction: Reduction, losses: Tensor) -> Tensor {
+    if reduction == Reduction::Mean && losses.numel() == 0 { losses.sum() } else { reduction.of(&losses) }
 }
 
 /// Mean over classes of binary cross-entropies of logits: each class is answered yes or no.

@@ -127,6 +127,9 @@ impl Default for Hardtanh {
 impl Forward for Hardtanh {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
+        if self.low >= self.high {
+            return x.bad_argument("hardtanh", "low, high", format!("{}, {}", self.low, self.high), "low below high");
+        }
         x.hardtanh(self.low, self.high)
     }
 }
@@ -228,6 +231,10 @@ impl Forward for RRelu {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         let Ok(shape) = x.shape() else { return x.clone() };
+        if self.lower > self.upper {
+            let given = format!("{}, {}", self.lower, self.upper);
+            return x.bad_argument("rrelu", "lower, upper", given, "lower at most upper");
+        }
         if !self.noise.training() {
             return x.leaky_relu(0.5 * (self.lower + self.upper));
         }

@@ -142,7 +142,9 @@ impl<const SPACE: usize> Forward for BatchNorm<SPACE> {
     fn forward(&self, x: &Tensor) -> Tensor {
         let Ok(shape) = x.shape() else { return x.clone() };
         let ranks = if SPACE == 1 { 2..=3 } else { SPACE + 2..=SPACE + 2 };
-        if !ranks.contains(&shape.rank()) || shape[1] != self.channels {
+        // without numbers of channels of its own the layer takes any number of them, as in PyTorch
+        let own = self.weight.is_some() || self.bias.is_some() || self.running.is_some();
+        if !ranks.contains(&shape.rank()) || (own && shape[1] != self.channels) {
             return Tensor::bad_shape("batch_norm", &[x], "[batch, channels, ..] with the layer's channels and axes");
         }
         let (weight, bias) = (tensor(&self.weight), tensor(&self.bias));
@@ -151,11 +153,17 @@ impl<const SPACE: usize> Forward for BatchNorm<SPACE> {
             return x.batch_norm(&mean, &var, weight, bias, self.eps);
         }
         let (mean, var) = x.batch_statistics();
-        let count = x.numel() / self.channels.max(1);
-        if count < 2 {
+        let count = x.numel() / shape[1].max(1);
+        if count == 1 {
             return Tensor::bad_shape("batch_norm", &[x], "training needs more than one value of each channel");
         }
-        if let Some(running) = &self.running {
+        if let (Some(running), 0) = (&self.running, count) {
+            // a batch of nothing is counted, and moves no statistics
+            let seen = running.num_batches_tracked.value() + 1;
+            if let Err(error) = running.num_batches_tracked.set_with(&seen, &[x]) {
+                return Tensor::invalid(x.device(), error);
+            }
+        } else if let Some(running) = &self.running {
             let momentum = self.momentum.filter(|_| !self.mode.averaging());
             let unbiased = &var * (count as f64 / (count as f64 - 1.0));
             if let Err(error) = running.track(mean.clone(), unbiased, momentum, &mean) {
@@ -235,7 +243,8 @@ impl<const SPACE: usize> Forward for InstanceNorm<SPACE> {
         if shape.rank() == SPACE + 1 {
             return self.forward(&x.unsqueeze(0)).squeeze(0);
         }
-        if shape.rank() != SPACE + 2 || shape[1] != self.channels {
+        let own = self.weight.is_some() || self.bias.is_some() || self.running.is_some();
+        if shape.rank() != SPACE + 2 || (own && shape[1] != self.channels) {
             return Tensor::bad_shape(OP, &[x], "[batch, channels, ..] with the layer's channels and axes");
         }
         let (weight, bias) = (tensor(&self.weight), tensor(&self.bias));
@@ -244,7 +253,7 @@ impl<const SPACE: usize> Forward for InstanceNorm<SPACE> {
             return composed(OP, || x.batch_norm(&mean, &var, weight, bias, self.eps));
         }
         let places: usize = shape[2..].iter().product();
-        if places < 2 && (self.running.is_none() || self.mode.training()) {
+        if places == 1 && (self.running.is_none() || self.mode.training()) {
             return Tensor::bad_shape(OP, &[x], "training needs more than one place");
         }
         if let (Some(running), Some(_)) = (&self.running, self.momentum) {
@@ -260,6 +269,6 @@ impl<const SPACE: usize> Forward for InstanceNorm<SPACE> {
                 return Tensor::invalid(x.device(), error);
             }
         }
-        composed(OP, || x.group_norm(self.channels, weight, bias, self.eps))
+        composed(OP, || x.group_norm(shape[1], weight, bias, self.eps))
     }
 }

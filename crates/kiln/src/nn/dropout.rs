@@ -85,7 +85,7 @@ fn per_channel(shape: Shape, alone: bool) -> Shape {
 
 /// A layer of this file: what it does to `x` of a shape while training.
 macro_rules! dropouts {
-    ($($(#[$doc:meta])* $name:ident => |$this:ident, $x:ident, $shape:ident| $body:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $(of $ranks:expr, $why:literal)? => |$this:ident, $x:ident, $shape:ident| $body:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Module)]
         pub struct $name {
@@ -109,6 +109,9 @@ macro_rules! dropouts {
                 if !(0.0..=1.0).contains(&self.p) {
                     return $x.bad_argument("dropout", "p", self.p, "between 0 and 1");
                 }
+                $(if !$ranks.contains(&$shape.rank()) {
+                    return Tensor::bad_shape("dropout", &[$x], $why);
+                })?
                 if !self.noise.training() || self.p == 0.0 {
                     return $x.clone();
                 }
@@ -130,13 +133,15 @@ dropouts! {
     /// Drops whole channels of `[batch, channels, length]` or `[channels, length]`.
     ///
     /// Source: Tompson et al. 2015, "Efficient object localization using convolutional networks", §3.2.
-    Dropout1d => |this, x, shape| drop_channels(&this.noise, this.p, x, shape, &[3], &[2]);
+    Dropout1d of (2..=3), "[batch, channels, length] or [channels, length]" => |this, x, shape| {
+        drop_channels(&this.noise, this.p, x, shape, shape.rank() == 2)
+    };
 
     /// Drops whole channels of `[batch, channels, h, w]`; as in PyTorch three axes are `[batch, channels, length]`.
-    Dropout2d => |this, x, shape| drop_channels(&this.noise, this.p, x, shape, &[3, 4], &[]);
+    Dropout2d => |this, x, shape| drop_channels(&this.noise, this.p, x, shape, false);
 
     /// Drops whole channels of `[batch, channels, d, h, w]` or `[channels, d, h, w]`.
-    Dropout3d => |this, x, shape| drop_channels(&this.noise, this.p, x, shape, &[5], &[4]);
+    Dropout3d => |this, x, shape| drop_channels(&this.noise, this.p, x, shape, shape.rank() != 5);
 
     /// Dropout for SELU: dropped elements become SELU's least value, and the result is scaled and shifted
     /// so that mean 0 and variance 1 stay.
@@ -153,13 +158,13 @@ dropouts! {
     };
 }
 
+/// Drops channels, which are the first axis if `alone`, else the second.
 #[track_caller]
-fn drop_channels(noise: &Noise, p: f32, x: &Tensor, shape: Shape, batched: &[usize], alone: &[usize]) -> Tensor {
-    let without = alone.contains(&shape.rank());
-    if !without && !batched.contains(&shape.rank()) {
-        return Tensor::bad_shape("dropout", &[x], "another number of axes, channels after the batch");
+fn drop_channels(noise: &Noise, p: f32, x: &Tensor, shape: Shape, alone: bool) -> Tensor {
+    if shape.rank() + usize::from(alone) < 2 {
+        return Tensor::bad_shape("dropout", &[x], "channels after the batch");
     }
-    x * noise.mask(x.device(), p, per_channel(shape, without))
+    x * noise.mask(x.device(), p, per_channel(shape, alone))
 }
 
 /// a·(x·kept + α′·(1 − kept)) + b with α′ = −1.758, the least value of SELU.

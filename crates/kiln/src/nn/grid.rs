@@ -10,7 +10,7 @@ pub enum GridMode {
     Linear,
     /// The nearest element, of two as near the even one.
     Nearest,
-    /// A cubic through four neighbours along both axes of an image (Keys 1981, a = −¾).
+    /// A cubic through four neighbours along each axis (Keys 1981, a = −¾).
     Bicubic,
 }
 
@@ -89,8 +89,7 @@ fn centre(i: usize, extent: usize, align_corners: bool) -> f64 {
 /// the image. Gradients reach `x` and, but for the nearest element, `grid`.
 ///
 /// # Errors
-/// The result carries [`Error::Shape`](crate::Error::Shape) if they do not fit,
-/// [`Error::Argument`](crate::Error::Argument) for bicubic volumes.
+/// The result carries [`Error::Shape`](crate::Error::Shape) if they do not fit.
 ///
 /// Source: Jaderberg, Simonyan, Zisserman & Kavukcuoglu 2015, "Spatial transformer networks", eq. 3.
 #[track_caller]
@@ -109,9 +108,6 @@ pub fn grid_sample(x: &Tensor, grid: &Tensor, options: GridOptions) -> Tensor {
         if !fits {
             let why = "x [batch, channels, h, w], grid [batch, h, w, 2], or volumes; x is not empty";
             return Tensor::bad_shape(OP, &[x, grid], why);
-        }
-        if options.mode == GridMode::Bicubic && axes != 2 {
-            return x.bad_argument(OP, "mode", "bicubic", "of images alone");
         }
         let places: usize = given[1..=axes].iter().product();
         let flat = grid.reshape([given[0], places, axes]);

@@ -121,6 +121,9 @@ impl Tensor {
                 );
             }
             let per: usize = own[1..].iter().product::<usize>() / groups;
+            if own[0] * per == 1 {
+                return Tensor::bad_shape("group_norm", &[self], "a group of a single value");
+            }
             let y = self.to_shape(Shape::of(&[own[0], groups, per])).norm_rows(true, eps).to_shape(own);
             per_channel(&y, weight, bias)
         })

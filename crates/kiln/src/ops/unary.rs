@@ -280,9 +280,12 @@ impl Tensor {
         Tensor::where_(&self.gt(Lit(0.0)), self, below) * Lit(1.050_701)
     }
 
-    /// max(0, x) + min(0, α(e^{x/α} − 1)).
+    /// max(0, x) + min(0, α(e^{x/α} − 1)); α is not 0.
     #[track_caller]
     pub fn celu(&self, alpha: f32) -> Tensor {
+        if alpha == 0.0 {
+            return self.bad_argument("celu", "alpha", alpha, "not 0");
+        }
         let below = (self.below_zero() / alpha).expm1() * alpha;
         Tensor::where_(&self.gt(Lit(0.0)), self, below)
     }

@@ -48,7 +48,11 @@ pub fn total_norm(gradients: &Gradients, p: f32) -> Option<Tensor> {
     if p == 2.0 {
         return Some(all.map(|g| g.square().sum()).reduce(|sum, square| sum + square)?.sqrt());
     }
-    let norms: Vec<Tensor> = all.filter(|g| g.numel() > 0).map(|g| g.reshape([-1i64]).norm(p, 0, false)).collect();
-    let each: Vec<&Tensor> = norms.iter().collect();
-    (!norms.is_empty()).then(|| Tensor::stack(&each, 0).norm(p, 0, false))
+    let all: Vec<&Tensor> = all.collect();
+    let filled = all.iter().filter(|g| g.numel() > 0);
+    let norms: Vec<Tensor> = filled.map(|g| g.reshape([-1i64]).norm(p, 0, false)).collect();
+    if norms.is_empty() {
+        return all.first().map(|g| g.sum()); // of no elements: 0
+    }
+    Some(Tensor::stack(&norms.iter().collect::<Vec<_>>(), 0).norm(p, 0, false))
 }

@@ -30,6 +30,11 @@ pub trait Rule: Clone {
     /// One step: the parameter's new value and the new values of its memory, in order.
     fn step(&self, turn: &Turn<'_>) -> (Tensor, Vec<Tensor>);
 
+    /// A setting that is out of range: an error of the step.
+    fn refused(&self) -> Option<Refused> {
+        None
+    }
+
     /// The momentum (β₁, where there is one), which schedules may cycle.
     fn momentum(&self) -> Option<f64> {
         None
@@ -44,6 +49,20 @@ pub trait Rule: Clone {
     fn pure(&self) -> bool {
         false
     }
+}
+
+/// A setting out of range: its name, its value, and what it may be.
+pub type Refused = (&'static str, f64, &'static str);
+
+/// The first of these settings that is negative or no number.
+pub(super) fn negative(settings: &[(&'static str, f64)]) -> Option<Refused> {
+    settings.iter().find(|(_, value)| value.is_nan() || *value < 0.0).map(|&(name, value)| (name, value, "at least 0"))
+}
+
+/// The first of β₁ and β₂ that is not in 0..1.
+pub(super) fn no_share(betas: (f64, f64)) -> Option<Refused> {
+    let bad = [betas.0, betas.1].into_iter().find(|beta| !(0.0..1.0).contains(beta));
+    bad.map(|beta| ("betas", beta, "at least 0 and below 1"))
 }
 
 /// A parameter when its turn has come.
@@ -86,6 +105,9 @@ impl Turn<'_> {
 ///
 /// Settings are those of the rule's own builder methods (see the aliases, such as [`Adam`](super::Adam)) and these,
 /// which every optimizer has. Numbers that do not shape the formula travel at run time: changing them makes no plan.
+///
+/// A setting that PyTorch refuses (a negative learning rate, a β of 1) is an [`Error::Argument`](crate::Error::Argument)
+/// of the step.
 ///
 /// Counts are those of the group: a parameter that has no gradient in some step is left alone then, but the count of
 /// steps goes on.
@@ -229,6 +251,12 @@ fn kind(slot: &Slot) -> Kind {
 }
 
 impl<R: Rule> Method<R> {
+    /// A setting for this parameter that PyTorch's constructors refuse.
+    fn refused(&self, slot: &Slot) -> Option<Refused> {
+        let lr = self.slots.groups[slot.group].initial_lr;
+        negative(&[("lr", lr), ("weight_decay", slot.weight_decay)]).or_else(|| self.rules[slot.group].refused())
+    }
+
     /// The updates from the gradients of the slots that `wanted` names.
     fn update_of(&self, gradients: &Gradients, mut wanted: impl FnMut(&Slot) -> bool) -> Updates {
         let cells = self.memory();
@@ -249,6 +277,10 @@ impl<R: Rule> Method<R> {
                     counts: &counts[slot.group],
                 })
             });
+            let value = match self.refused(slot) {
+                Some((name, given, why)) => value.bad_argument("step", name, given, why),
+                None => value,
+            };
             updates.push((State::clone(&slot.param), value));
             updates.extend(cells.of[index].iter().map(|(_, state)| state.clone()).zip(memory));
         }

@@ -21,7 +21,7 @@ pub use capture::{Batch, Captured, Traced};
 pub use clip::{clip_grad_norm, clip_grad_norm_of, clip_grad_value, total_norm};
 pub use joined::Joined;
 pub use lbfgs::Lbfgs;
-pub use method::{Method, Rule, Turn};
+pub use method::{Method, Refused, Rule, Turn};
 pub use mixed::MixedPrecision;
 pub use noise::GradientNoise;
 pub use rules::adam::{Adam, AdamRule, AdamW, AdamWRule, Moments};

@@ -2,7 +2,7 @@
 
 use super::moments::inverse_c1;
 use crate::nn::Module;
-use crate::optim::method::{Method, Rule, Turn, correction};
+use crate::optim::method::{Method, Refused, Rule, Turn, correction, negative, no_share};
 use crate::{Lit, Tensor};
 
 /// Adaptive moments, as PyTorch has it. With g the gradient (plus `weight_decay · p`):
@@ -131,6 +131,10 @@ macro_rules! adam {
         impl Rule for $rule {
             fn pure(&self) -> bool {
                 true
+            }
+
+            fn refused(&self) -> Option<Refused> {
+                negative(&[("eps", self.eps)]).or_else(|| no_share(self.betas))
             }
 
             fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {

@@ -2,7 +2,7 @@
 
 use super::adam::Moments;
 use crate::nn::Module;
-use crate::optim::method::{Method, Rule, Turn, setters};
+use crate::optim::method::{Method, Refused, Rule, Turn, negative, no_share, setters};
 use crate::{Lit, Tensor};
 
 /// LAMB: Adam's direction, as long as the parameter it moves. In step t, c = 1 − βᵗ:
@@ -48,6 +48,10 @@ impl LambRule {
 impl Rule for LambRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        negative(&[("eps", self.eps)]).or_else(|| no_share(self.betas))
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
@@ -123,6 +127,16 @@ fn rms(x: &Tensor) -> Tensor {
 impl Rule for AdafactorRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        if self.beta2_decay.is_nan() || self.beta2_decay > 0.0 {
+            return Some(("beta2_decay", self.beta2_decay, "at most 0"));
+        }
+        if self.d.is_nan() || self.d < 1.0 {
+            return Some(("d", self.d, "at least 1"));
+        }
+        negative(&[("eps.0", self.eps.0), ("eps.1", self.eps.1)])
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {

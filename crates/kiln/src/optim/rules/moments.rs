@@ -1,7 +1,7 @@
 //! Relatives of Adam: Adamax, NAdam, RAdam.
 
 use crate::nn::Module;
-use crate::optim::method::{Method, Rule, Turn, correction, setters};
+use crate::optim::method::{Method, Refused, Rule, Turn, correction, negative, no_share, setters};
 use crate::{Lit, Tensor};
 
 /// Adamax, as PyTorch has it. With g the gradient plus `weight_decay · p`, in step t:
@@ -41,6 +41,10 @@ setters! { Adamax:
 impl Rule for AdamaxRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        negative(&[("eps", self.eps)]).or_else(|| no_share(self.betas))
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
@@ -146,6 +150,10 @@ impl NAdamRule {
 impl Rule for NAdamRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        negative(&[("eps", self.eps), ("momentum_decay", self.momentum_decay)]).or_else(|| no_share(self.betas))
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
@@ -263,6 +271,10 @@ impl RAdamRule {
 impl Rule for RAdamRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        negative(&[("eps", self.eps)]).or_else(|| no_share(self.betas))
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {

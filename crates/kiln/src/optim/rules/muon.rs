@@ -2,7 +2,7 @@
 
 use crate::Tensor;
 use crate::nn::Module;
-use crate::optim::method::{Method, Rule, Turn, setters};
+use crate::optim::method::{Method, Refused, Rule, Turn, negative, setters};
 
 /// Muon, as PyTorch has it, for matrices: the momentum is replaced by the nearest matrix with orthogonal rows (or
 /// columns), nearly, by a few steps of Newton and Schulz.
@@ -117,6 +117,10 @@ impl MuonRule {
 impl Rule for MuonRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        negative(&[("momentum", self.momentum)])
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {

@@ -2,7 +2,7 @@
 
 use crate::Tensor;
 use crate::nn::Module;
-use crate::optim::method::{Method, Rule, Turn, setters};
+use crate::optim::method::{Method, Refused, Rule, Turn, negative, setters};
 
 /// Gradient descent with momentum, as PyTorch has it:
 /// ```text
@@ -49,6 +49,14 @@ setters! { Sgd:
 impl Rule for SgdRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        if self.nesterov && (self.momentum <= 0.0 || self.dampening != 0.0) {
+            let why = "without dampening, with a momentum above 0";
+            return Some(("nesterov", self.momentum, why));
+        }
+        negative(&[("momentum", self.momentum)])
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {

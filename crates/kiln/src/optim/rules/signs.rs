@@ -1,7 +1,7 @@
 //! Steps by the sign of the gradient: Rprop, Lion.
 
 use crate::nn::Module;
-use crate::optim::method::{Method, Rule, Turn, setters};
+use crate::optim::method::{Method, Refused, Rule, Turn, no_share, setters};
 use crate::{Lit, Tensor};
 
 /// Resilient backpropagation, as PyTorch has it; for full batches. Each element has a step size s, `lr` at first:
@@ -39,6 +39,11 @@ setters! { Rprop:
 impl Rule for RpropRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        let (less, more) = self.etas;
+        (!(less > 0.0 && less < 1.0 && more > 1.0)).then_some(("etas", less, "0 < η⁻ < 1 < η⁺"))
     }
 
     fn memory(&self, value: &Tensor, lr: f64) -> Vec<(&'static str, Tensor)> {
@@ -89,6 +94,10 @@ setters! { Lion:
 impl Rule for LionRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        no_share(self.betas)
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {

@@ -1,7 +1,7 @@
 //! Steps scaled by running squares of the gradients: RMSprop, Adagrad, Adadelta.
 
 use crate::nn::Module;
-use crate::optim::method::{Method, Rule, Turn, setters};
+use crate::optim::method::{Method, Refused, Rule, Turn, negative, setters};
 use crate::{Lit, Tensor};
 
 /// RMSprop, as PyTorch has it. With g the gradient plus `weight_decay · p`:
@@ -53,6 +53,10 @@ setters! { RmsProp:
 impl Rule for RmsPropRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        negative(&[("alpha", self.alpha), ("eps", self.eps), ("momentum", self.momentum)])
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
@@ -132,6 +136,11 @@ impl Rule for AdagradRule {
         true
     }
 
+    fn refused(&self) -> Option<Refused> {
+        let first = self.initial_accumulator_value;
+        negative(&[("lr_decay", self.lr_decay), ("initial_accumulator_value", first), ("eps", self.eps)])
+    }
+
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
         vec![("sum", value.full_like(self.initial_accumulator_value))]
     }
@@ -194,6 +203,11 @@ setters! { Adadelta:
 impl Rule for AdadeltaRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        let no_share = (!(0.0..=1.0).contains(&self.rho)).then_some(("rho", self.rho, "between 0 and 1"));
+        no_share.or_else(|| negative(&[("eps", self.eps)]))
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
