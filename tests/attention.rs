@@ -219,6 +219,21 @@ fn dropout_keeps_the_mean() {
     }
 }
 
+/// A layer's dropout draws anew whenever it is evaluated while training, although its mask is never made.
+#[test]
+fn a_layer_draws_anew() {
+    let device = Device::open().unwrap();
+    let init = &mut Init::new(&device, 1);
+    let options = nn::MultiheadOptions { dropout: 0.5, ..Default::default() };
+    let layer = nn::MultiheadAttention::with(8, 2, options, init);
+    let x = ten(&device, &[6, 1, 8], 1, 1.0);
+    let draw = || layer.forward(&x).to_vec::<f32>().unwrap();
+    let (one, two) = (draw(), draw());
+    assert_ne!(one, two);
+    layer.eval();
+    assert_eq!(draw(), draw());
+}
+
 /// Queries, keys and values as parts of one product, by reshape and permute, are read where they lie.
 #[test]
 fn parts_of_one_projection_are_not_copied() {
