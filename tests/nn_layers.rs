@@ -365,7 +365,7 @@ fn operands_that_do_not_fit_are_refused() {
         BatchNorm2d::new(4, &mut init).forward(&image),
         BatchNorm3d::new(3, &mut init).forward(&image),
         BatchNorm2d::new(3, &mut init).forward(&zeros(&[1, 3, 1, 1])),
-        InstanceNorm2d::new(4).forward(&image),
+        InstanceNorm2d::new(4).affine(&init).forward(&image),
         InstanceNorm2d::new(3).forward(&zeros(&[2, 3, 1, 1])),
         LayerNorm::new(4, &mut init).no_affine().forward(&row),
         LocalResponseNorm::new(3).forward(&row),
