@@ -135,6 +135,41 @@ fn modes_and_frozen_parameters_are_noticed() {
     assert_ne!(model.first.weight.to_vec::<f32>().unwrap(), frozen);
 }
 
+/// A setting is a number in the formulas or changes the formulas themselves.
+#[test]
+fn settings_that_change_on_the_way_count() {
+    let device = Device::open().unwrap();
+    let change = |sgd: &mut Sgd, i: usize| match i {
+        3 => sgd.set_lr(0.05),
+        5 => sgd.slots_mut().all.iter_mut().for_each(|slot| slot.maximize = true),
+        // the same count of numbers, at other parameters
+        7 => sgd.slots_mut().all.iter_mut().for_each(|slot| slot.maximize = slot.name.starts_with("first")),
+        9 => sgd.slots_mut().all.iter_mut().for_each(|slot| slot.maximize = slot.name.starts_with("last")),
+        11 => sgd.slots_mut().all[0].weight_decay = 0.5,
+        12 => sgd.set_momentum(0.9),
+        _ => {}
+    };
+    let trained = |captured: bool| {
+        let model = Net::new(&device);
+        let mut sgd = Sgd::new(&model, 0.1);
+        if captured {
+            let mut train = sgd.capture(|(x, y): &(Tensor, Tensor)| cross_entropy(&model.forward(x), y));
+            for i in 0..16 {
+                change(train.optimizer_mut(), i);
+                train.step(&batch(&device, 8, i)).unwrap();
+            }
+        } else {
+            for i in 0..16 {
+                change(&mut sgd, i);
+                let (x, y) = batch(&device, 8, i);
+                sgd.step(&cross_entropy(&model.forward(&x), &y).backward().unwrap()).unwrap();
+            }
+        }
+        bytes(&model, &sgd)
+    };
+    assert_eq!(trained(true), trained(false));
+}
+
 #[test]
 fn what_is_held_keeps_its_value_and_what_is_set_counts() {
     let device = Device::open().unwrap();

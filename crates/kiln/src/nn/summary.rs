@@ -80,13 +80,13 @@ pub fn summary<M: Module + ?Sized>(model: &M, output: &Tensor) -> Result<Summary
                 }))
             }
             // attention between the projections of its layer
-            None if work.joins.is_some() => work.joins.and_then(|earlier| row_of[earlier]),
-            None if work.own => {
-                let path = work.scope.as_deref().unwrap_or_default();
-                rows.push(row(path, layers.innermost(path).unwrap_or(work.name)));
-                Some(rows.len() - 1)
-            }
-            None => None,
+            None => work.joins.and_then(|earlier| row_of[earlier]).or_else(|| {
+                work.own.then(|| {
+                    let path = work.scope.as_deref().unwrap_or_default();
+                    rows.push(row(path, layers.innermost(path).unwrap_or(work.name)));
+                    rows.len() - 1
+                })
+            }),
         };
         if let Some(row) = row {
             rows[row].add(&work);

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use super::taken::equal;
 use super::{Optimizer, StepInput};
 use crate::trace::{Notes, noted};
 use crate::{Capture, Gradients, Result, Tensor, capture_step, evaluate};
@@ -98,11 +99,13 @@ pub struct Captured<'a, O: Optimizer, B, F> {
 /// A structure that was captured.
 struct Known {
     step: Capture,
-    /// How many numbers the optimizer's update has.
+    /// What the optimizer makes of the gradients: see [`Optimizer::formulas`].
+    key: Vec<u64>,
+    /// How many numbers that has.
     numbers: usize,
     /// Whether the step has the present settings.
     fresh: bool,
-    /// Gradients of the same parameters, to ask the optimizer for its numbers with. They are never computed.
+    /// Gradients of the same parameters, to ask the optimizer with. They are never computed.
     gradients: Gradients,
 }
 
@@ -178,23 +181,29 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
         let others: Vec<&Tensor> = also.iter().collect();
         let captured = capture_step(&guards, updates, &others, tensors, notes, &numbers)?;
         let loss = gradients.loss().current();
-        if let Some(step) = captured {
+        let gradients = gradients.stand_ins();
+        if let Some(step) = captured
+            && let Ok((key, again)) = self.optimizer.formulas(&gradients)
+            && equal(&numbers, &again)
+        {
             if self.known.len() >= MOST {
                 self.known.remove(0);
             }
-            let gradients = gradients.stand_ins();
-            self.known.push(Known { step, numbers: numbers.len(), fresh: true, gradients });
+            self.known.push(Known { step, key, numbers: again.len(), fresh: true, gradients });
         }
         self.also = also;
         Ok(loss)
     }
 
-    /// Gives a captured step the optimizer's present numbers; false if it cannot have them.
+    /// Gives a captured step the optimizer's present numbers; false if its formulas are others by now.
     fn refresh(&mut self, at: usize) -> bool {
         let known = &mut self.known[at];
-        if !known.fresh {
-            let numbers = self.optimizer.numbers(&known.gradients);
-            known.fresh = known.step.renumber(&numbers, known.numbers);
+        if !known.fresh
+            && let Ok((key, numbers)) = self.optimizer.formulas(&known.gradients)
+            && (&key, numbers.len()) == (&known.key, known.numbers)
+        {
+            known.step.renumber(&numbers);
+            known.fresh = true;
         }
         known.fresh
     }

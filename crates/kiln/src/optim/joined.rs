@@ -1,7 +1,7 @@
 //! Two optimizers that step together.
 
 use super::{Optimizer, Slots, Updates};
-use crate::{Gradients, State, Tensor};
+use crate::{Gradients, Result, State, Tensor};
 
 /// Two optimizers of different parameters as one: both step in the same plan. `lr` and `set_lr` are those of the first,
 /// and the second's learning rate keeps its ratio to it.
@@ -45,10 +45,12 @@ impl<A: Optimizer, B: Optimizer> Optimizer for Joined<A, B> {
         updates
     }
 
-    fn numbers(&self, gradients: &Gradients) -> Vec<Tensor> {
-        let mut numbers = self.first.numbers(gradients);
-        numbers.extend(self.second.numbers(gradients));
-        numbers
+    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
+        let (mut key, mut numbers) = self.first.formulas(gradients)?;
+        let second = self.second.formulas(gradients)?;
+        key.extend(second.0);
+        numbers.extend(second.1);
+        Ok((key, numbers))
     }
 
     fn states(&self) -> Vec<(String, State)> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
-use super::taken::{Formulas, Taken};
+use super::taken::Taken;
 use super::{Optimizer, Slot, Slots, Updates};
 use crate::nn::Module;
 use crate::trace::{Numbers, noted, with_numbers};
@@ -302,26 +302,6 @@ impl<R: Rule> Method<R> {
     }
 }
 
-impl<R: Rule> Formulas for Method<R> {
-    fn updates(&self, gradients: &Gradients) -> Updates {
-        self.update(gradients)
-    }
-
-    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
-        let (sample, notes) = noted(|| self.sample(gradients));
-        let mut key = formula_key(&sample)?.to_vec();
-        // the others have the formulas of their kind
-        let mut kinds: HashMap<Kind, u64> = HashMap::new();
-        let memory = self.memory();
-        for (index, slot, _) in self.slots.with_gradients(gradients) {
-            let next = kinds.len() as u64;
-            key.extend([slot.param.id(), *kinds.entry(kind(slot)).or_insert(next)]);
-            key.extend(memory.of[index].iter().map(|(_, state)| state.id()));
-        }
-        Ok((key, notes.numbers))
-    }
-}
-
 impl<R: Rule> Optimizer for Method<R> {
     fn slots(&self) -> &Slots {
         &self.slots
@@ -346,8 +326,18 @@ impl<R: Rule> Optimizer for Method<R> {
         self.update_of(gradients, |_| true)
     }
 
-    fn numbers(&self, gradients: &Gradients) -> Vec<Tensor> {
-        noted(|| self.sample(gradients)).1.numbers
+    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
+        let (sample, notes) = noted(|| self.sample(gradients));
+        let mut key = formula_key(&sample)?.to_vec();
+        // the others have the formulas of their kind
+        let mut kinds: HashMap<Kind, u64> = HashMap::new();
+        let memory = self.memory();
+        for (index, slot, _) in self.slots.with_gradients(gradients) {
+            let next = kinds.len() as u64;
+            key.extend([slot.param.id(), *kinds.entry(kind(slot)).or_insert(next)]);
+            key.extend(memory.of[index].iter().map(|(_, state)| state.id()));
+        }
+        Ok((key, notes.numbers))
     }
 
     fn states(&self) -> Vec<(String, State)> {

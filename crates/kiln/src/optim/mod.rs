@@ -83,10 +83,15 @@ pub trait Optimizer {
     /// What every cell becomes, given the gradients.
     fn update(&self, gradients: &Gradients) -> Updates;
 
-    /// The numbers of the host that [`update`](Optimizer::update) has, in the order in which it makes them: what a
-    /// captured step takes anew when settings have changed.
-    fn numbers(&self, gradients: &Gradients) -> Vec<Tensor> {
-        crate::trace::noted(|| self.update(gradients)).1.numbers
+    /// A key of what [`update`](Optimizer::update) makes of gradients like these, and the numbers of the host in it, in the
+    /// order in which it makes them. When settings have changed, a step that is known takes the numbers anew; with another
+    /// key it is made anew.
+    ///
+    /// # Errors
+    /// The first error that an expression carries.
+    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
+        let (updates, notes) = crate::trace::noted(|| self.update(gradients));
+        Ok((crate::formula_key(&updates)?.to_vec(), notes.numbers))
     }
 
     /// Everything remembered between steps, by name: `hidden.weight.exp_avg`, …

@@ -3,21 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::Updates;
+use super::Optimizer;
 use crate::trace::noted;
 use crate::{Again, Gradients, Recipe, Result, Tensor, record_step, step_again};
-
-/// What makes updates, by formulas that follow from its settings alone.
-pub(super) trait Formulas {
-    /// What every cell becomes, given the gradients.
-    fn updates(&self, gradients: &Gradients) -> Updates;
-
-    /// A key of the formulas for gradients of these shapes, and the numbers in them in the order in which they are made.
-    ///
-    /// # Errors
-    /// The first error that an expression carries.
-    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)>;
-}
 
 /// Recipes by the key of the loss.
 #[derive(Default)]
@@ -56,7 +44,7 @@ impl Taken {
     }
 
     /// Takes a step on `loss` as `method` does.
-    pub(super) fn step(&mut self, method: &impl Formulas, loss: &Tensor, also: &[&Tensor]) -> Result<bool> {
+    pub(super) fn step(&mut self, method: &impl Optimizer, loss: &Tensor, also: &[&Tensor]) -> Result<bool> {
         if std::mem::take(&mut self.changed) {
             self.refresh(method);
         }
@@ -66,7 +54,7 @@ impl Taken {
             let known = known.get_mut(key)?;
             let update = &updates[known.update];
             if known.version != update.version {
-                known.recipe.renumber(&update.numbers, update.numbers.len());
+                known.recipe.renumber(&update.numbers);
                 known.version = update.version;
             }
             known.used = *clock;
@@ -79,7 +67,7 @@ impl Taken {
         };
         let gradients = loss.backward()?;
         let span = loss.device().span("update expressions");
-        let (replace, notes) = noted(|| method.updates(&gradients));
+        let (replace, notes) = noted(|| method.update(&gradients));
         drop(span);
         // gradients that the optimizer does not use would count as held by the program
         let (guards, shapes) = (gradients.guards().to_vec(), gradients.stand_ins());
@@ -100,7 +88,7 @@ impl Taken {
     }
 
     /// Which of the updates is that of these gradients; a new one if need be. `None` if its numbers are not `numbers`.
-    fn update_of(&mut self, method: &impl Formulas, gradients: Gradients, numbers: &[Tensor]) -> Option<usize> {
+    fn update_of(&mut self, method: &impl Optimizer, gradients: Gradients, numbers: &[Tensor]) -> Option<usize> {
         let same =
             |update: &Update| {
                 update.gradients.len() == gradients.len()
@@ -120,7 +108,7 @@ impl Taken {
     }
 
     /// Asks for the numbers again. Recipes with other formulas than the present ones are forgotten.
-    fn refresh(&mut self, method: &impl Formulas) {
+    fn refresh(&mut self, method: &impl Optimizer) {
         for update in &mut self.updates {
             match method.formulas(&update.gradients) {
                 Ok((key, numbers)) if key == update.key && numbers.len() == update.numbers.len() => {
@@ -138,6 +126,6 @@ impl Taken {
 }
 
 /// Whether both are the same numbers of the host.
-fn equal(a: &[Tensor], b: &[Tensor]) -> bool {
+pub(super) fn equal(a: &[Tensor], b: &[Tensor]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.number() == b.number() && a.dtype() == b.dtype())
 }

@@ -61,9 +61,9 @@ impl Capture {
             && self.recipe.reads.iter().all(|(cell, was)| cell.trainable() == *was)
     }
 
-    /// Takes the optimizer's numbers anew; false if there is not the same count of them.
-    pub(crate) fn renumber(&mut self, numbers: &[Tensor], count: usize) -> bool {
-        self.recipe.renumber(numbers, count)
+    /// Takes the optimizer's numbers anew: as many as there were.
+    pub(crate) fn renumber(&mut self, numbers: &[Tensor]) {
+        self.recipe.renumber(numbers);
     }
 
     /// Runs the step with another batch, whose tensors are in memory. `None` if its plan is gone: record it again.

@@ -46,11 +46,8 @@ enum Source {
 }
 
 impl Recipe {
-    /// Takes the optimizer's numbers anew; false if there is not the same count of them.
-    pub(crate) fn renumber(&mut self, numbers: &[Tensor], count: usize) -> bool {
-        if numbers.len() != count {
-            return false;
-        }
+    /// Takes the optimizer's numbers anew: as many as there were.
+    pub(crate) fn renumber(&mut self, numbers: &[Tensor]) {
         for at in 0..self.numbers.len() {
             let (word, number) = self.numbers[at];
             if let Op::Scalar(bits) = numbers[number].0.op {
@@ -58,7 +55,6 @@ impl Recipe {
             }
         }
         self.id = next_id();
-        true
     }
 
     fn set_word(&mut self, word: usize, bits: u32) {

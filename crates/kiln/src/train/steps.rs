@@ -38,8 +38,8 @@ impl<O: Optimizer> Optimizer for Clipped<'_, O> {
         self.inner.update(gradients)
     }
 
-    fn numbers(&self, gradients: &Gradients) -> Vec<Tensor> {
-        self.inner.numbers(gradients)
+    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
+        self.inner.formulas(gradients)
     }
 
     fn states(&self) -> Vec<(String, State)> {
