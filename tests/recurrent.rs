@@ -237,7 +237,8 @@ fn half_floats_are_near_single_ones() {
     }
     let init = &mut Init::new(&device, 4);
     let both = RecurrentOptions { bidirectional: true, ..Default::default() };
-    let layers: [(&str, Box<dyn Fn(&Tensor, &Tensor) -> Tensor>); 4] = [
+    type Run = Box<dyn Fn(&Tensor, &Tensor) -> Tensor>;
+    let layers: [(&str, Run); 4] = [
         ("rnn", {
             let rnn = Rnn::new(3, 5, init);
             Box::new(move |x, lengths| rnn.run(x, None, Some(lengths)).0)
