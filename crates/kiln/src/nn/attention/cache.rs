@@ -90,7 +90,7 @@ impl KvCache {
     /// hidden by [`KvCache::hidden`]. The cells change when the result is evaluated.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) if they reach past the capacity,
+    /// [`Error::Argument`](crate::Error::Argument) if they reach past the capacity, or `position` past what there is,
     /// [`Error::Shape`](crate::Error::Shape) if they do not fit otherwise, or the error that one of them carries.
     #[track_caller]
     pub fn append(&self, key: &Tensor, value: &Tensor, position: usize) -> Result<(Tensor, Tensor)> {
@@ -142,7 +142,11 @@ impl KvCache {
     #[track_caller]
     fn checked(&self, parts: [&Tensor; 2], position: usize) -> Result<usize> {
         let own = self.key.whole.shape()?;
-        let mut length = 0;
+        let (mut length, held) = (0, self.end());
+        if position > held {
+            let why = "at most the number of elements that the cache holds";
+            parts[0].bad_argument("kv_cache", "position", format!("{position} of {held}"), why).shape()?;
+        }
         for part in parts {
             let shape = part.shape()?;
             let fits = shape.len() == 4 && [0, 1, 3].iter().all(|&axis| shape[axis] == own[axis]);
