@@ -459,7 +459,7 @@ fn what_does_not_fit_is_an_error() {
     assert!(cache.append(&zeros(&[1, 2, 2, 3]), &zeros(&[1, 2, 2, 3]), 3).is_err());
     assert!(cache.append(&zeros(&[1, 2, 0, 3]), &zeros(&[1, 2, 0, 3]), 0).is_err());
     let gap = cache.append(&zeros(&[1, 2, 1, 3]), &zeros(&[1, 2, 1, 3]), 1).unwrap_err().to_string();
-    assert!(gap.contains("1 of 0"), "{gap}");
+    assert!(gap.contains("1, past 0"), "{gap}");
     let stack = TransformerEncoder::new(vec![TransformerEncoderLayer::with(6, 2, small(), init)], None);
     let error = stack.forward(&zeros(&[3, 2, 5])).eval().unwrap_err().to_string();
     assert!(error.contains("layers.0"), "{error}");

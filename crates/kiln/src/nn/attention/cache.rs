@@ -21,8 +21,16 @@ pub struct KvCache {
     first: State,
     capacity: usize,
     page: usize,
-    /// Where the elements that came last end, if their step was carried out.
-    end: Mutex<usize>,
+    ends: Mutex<Ends>,
+}
+
+/// Where elements end, if their steps were carried out.
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    /// Those that came last.
+    last: usize,
+    /// The furthest that ever came.
+    furthest: usize,
 }
 
 /// Keys, or values.
@@ -43,7 +51,7 @@ impl KvCache {
         let empty = |places: usize| group.state(&Tensor::zeros(device, [batch, heads, places, width]));
         let side = || Side { whole: empty(capacity), page: empty(page) };
         let first = group.state(&Tensor::full(device, [1], 0));
-        Self { key: side(), value: side(), first, capacity, page, end: Mutex::default() }
+        Self { key: side(), value: side(), first, capacity, page, ends: Mutex::default() }
     }
 
     /// How many elements it holds.
@@ -90,7 +98,7 @@ impl KvCache {
     /// hidden by [`KvCache::hidden`]. The cells change when the result is evaluated.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) if they reach past the capacity, or `position` past what there is,
+    /// [`Error::Argument`](crate::Error::Argument) if they reach past the capacity, or leave places out,
     /// [`Error::Shape`](crate::Error::Shape) if they do not fit otherwise, or the error that one of them carries.
     #[track_caller]
     pub fn append(&self, key: &Tensor, value: &Tensor, position: usize) -> Result<(Tensor, Tensor)> {
@@ -113,7 +121,7 @@ impl KvCache {
         let length = self.checked(parts, position)?;
         let first = self.first_at(position);
         // who goes on where the last step ended knows that it was carried out
-        let known = position == self.end();
+        let known = position == self.ends().last;
         let side = |side: &Side, part: &Tensor| {
             let (whole, mut page) = (side.whole.value(), side.page.value());
             if !known {
@@ -133,19 +141,18 @@ impl KvCache {
         position - position % self.page
     }
 
-    /// Where the elements that came last end, if their step was carried out.
-    fn end(&self) -> usize {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ends(&self) -> Ends {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The length of keys and values that fit.
     #[track_caller]
     fn checked(&self, parts: [&Tensor; 2], position: usize) -> Result<usize> {
         let own = self.key.whole.shape()?;
-        let (mut length, held) = (0, self.end());
-        if position > held {
-            let why = "at most the number of elements that the cache holds";
-            parts[0].bad_argument("kv_cache", "position", format!("{position} of {held}"), why).shape()?;
+        let (mut length, furthest) = (0, self.ends().furthest);
+        if position > furthest {
+            let why = "no place that the cache has got nothing before";
+            parts[0].bad_argument("kv_cache", "position", format!("{position}, past {furthest}"), why).shape()?;
         }
         for part in parts {
             let shape = part.shape()?;
@@ -178,10 +185,11 @@ impl KvCache {
             }
         }
         let first = self.first_at(end);
-        if position != self.end() || first != self.first_at(position) {
+        if position != self.ends().last || first != self.first_at(position) {
             self.first.set_with(&Tensor::full(y.device(), [1], first as i32), &[y])?;
         }
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        let furthest = self.ends().furthest.max(end);
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = Ends { last: end, furthest };
         Ok(())
     }
 
