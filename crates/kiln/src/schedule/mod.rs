@@ -94,57 +94,38 @@ pub fn apply(schedule: &(impl Schedule + ?Sized), optimizer: &mut (impl Optimize
     }
 }
 
-impl<S: Schedule + ?Sized> Schedule for Box<S> {
-    fn lr(&self, base: f64, t: usize) -> f64 {
-        (**self).lr(base, t)
-    }
+/// What points to a schedule is one.
+macro_rules! pointer {
+    ($($pointer:ty),*) => {
+        $(impl<S: Schedule + ?Sized> Schedule for $pointer {
+            fn lr(&self, base: f64, t: usize) -> f64 {
+                (**self).lr(base, t)
+            }
 
-    fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
-        (**self).lr_of(group, base, t)
-    }
+            fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
+                (**self).lr_of(group, base, t)
+            }
 
-    fn momentum(&self, t: usize) -> Option<f64> {
-        (**self).momentum(t)
-    }
+            fn momentum(&self, t: usize) -> Option<f64> {
+                (**self).momentum(t)
+            }
 
-    fn lr_after(&self, group: usize, lr: f64, base: f64, t: usize) -> f64 {
-        (**self).lr_after(group, lr, base, t)
-    }
+            fn lr_after(&self, group: usize, lr: f64, base: f64, t: usize) -> f64 {
+                (**self).lr_after(group, lr, base, t)
+            }
 
-    fn lr_begun(&self, group: usize, lr: f64, base: f64) -> f64 {
-        (**self).lr_begun(group, lr, base)
-    }
+            fn lr_begun(&self, group: usize, lr: f64, base: f64) -> f64 {
+                (**self).lr_begun(group, lr, base)
+            }
 
-    fn base_after(&self, base: f64, first: bool) -> f64 {
-        (**self).base_after(base, first)
-    }
+            fn base_after(&self, base: f64, first: bool) -> f64 {
+                (**self).base_after(base, first)
+            }
+        })*
+    };
 }
 
-impl<S: Schedule + ?Sized> Schedule for &S {
-    fn lr(&self, base: f64, t: usize) -> f64 {
-        (**self).lr(base, t)
-    }
-
-    fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
-        (**self).lr_of(group, base, t)
-    }
-
-    fn momentum(&self, t: usize) -> Option<f64> {
-        (**self).momentum(t)
-    }
-
-    fn lr_after(&self, group: usize, lr: f64, base: f64, t: usize) -> f64 {
-        (**self).lr_after(group, lr, base, t)
-    }
-
-    fn lr_begun(&self, group: usize, lr: f64, base: f64) -> f64 {
-        (**self).lr_begun(group, lr, base)
-    }
-
-    fn base_after(&self, base: f64, first: bool) -> f64 {
-        (**self).base_after(base, first)
-    }
-}
+pointer!(Box<S>, &S);
 
 /// A schedule that counts: PyTorch's `scheduler.step()`.
 ///
