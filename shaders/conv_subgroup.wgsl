@@ -117,10 +117,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let count = max(sizes.images * area, col) - col;
     let image = quotient_(col, area);
     let rows = min(ROWS, sizes.rows - row);
-    for (var done = 0u; done < rows; done += 8u) {
+    for (var done = 0u; done < rows; done += 8u) {          // rows leave from the front, as in matmul_subgroup
         var eight: array<vec4<f32>, 8>;
         for (var i = 0u; i < 8u; i++) { eight[i] = acc[i]; }
         for (var i = 0u; i < ROWS - 8u; i++) { acc[i] = acc[i + 8u]; }
-        for (var i = 0u; i < min(8u, rows - done); i++) { emit(eight[i], count, image, group * sizes.rows + row + done + i, col - image * area); }
+        for (var i = 0u; i < min(8u, rows - done); i++) {
+            emit(eight[0], count, image, group * sizes.rows + row + done + i, col - image * area);
+            for (var j = 0u; j < 7u; j++) { eight[j] = eight[j + 1u]; }
+        }
     }
 }

@@ -110,10 +110,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
 
     let rows = min(ROWS, sizes.rows - row);
-    for (var done = 0u; done < rows; done += 8u) {
+    for (var done = 0u; done < rows; done += 8u) {          // rows leave from the front, as in matmul_subgroup
         var eight: array<vec4<f32>, 8>;
         for (var i = 0u; i < 8u; i++) { eight[i] = acc[i]; }
         for (var i = 0u; i < ROWS - 8u; i++) { acc[i] = acc[i + 8u]; }
-        for (var i = 0u; i < min(8u, rows - done); i++) { emit(eight[i], slice, group * sizes.rows + row + done + i, q); }
+        for (var i = 0u; i < min(8u, rows - done); i++) {
+            emit(eight[0], slice, group * sizes.rows + row + done + i, q);
+            for (var j = 0u; j < 7u; j++) { eight[j] = eight[j + 1u]; }
+        }
     }
 }

@@ -92,12 +92,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         s11 = add(s11, x1, y1);
     }
 
-    // Four columns at a time, by way of a small array: only that is indexed by a variable.
+    // Four columns at a time, by way of a small array whose first row is handed out and whose others move up: an index that is not
+    // known would cost a driver a choice between all rows.
     let rows = min(8u, sizes.m - row);
     for (var done = 0u; done < min(8u, sizes.n - col); done += 4u) {
         var eight = array(s00[0], s00[1], s00[2], s00[3], s10[0], s10[1], s10[2], s10[3]);
         s00 = s01;
         s10 = s11;
-        for (var i = 0u; i < rows; i++) { emit(eight[i], part, row + i, col + done); }
+        for (var i = 0u; i < rows; i++) {
+            emit(eight[0], part, row + i, col + done);
+            for (var j = 0u; j < 7u; j++) { eight[j] = eight[j + 1u]; }
+        }
     }
 }

@@ -2,8 +2,9 @@
 //
 // For CPU adapters, where barriers and gathers are dear. A workgroup is one subgroup of 8 lanes and owns ROWS rows and 32 columns:
 // each lane owns four columns. In each step of four k a lane loads one 4x4 block of b and, for its PER rows, four values of a each;
-// a subgroup broadcast hands every lane all rows of a. No shared memory, no barrier. The finished rows are handed out eight at a
-// time from a small array, so that the large one is only ever indexed by constants and stays in registers.
+// a subgroup broadcast hands every lane all rows of a. No shared memory, no barrier. Finished rows leave
+// from the front and the others move up, eight by eight and one by one: an index that is not known would keep them out of
+// registers, or have the driver choose between all of them wherever a row is used, which takes it longer to compile than the rest.
 //
 // dispatch: ceil(m / ROWS) · ceil(n / 32) · batches · slices groups, folded past 65535
 // cost:     2·m·n·k operations; a is read n / 32 times, b m / ROWS times
@@ -128,6 +129,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var eight: array<vec4<f32>, 8>;
         for (var i = 0u; i < 8u; i++) { eight[i] = acc[i]; }
         for (var i = 0u; i < ROWS - 8u; i++) { acc[i] = acc[i + 8u]; }
-        for (var i = 0u; i < min(8u, rows - done); i++) { emit(eight[i], part, row + done + i, col); }
+        for (var i = 0u; i < min(8u, rows - done); i++) {
+            emit(eight[0], part, row + done + i, col);
+            for (var j = 0u; j < 7u; j++) { eight[j] = eight[j + 1u]; }
+        }
     }
 }
