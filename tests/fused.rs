@@ -7,7 +7,7 @@ use kiln::Lit;
 use kiln::prelude::*;
 
 /// How many expressions are tried. Each has about a dozen operations.
-const EXPRESSIONS: u64 = 60;
+const EXPRESSIONS: u64 = 80;
 
 /// splitmix64.
 struct Random(u64);
@@ -40,7 +40,7 @@ fn grow(random: &mut Random, pool: &[Tensor]) -> Tensor {
     let y = random.pick(pool);
     let axis = random.below(x.rank().max(1)) as i64;
     let extent = x.shape().map_or(1, |s| s.get(axis as usize).copied().unwrap_or(1));
-    match random.below(44) {
+    match random.below(90) {
         0 => x.tanh(),
         1 => x.sigmoid() - 0.5,
         2 => x.square() * 0.5,
@@ -92,7 +92,78 @@ fn grow(random: &mut Random, pool: &[Tensor]) -> Tensor {
             let rows = y.shape().map_or(1, |s| s.first().copied().unwrap_or(1)) as f32;
             y.embedding(&(Tensor::where_(&part.gt(0.0), &part, 0.0) * (0.999 * rows)).cast(DType::I32))
         }
-        _ => x.expand([2, 1, 1, 1]).squeeze(1).sum_axes(0, false) * 0.3,
+        43 => x.expand([2, 1, 1, 1]).squeeze(1).sum_axes(0, false) * 0.3,
+        44 => {
+            x.unsqueeze(0).unsqueeze(0).conv2d(
+                &y.reshape([1, 1, -1, 5]).slice(2, 0, 3, 1),
+                None,
+                &Conv { padding: vec![1], ..Conv::default() },
+            ) * 0.3
+        }
+        45 => x.unsqueeze(0).unsqueeze(0).avg_pool2d(&Pool::new(2)),
+        46 => x.unsqueeze(0).max_pool2d(&Pool::new(2)),
+        47 => x.unsqueeze(0).unsqueeze(0).scaled_dot_product_attention(
+            &y.unsqueeze(0).unsqueeze(0),
+            &y.tanh().unsqueeze(0).unsqueeze(0),
+            &Attention { causal: random.below(2) == 0, ..Attention::default() },
+        ),
+        48 => x.group_norm(1, None, None, 0.1),
+        49 => x.take_along(axis, &x.tanh().argsort(axis, true).slice(axis, 0, 2, 1)),
+        50 => x.gather(axis, &x.argsort(axis, false)),
+        51 => x.scatter_add(axis, &x.argsort(axis, false), y) * 0.5,
+        52 => {
+            let index: Vec<i32> = (0..extent).map(|_| random.below(extent.max(1)) as i32).collect();
+            x.index_add(axis, &Tensor::from_vec(x.device(), index, &[extent]), y) * 0.5
+        }
+        53 => x.cumprod(axis),
+        54 => x.topk(1 + random.below(extent.max(1)), axis, random.below(2) == 0).0,
+        55 => x.masked_fill(&y.gt(0.2), 0.7),
+        56 => x.norm(2.0, axis, random.below(2) == 0) * 0.3,
+        57 => (x.std(axis, 0, false) + 1.0).ln(),
+        58 => x.logaddexp(y) * 0.4,
+        59 => x.lerp(y, 0.3),
+        60 => x.addcmul(y, x, 0.3),
+        61 => x.kthvalue(1, axis, random.below(2) == 0).0,
+        62 => x.median(axis, random.below(2) == 0).0,
+        63 => x.select(axis, -1),
+        64 => x.select_scatter(&y.select(axis, 0), axis, 1),
+        65 => x.slice_scatter(&y.slice(axis, 0, 2, 1), axis, 1, 3, 1),
+        66 => x.repeat([2, 1, 1]) * 0.5,
+        67 => x.repeat_interleave(2, axis),
+        68 => x.rot90(1 + random.below(3) as i64, 0, 1),
+        69 => x.reshape([-1]).slice(0, 0, 6, 1).diag_embed(random.below(3) as i64 - 1),
+        70 => x.reshape([-1]).slice(0, 0, 7, 1).outer(&y.reshape([-1]).slice(0, 0, 5, 1)),
+        71 => x.rms_norm(1, None, 0.1),
+        72 => x.log_softmax(axis) * 0.2,
+        73 => x.minimum(y),
+        74 => x.amin(axis, false),
+        75 => x.slice(axis, -3, i64::MAX, 1),
+        76 => x.movedim(0, -1),
+        77 => x.logcumsumexp(axis) * 0.3,
+        78 => x.cummax(axis).0,
+        79 => x.pad(&[(2, -1)], PadMode::Constant(0.0)),
+        80 => x.pad(&[(1, 2)], PadMode::Reflect),
+        81 => x.pad(&[(2, 1)], PadMode::Replicate),
+        82 => x.normalize(2.0, axis),
+        83 => x.gelu(),
+        84 => x.silu(),
+        85 => {
+            x.unsqueeze(0).unsqueeze(0).conv_transpose2d(
+                &y.reshape([1, 1, -1, 5]).slice(2, 0, 2, 1),
+                None,
+                &ConvTranspose { stride: vec![2], ..ConvTranspose::default() },
+            ) * 0.3
+        }
+        86 => Tensor::where_(&x.ge(0.0), 1.0, y) * x,
+        87 => x.diff(1, axis),
+        88 => {
+            x.conv1d(
+                &y.reshape([-1, 1, 5]).slice(2, 1, 4, 1),
+                None,
+                &Conv { padding: vec![2], dilation: vec![2], ..Conv::default() },
+            ) * 0.3
+        }
+        _ => x.index_select(axis, &x.argmax(axis, true).reshape([-1])),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Matrix products and what reduces to them.
 
+use crate::layout::ViewOp;
 use crate::node::Op;
 use crate::{DType, Shape, Tensor};
 
@@ -113,7 +114,17 @@ impl Tensor {
     }
 }
 
-/// dA = dC Bᵀ, dB = Aᵀ dC.
+/// dA = dC Bᵀ, dB = Aᵀ dC. A matrix that is seen transposed gets its gradient as it lies in memory: what comes after, such
+/// as an optimizer, reads both in order.
 pub(crate) fn vjp(dy: &Tensor, a: &Tensor, b: &Tensor) -> (Tensor, Tensor) {
-    (dy.matmul(&b.mt()), a.mt().matmul(dy))
+    let da = if is_turned(a) { b.matmul(&dy.mt()).mt() } else { dy.matmul(&b.mt()) };
+    let db = if is_turned(b) { dy.mt().matmul(a).mt() } else { a.mt().matmul(dy) };
+    (da, db)
+}
+
+/// Whether its rows are the columns of the tensor that it is a view of.
+fn is_turned(matrix: &Tensor) -> bool {
+    let Op::View(ViewOp::Permute(axes)) = &matrix.0.op else { return false };
+    let last = axes.len();
+    last >= 2 && (usize::from(axes[last - 2]), usize::from(axes[last - 1])) == (last - 1, last - 2)
 }
