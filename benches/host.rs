@@ -12,7 +12,7 @@ mod floor;
 mod plans;
 
 use floor::Floor;
-use kiln::optim::{Adam, AdamW, Optimizer};
+use kiln::optim::{Adam, AdamW, Clipped, Optimizer};
 use kiln::prelude::*;
 
 #[derive(Module)]
@@ -171,10 +171,29 @@ fn main() -> Result<()> {
             let h = model.1.forward(&model.0.forward(x).relu()).relu();
             cross_entropy(&model.2.forward(&h), &y)
         };
+        time(&device, "mlp, expressions only", || {
+            loss(&x);
+            Ok(())
+        })?;
         let dispatches = time(&device, "mlp", || adam.step(&loss(&x)))?;
+        let mut lr = 1e-3;
+        time(&device, "mlp, set_lr", || {
+            lr *= 0.999;
+            adam.set_lr(lr);
+            adam.step(&loss(&x))
+        })?;
         let mut train = adam.capture(|x: &Tensor| loss(x));
         time(&device, "mlp, captured", || train.step(&x).map(|_| ()))?;
         time_floor(&device, floor.as_ref(), dispatches)?;
+        drop(train);
+        let mut clipped = Clipped::new(&mut adam).norm(1.0);
+        let dispatches = time(&device, "mlp, clipped", || clipped.step(&loss(&x)))?;
+        time_floor(&device, floor.as_ref(), dispatches)?;
+        if device.caps().f16 {
+            let mut mixed = adam.mixed_precision();
+            let dispatches = time(&device, "mlp, mixed", || mixed.step(&loss(&x)))?;
+            time_floor(&device, floor.as_ref(), dispatches)?;
+        }
     }
     if wanted("gpt") {
         let model = Gpt::new(4, 8, 4, init);
@@ -205,6 +224,15 @@ fn main() -> Result<()> {
             train.step(&ids).map(|_| ())
         })?;
         time_floor(&device, floor.as_ref(), dispatches)?;
+        drop(train);
+        let mut clipped = Clipped::new(&mut adam).norm(1.0);
+        let dispatches = time(&device, "gpt, clipped", || clipped.step(&loss(&ids)?))?;
+        time_floor(&device, floor.as_ref(), dispatches)?;
+        if device.caps().f16 {
+            let mut mixed = adam.mixed_precision();
+            let dispatches = time(&device, "gpt, mixed", || mixed.step(&loss(&ids)?))?;
+            time_floor(&device, floor.as_ref(), dispatches)?;
+        }
     }
     plans::all(&device, init, wanted)
 }

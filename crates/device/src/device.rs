@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::adapter::{self, AdapterInfo, BackendKind};
@@ -331,10 +333,7 @@ impl Device {
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = work();
-        // Natively these are ready at once.
-        let validation = pollster::block_on(validation.pop());
-        let internal = pollster::block_on(internal.pop());
-        let memory = pollster::block_on(memory.pop());
+        let [validation, internal, memory] = [validation, internal, memory].map(|scope| wait_for(scope.pop()));
         self.check()?;
         match (memory, validation.or(internal)) {
             (Some(_), _) => Err(Error::OutOfMemory { label: label.to_string() }),
@@ -373,6 +372,15 @@ impl fmt::Debug for Device {
 impl PartialEq for Device {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+/// What a future gives. Those of wgpu are mostly ready at once, and then nothing is made to wait with.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => pollster::block_on(future),
     }
 }
 

@@ -46,8 +46,8 @@ pub(crate) struct Graph {
     number: u32,
     /// The nodes so far, as a number.
     key: Mix,
-    /// Whether a rewrite of the graph was met.
-    rewritten: bool,
+    /// What was met of which a rewrite has put another node in its place.
+    pub(crate) rewritten: Vec<Tensor>,
     /// Nodes whose elements are wanted.
     pub(crate) roots: Vec<u32>,
     pub(crate) writes: Vec<Write>,
@@ -64,7 +64,7 @@ impl Graph {
             nodes: Vec::with_capacity(1024),
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             key: Mix::default(),
-            rewritten: false,
+            rewritten: Vec::new(),
             roots: Vec::new(),
             writes: Vec::new(),
             guards: Vec::new(),
@@ -107,9 +107,11 @@ impl Graph {
             }
             if tensor.0.rewritten.get().is_some() {
                 let twin = tensor.current();
-                self.rewritten = true;
                 match self.find(&twin) {
-                    Some(known) => self.mark(&tensor, known),
+                    Some(known) => {
+                        self.mark(&tensor, known);
+                        self.rewritten.push(tensor);
+                    }
                     None => stack.extend([(tensor, false), (twin, false)]),
                 }
                 continue;
@@ -219,7 +221,7 @@ impl Graph {
             let node = &tensor.0;
             match (role, &node.op) {
                 (Role::Compute, Op::Custom(_)) => return None,
-                (Role::Leaf, Op::Content(cell)) => key.word(cell.id),
+                (Role::Leaf, Op::Content(cell)) => key.word(cell.id << 1 | u64::from(cell.trainable())),
                 (Role::Leaf | Role::Empty, op) if !node.grad => std::mem::discriminant(op).hash(&mut key),
                 (Role::Leaf | Role::Empty, _) => return None,
                 _ => {}
@@ -238,7 +240,7 @@ impl Graph {
             key.word(node.name.as_ptr() as u64);
             node.scope.hash(&mut key);
         }
-        (!self.rewritten).then_some([key.a, key.b])
+        self.rewritten.is_empty().then_some([key.a, key.b])
     }
 }
 
@@ -259,7 +261,10 @@ fn hash_node(tensor: &Tensor, role: Role, h: &mut Mix) {
 /// The cell whose present content this leaf is.
 pub(crate) fn content(tensor: &Tensor) -> Option<&CellInfo> {
     match &tensor.0.op {
-        Op::Content(cell) => tensor.stored().filter(|s| cell.holds(s)).map(|_| &**cell),
+        Op::Content(cell) => match &tensor.0.links().value {
+            Value::Ready(stored) if cell.holds(stored) => Some(&**cell),
+            _ => None,
+        },
         _ => None,
     }
 }

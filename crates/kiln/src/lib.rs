@@ -66,6 +66,7 @@ mod op;
 pub mod ops;
 pub mod optim;
 mod plan;
+mod remade;
 pub mod schedule;
 mod shape;
 mod split;

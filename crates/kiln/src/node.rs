@@ -6,7 +6,7 @@ pub(crate) use crate::op::{Op, Random, Reduction};
 use crate::cell::Cell;
 use crate::error::{At, Error, List};
 use crate::plan::Fault;
-use crate::{DType, Device, Shape, trace};
+use crate::{DType, Device, Shape, remade, trace};
 use kiln_device::Slice;
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -170,11 +170,17 @@ impl Node {
         {
             return known;
         }
+        let number = matches!(op, Op::Scalar(_));
+        if let Some(known) = remade::known(&op, &[], shape, dtype) {
+            if number {
+                trace::note_number(&known);
+            }
+            return known;
+        }
         let links = Mutex::new(Links { inputs: Inputs::new(), value });
         let grad = matches!(&op, Op::Content(cell) if cell.trainable());
         let scope = ORIGIN.with(|o| o.borrow().scope.clone());
         let name = called(op.name());
-        let number = matches!(op, Op::Scalar(_));
         let device = device.clone();
         let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
         let (rewritten, again) = (OnceLock::new(), 0);
@@ -196,6 +202,7 @@ impl Node {
         if number {
             trace::note_number(&leaf);
         }
+        remade::note(&leaf);
         leaf
     }
 }
@@ -287,6 +294,9 @@ impl Tensor {
         if let Some(bad) = inputs.iter().find(|t| t.error().is_some()) {
             return bad.clone();
         }
+        if let Some(known) = remade::known(&op, &inputs, shape, dtype) {
+            return known;
+        }
         let device = inputs[0].0.device.clone();
         if inputs.iter().any(|t| !t.0.device.same(&device)) {
             return Self::invalid(&device, Error::Devices { op: name, at });
@@ -301,7 +311,7 @@ impl Tensor {
         let links = Mutex::new(Links { inputs, value: Value::Pending });
         let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
         let rewritten = OnceLock::new();
-        Tensor(Arc::new(Node {
+        let made = Tensor(Arc::new(Node {
             device,
             op,
             shape,
@@ -315,7 +325,9 @@ impl Tensor {
             rewritten,
             place,
             links,
-        }))
+        }));
+        remade::note(&made);
+        made
     }
 
     /// The line that nodes made now belong to.

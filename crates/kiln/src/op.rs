@@ -135,6 +135,24 @@ impl Op {
         )
     }
 
+    /// Whether it is surely the same operation. `false` for those that formulas of optimizers hardly use.
+    pub(crate) fn same(&self, other: &Op) -> bool {
+        match (self, other) {
+            (Op::Scalar(a), Op::Scalar(b)) | (Op::Const(a), Op::Const(b)) => a == b,
+            (Op::Unary(a), Op::Unary(b)) => std::ptr::eq(*a, *b),
+            (Op::Binary(a), Op::Binary(b)) => std::ptr::eq(*a, *b),
+            (Op::View(a), Op::View(b)) => a == b,
+            (Op::Reduce(a, over), Op::Reduce(b, of)) => (a, over) == (b, of),
+            (Op::Concat(a), Op::Concat(b)) => a == b,
+            (Op::Iota, Op::Iota)
+            | (Op::Where, Op::Where)
+            | (Op::Cast, Op::Cast)
+            | (Op::Detach, Op::Detach)
+            | (Op::Matmul, Op::Matmul) => true,
+            _ => false,
+        }
+    }
+
     /// A word for messages and labels.
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use super::taken::equal;
 use super::{Optimizer, StepInput};
+use crate::remade::Formula;
 use crate::trace::{Notes, noted};
 use crate::{Capture, Gradients, Result, Tensor, capture_step, evaluate};
 
@@ -99,6 +100,7 @@ pub struct Captured<'a, O: Optimizer, B, F> {
 /// A structure that was captured.
 struct Known {
     step: Capture,
+    formula: Formula,
     /// What the optimizer makes of the gradients: see [`Optimizer::formulas`].
     key: Vec<u64>,
     /// How many numbers that has.
@@ -182,14 +184,15 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
         let captured = capture_step(&guards, updates, &others, tensors, notes, &numbers)?;
         let loss = gradients.loss().current();
         let gradients = gradients.stand_ins();
+        let mut formula = Formula::default();
         if let Some(step) = captured
-            && let Ok((key, again)) = self.optimizer.formulas(&gradients)
+            && let Ok((key, again)) = formula.make(|| self.optimizer.formulas(&gradients))
             && equal(&numbers, &again)
         {
             if self.known.len() >= MOST {
                 self.known.remove(0);
             }
-            self.known.push(Known { step, key, numbers: again.len(), fresh: true, gradients });
+            self.known.push(Known { step, formula, key, numbers: again.len(), fresh: true, gradients });
         }
         self.also = also;
         Ok(loss)
@@ -199,7 +202,7 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
     fn refresh(&mut self, at: usize) -> bool {
         let known = &mut self.known[at];
         if !known.fresh
-            && let Ok((key, numbers)) = self.optimizer.formulas(&known.gradients)
+            && let Ok((key, numbers)) = known.formula.make(|| self.optimizer.formulas(&known.gradients))
             && (&key, numbers.len()) == (&known.key, known.numbers)
         {
             known.step.renumber(&numbers);

@@ -1,5 +1,6 @@
 //! Two optimizers that step together.
 
+use super::taken::Taken;
 use super::{Optimizer, Slots, Updates};
 use crate::{Gradients, Result, State, Tensor};
 
@@ -10,12 +11,13 @@ use crate::{Gradients, Result, State, Tensor};
 pub struct Joined<A, B> {
     first: A,
     second: B,
+    taken: Taken,
 }
 
 impl<A: Optimizer, B: Optimizer> Joined<A, B> {
     /// Joins them.
     pub fn new(first: A, second: B) -> Self {
-        Self { first, second }
+        Self { first, second, taken: Taken::default() }
     }
 
     /// The first.
@@ -36,7 +38,13 @@ impl<A: Optimizer, B: Optimizer> Optimizer for Joined<A, B> {
     }
 
     fn slots_mut(&mut self) -> &mut Slots {
+        self.taken.change();
         self.first.slots_mut()
+    }
+
+    fn taken(&mut self) -> Option<&mut Taken> {
+        let both = self.first.taken().is_some() && self.second.taken().is_some();
+        both.then_some(&mut self.taken)
     }
 
     fn update(&self, gradients: &Gradients) -> Updates {
@@ -61,6 +69,7 @@ impl<A: Optimizer, B: Optimizer> Optimizer for Joined<A, B> {
     }
 
     fn set_lr(&mut self, lr: f64) {
+        self.taken.change();
         let ratio = self.second.lr() / self.first.lr();
         self.first.set_lr(lr);
         if ratio.is_finite() {
@@ -73,6 +82,7 @@ impl<A: Optimizer, B: Optimizer> Optimizer for Joined<A, B> {
     }
 
     fn set_momentum(&mut self, momentum: f64) {
+        self.taken.change();
         self.first.set_momentum(momentum);
         self.second.set_momentum(momentum);
     }

@@ -312,14 +312,8 @@ impl<R: Rule> Optimizer for Method<R> {
         &mut self.slots
     }
 
-    fn step_again(&mut self, loss: &Tensor, also: &[&Tensor]) -> Result<bool> {
-        if !self.rules.iter().all(Rule::pure) {
-            return Ok(false);
-        }
-        let mut taken = std::mem::take(&mut self.taken);
-        let stepped = taken.step(self, loss, also);
-        self.taken = taken;
-        stepped
+    fn taken(&mut self) -> Option<&mut Taken> {
+        self.rules.iter().all(Rule::pure).then_some(&mut self.taken)
     }
 
     fn update(&self, gradients: &Gradients) -> Updates {

@@ -1,7 +1,9 @@
 //! Training in mixed precision.
 
+use super::taken::Taken;
 use super::{Optimizer, Slots, Updates};
-use crate::{Gradients, Lit, Result, State, Tensor};
+use crate::trace::noted;
+use crate::{Gradients, Lit, Result, State, Tensor, formula_key};
 
 /// An optimizer in mixed precision: matrix products and convolutions in f16 with sums in f32, parameters and the
 /// optimizer's memory in f32, and a loss scale that adapts.
@@ -50,6 +52,7 @@ pub struct MixedPrecision<O> {
     interval: u32,
     /// Scale, clean steps, skipped steps; empty for an optimizer of nothing.
     cells: Vec<State>,
+    taken: Taken,
 }
 
 const NAMES: [&str; 3] = ["scale", "growth_tracker", "skipped_steps"];
@@ -58,13 +61,14 @@ impl<O: Optimizer> MixedPrecision<O> {
     /// With scale 2¹⁶, doubled after 2000 clean steps and halved by an overflow.
     pub fn new(inner: O) -> Self {
         let cells = inner.slots().numbers(&[65536.0, 0.0, 0.0]);
-        Self { inner, growth: 2.0, backoff: 0.5, interval: 2000, cells }
+        Self { inner, growth: 2.0, backoff: 0.5, interval: 2000, cells, taken: Taken::default() }
     }
 
     /// Sets the scale of the first step.
     #[must_use]
     pub fn init_scale(mut self, scale: f64) -> Self {
         self.cells = self.inner.slots().numbers(&[scale, 0.0, 0.0]);
+        self.taken = Taken::default();
         self
     }
 
@@ -72,6 +76,7 @@ impl<O: Optimizer> MixedPrecision<O> {
     #[must_use]
     pub fn growth_factor(mut self, factor: f64) -> Self {
         self.growth = factor;
+        self.taken.change();
         self
     }
 
@@ -79,6 +84,7 @@ impl<O: Optimizer> MixedPrecision<O> {
     #[must_use]
     pub fn backoff_factor(mut self, factor: f64) -> Self {
         self.backoff = factor;
+        self.taken.change();
         self
     }
 
@@ -86,6 +92,7 @@ impl<O: Optimizer> MixedPrecision<O> {
     #[must_use]
     pub fn growth_interval(mut self, steps: u32) -> Self {
         self.interval = steps;
+        self.taken.change();
         self
     }
 
@@ -111,8 +118,8 @@ impl<O: Optimizer> MixedPrecision<O> {
     }
 
     /// What the three cells become.
-    fn rescaled(&self, overflow: &Tensor) -> Option<[Tensor; 3]> {
-        let [scale, clean, skipped] = &self.cells[..] else { return None };
+    fn rescaled(&self, overflow: &Tensor) -> Updates {
+        let [scale, clean, skipped] = &self.cells[..] else { return Updates::new() };
         let clean = clean.value() + Lit(1.0);
         let due = clean.ge(self.interval as f32);
         let (scale, skipped) = (scale.value(), skipped.value());
@@ -121,7 +128,8 @@ impl<O: Optimizer> MixedPrecision<O> {
         let calm = Tensor::where_(&due, grown, &scale);
         let clean = Tensor::where_(&due.logical_or(overflow), Lit(0.0), clean);
         let counted = skipped + overflow.cast(scale.dtype());
-        Some([Tensor::where_(overflow, scale * self.backoff, calm), clean, counted])
+        let next = [Tensor::where_(overflow, scale * self.backoff, calm), clean, counted];
+        self.cells.iter().cloned().zip(next).collect()
     }
 }
 
@@ -131,7 +139,12 @@ impl<O: Optimizer> Optimizer for MixedPrecision<O> {
     }
 
     fn slots_mut(&mut self) -> &mut Slots {
+        self.taken.change();
         self.inner.slots_mut()
+    }
+
+    fn taken(&mut self) -> Option<&mut Taken> {
+        self.inner.taken().is_some().then_some(&mut self.taken)
     }
 
     fn backward(&self, loss: &Tensor) -> Result<Gradients> {
@@ -157,8 +170,27 @@ impl<O: Optimizer> Optimizer for MixedPrecision<O> {
         for (state, value) in &mut updates {
             *value = Tensor::where_(&overflow, state.value(), &*value);
         }
-        updates.extend(self.cells.iter().cloned().zip(self.rescaled(&overflow).into_iter().flatten()));
+        updates.extend(self.rescaled(&overflow));
         updates
+    }
+
+    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
+        let (mut key, mut numbers) = self.inner.formulas(gradients)?;
+        if let Some(skip) = gradients.skip() {
+            let (own, notes) = noted(|| self.rescaled(&skip.ne(Lit(0.0))));
+            key.extend(formula_key(&own)?);
+            numbers.extend(notes.numbers);
+        }
+        Ok((key, numbers))
+    }
+
+    fn lr(&self) -> f64 {
+        self.inner.lr()
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        self.taken.change();
+        self.inner.set_lr(lr);
     }
 
     fn present_momentum(&self) -> Option<f64> {
@@ -166,6 +198,7 @@ impl<O: Optimizer> Optimizer for MixedPrecision<O> {
     }
 
     fn set_momentum(&mut self, momentum: f64) {
+        self.taken.change();
         self.inner.set_momentum(momentum);
     }
 

@@ -5,6 +5,7 @@ mod accumulate;
 mod average;
 mod capture;
 mod clip;
+mod clipped;
 mod joined;
 mod lbfgs;
 mod line_search;
@@ -19,6 +20,7 @@ pub use accumulate::Accumulator;
 pub use average::{AveragedModel, update_bn};
 pub use capture::{Batch, Captured, Traced};
 pub use clip::{clip_grad_norm, clip_grad_norm_of, clip_grad_value, total_norm};
+pub use clipped::Clipped;
 pub use joined::Joined;
 pub use lbfgs::Lbfgs;
 pub use method::{Method, Refused, Rule, Turn};
@@ -33,6 +35,8 @@ pub use rules::sgd::{Sgd, SgdRule};
 pub use rules::signs::{Lion, LionRule, Rprop, RpropRule};
 pub use rules::squares::{Adadelta, AdadeltaRule, Adagrad, AdagradRule, RmsProp, RmsPropRule};
 pub use slots::{Group, Slot, Slots};
+#[doc(hidden)]
+pub use taken::Taken;
 
 use std::borrow::Cow;
 
@@ -138,13 +142,11 @@ pub trait Optimizer {
         take_step(self, from.into(), also)
     }
 
-    /// Takes a step on a loss by what is known of an earlier one of the same structure; false if that is nothing.
-    ///
-    /// # Errors
-    /// As for [`step`](Optimizer::step).
+    /// The steps taken so far, if `backward` and `update` follow from the loss and the settings alone: one on a loss of
+    /// a structure that is known is taken again without them.
     #[doc(hidden)]
-    fn step_again(&mut self, _loss: &Tensor, _also: &[&Tensor]) -> Result<bool> {
-        Ok(false)
+    fn taken(&mut self) -> Option<&mut Taken> {
+        None
     }
 
     /// Steps that are made once and then only run: `make` builds the loss of a batch as for [`step`](Optimizer::step),
@@ -216,15 +218,77 @@ pub trait Optimizer {
     }
 }
 
+/// What points to an optimizer is one.
+impl<O: Optimizer + ?Sized> Optimizer for &mut O {
+    fn slots(&self) -> &Slots {
+        (**self).slots()
+    }
+
+    fn slots_mut(&mut self) -> &mut Slots {
+        (**self).slots_mut()
+    }
+
+    fn update(&self, gradients: &Gradients) -> Updates {
+        (**self).update(gradients)
+    }
+
+    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
+        (**self).formulas(gradients)
+    }
+
+    fn states(&self) -> Vec<(String, State)> {
+        (**self).states()
+    }
+
+    fn backward(&self, loss: &Tensor) -> Result<Gradients> {
+        (**self).backward(loss)
+    }
+
+    fn taken(&mut self) -> Option<&mut Taken> {
+        (**self).taken()
+    }
+
+    fn lr(&self) -> f64 {
+        (**self).lr()
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        (**self).set_lr(lr);
+    }
+
+    fn present_momentum(&self) -> Option<f64> {
+        (**self).present_momentum()
+    }
+
+    fn set_momentum(&mut self, momentum: f64) {
+        (**self).set_momentum(momentum);
+    }
+
+    fn state_dict(&self) -> StateDict {
+        (**self).state_dict()
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<()> {
+        (**self).load_state_dict(dict)
+    }
+}
+
 /// One step of any optimizer, for code that holds it as `dyn Optimizer`.
 ///
 /// # Errors
 /// As for [`Optimizer::step`].
 pub fn take_step(optimizer: &mut (impl Optimizer + ?Sized), from: StepInput<'_>, also: &[&Tensor]) -> Result<()> {
     if let StepInput::Loss(loss) = from
-        && optimizer.step_again(loss, also)?
+        && let Some(taken) = optimizer.taken()
     {
-        return Ok(());
+        let mut taken = std::mem::take(taken);
+        let stepped = taken.step(optimizer, loss, also);
+        if let Some(place) = optimizer.taken() {
+            *place = taken;
+        }
+        if stepped? {
+            return Ok(());
+        }
     }
     let gradients = from.gradients(optimizer)?;
     let guards: Vec<&Tensor> = gradients.guards().iter().collect();

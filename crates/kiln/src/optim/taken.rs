@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 
 use super::Optimizer;
+use crate::remade::Formula;
 use crate::trace::noted;
 use crate::{Again, Gradients, Recipe, Result, Tensor, record_step, step_again};
 
 /// Recipes by the key of the loss.
 #[derive(Default)]
-pub(super) struct Taken {
+pub struct Taken {
     known: HashMap<[u64; 2], Known>,
     updates: Vec<Update>,
     /// The settings may differ from those in `updates`.
@@ -29,6 +30,7 @@ struct Known {
 struct Update {
     /// Gradients of these parameters. They are never computed.
     gradients: Gradients,
+    formula: Formula,
     key: Vec<u64>,
     numbers: Vec<Tensor>,
     version: u64,
@@ -43,8 +45,8 @@ impl Taken {
         self.changed = true;
     }
 
-    /// Takes a step on `loss` as `method` does.
-    pub(super) fn step(&mut self, method: &impl Optimizer, loss: &Tensor, also: &[&Tensor]) -> Result<bool> {
+    /// Takes a step on `loss` as `method` does; false if it has to be made in full.
+    pub(super) fn step(&mut self, method: &(impl Optimizer + ?Sized), loss: &Tensor, also: &[&Tensor]) -> Result<bool> {
         if std::mem::take(&mut self.changed) {
             self.refresh(method);
         }
@@ -65,7 +67,7 @@ impl Taken {
             Again::Unknown => return Ok(false),
             Again::New(seen) => seen,
         };
-        let gradients = loss.backward()?;
+        let gradients = method.backward(loss)?;
         let span = loss.device().span("update expressions");
         let (replace, notes) = noted(|| method.update(&gradients));
         drop(span);
@@ -88,7 +90,12 @@ impl Taken {
     }
 
     /// Which of the updates is that of these gradients; a new one if need be. `None` if its numbers are not `numbers`.
-    fn update_of(&mut self, method: &impl Optimizer, gradients: Gradients, numbers: &[Tensor]) -> Option<usize> {
+    fn update_of(
+        &mut self,
+        method: &(impl Optimizer + ?Sized),
+        gradients: Gradients,
+        numbers: &[Tensor],
+    ) -> Option<usize> {
         let same =
             |update: &Update| {
                 update.gradients.len() == gradients.len()
@@ -99,8 +106,9 @@ impl Taken {
         let at = match self.updates.iter().position(same) {
             Some(at) => at,
             None => {
-                let (key, numbers) = method.formulas(&gradients).ok()?;
-                self.updates.push(Update { gradients, key, numbers, version: 0 });
+                let mut formula = Formula::default();
+                let (key, numbers) = formula.make(|| method.formulas(&gradients)).ok()?;
+                self.updates.push(Update { gradients, formula, key, numbers, version: 0 });
                 self.updates.len() - 1
             }
         };
@@ -108,9 +116,9 @@ impl Taken {
     }
 
     /// Asks for the numbers again. Recipes with other formulas than the present ones are forgotten.
-    fn refresh(&mut self, method: &impl Optimizer) {
+    fn refresh(&mut self, method: &(impl Optimizer + ?Sized)) {
         for update in &mut self.updates {
-            match method.formulas(&update.gradients) {
+            match update.formula.make(|| method.formulas(&update.gradients)) {
                 Ok((key, numbers)) if key == update.key && numbers.len() == update.numbers.len() => {
                     if !equal(&update.numbers, &numbers) {
                         (update.numbers, update.version) = (numbers, update.version + 1);

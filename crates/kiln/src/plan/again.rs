@@ -8,7 +8,7 @@ use super::{Executor, step_then};
 use crate::error::Result;
 use crate::graph::{Graph, GraphNode, Role, Write, content};
 use crate::node::{Node, Op, Value};
-use crate::{State, Tensor};
+use crate::{State, Tensor, remade};
 use std::sync::{Arc, Weak};
 
 /// What came of the attempt to take a step by a recipe.
@@ -69,7 +69,9 @@ pub(crate) fn record_step(
         // a structure that comes once needs none
         let worth = executor.plans.get(&key).is_some_and(|plan| plan.runs > 1 && plan.record.is_some());
         if worth && !graph.writes.is_empty() && graph.writes.iter().all(|w| named.contains(&w.cell.info.id)) {
-            recipe = executor.recipe(graph, key, &seen.results, &seen.given, optimizer);
+            // a rewrite may have put other nodes in their place since
+            let results: Vec<Tensor> = seen.results.iter().map(Tensor::current).collect();
+            recipe = executor.recipe(graph, key, &results, &seen.given, optimizer);
         }
     })?;
     Ok(recipe.filter(Recipe::holds_nothing))
@@ -80,17 +82,20 @@ pub(crate) fn record_step(
 /// # Errors
 /// The first error that an expression carries.
 pub(crate) fn formula_key(updates: &[(State, Tensor)]) -> Result<[u64; 2]> {
-    // nodes belong to one graph at a time, under the lock
-    let device = updates.first().map(|(state, _)| state.device().clone());
-    let _executor = device.as_ref().map(|device| device.executor());
-    let mut graph = Graph::new();
-    for (state, value) in updates {
-        let value = graph.add(value)?;
-        if let Some(cell) = state.cell() {
-            graph.writes.push(Write { cell: cell.clone(), value });
+    let of: Vec<(u64, Tensor)> = updates.iter().map(|(state, value)| (state.id(), value.current())).collect();
+    remade::key(&of, || {
+        // nodes belong to one graph at a time, under the lock
+        let device = updates.first().map(|(state, _)| state.device().clone());
+        let _executor = device.as_ref().map(|device| device.executor());
+        let mut graph = Graph::new();
+        for (state, value) in updates {
+            let value = graph.add(value)?;
+            if let Some(cell) = state.cell() {
+                graph.writes.push(Write { cell: cell.clone(), value });
+            }
         }
-    }
-    Ok(graph.key(0))
+        Ok(graph.key(0))
+    })
 }
 
 impl Executor {

@@ -4,7 +4,7 @@ use super::copy_of;
 use crate::Tensor;
 use crate::cell::{Cell, Pending};
 use crate::error::Result;
-use crate::graph::{Graph, Role};
+use crate::graph::{Graph, GraphNode, Role};
 use crate::node::Op;
 use kiln_device::{Copy, Slice};
 use std::sync::Arc;
@@ -36,7 +36,16 @@ pub(super) fn held(graph: &Graph, edges: &[usize]) -> Vec<u32> {
             && !matches!(node.tensor.0.op, Op::Const(_) | Op::Iota)
             && Arc::strong_count(&node.tensor.0) > edges[*i] + node.tensor.0.quiet.load(Ordering::Relaxed)
     };
-    (0..graph.nodes.len()).filter(outside).map(|i| i as u32).collect()
+    let mut held: Vec<u32> = (0..graph.nodes.len()).filter(outside).map(|i| i as u32).collect();
+    held.extend(graph.rewritten.iter().filter(|old| held_as(graph, old)).filter_map(|old| graph.find(old)));
+    held
+}
+
+/// Whether somebody holds a node by what it was before a rewrite: more than read it in the graph.
+fn held_as(graph: &Graph, old: &Tensor) -> bool {
+    let reads = |node: &GraphNode| node.tensor.0.links().inputs.iter().filter(|t| t.id() == old.id()).count();
+    let known = 1 + graph.nodes.iter().map(reads).sum::<usize>();
+    Arc::strong_count(&old.0) > known + old.0.quiet.load(Ordering::Relaxed)
 }
 
 /// Copies the old content of cells that somebody outside still wants; the nodes, with their copies.

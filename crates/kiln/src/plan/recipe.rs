@@ -22,6 +22,8 @@ pub(crate) struct Recipe {
     /// What the plan reads beside the cells that it has bound: which leaf, and where its elements come from.
     leaves: Vec<(usize, Source)>,
     words: Vec<u32>,
+    /// Words that the plan may not have yet, though it has the others.
+    changed: Vec<usize>,
     /// Words that are numbers of the optimizer: which word, which number.
     numbers: Vec<(usize, usize)>,
     /// Words that are numbers of what is given: which word, which tensor.
@@ -50,15 +52,17 @@ impl Recipe {
     pub(crate) fn renumber(&mut self, numbers: &[Tensor]) {
         for at in 0..self.numbers.len() {
             let (word, number) = self.numbers[at];
-            if let Op::Scalar(bits) = numbers[number].0.op {
+            if let Op::Scalar(bits) = numbers[number].0.op
+                && bits != self.words[word]
+            {
                 self.set_word(word, bits);
             }
         }
-        self.id = next_id();
     }
 
     fn set_word(&mut self, word: usize, bits: u32) {
         self.words[word] = bits;
+        self.changed.push(word);
         if let Some(at) = self.scalar_of[word] {
             Arc::make_mut(&mut self.scalars)[at].1 = bits;
         }
@@ -145,6 +149,7 @@ impl Executor {
             options: self.options(),
             leaves,
             words,
+            changed: Vec::new(),
             numbers,
             given: changing,
             scalars: scalars.into(),
@@ -178,21 +183,20 @@ impl Executor {
                 plan.bind(&self.gpu, *at, &slice, &mut before, &mut inputs)?;
             }
         }
-        if plan.words_of != recipe.id {
-            plan.words_of = recipe.id;
-            for (&(step, offset, _), bits) in plan.words.iter().zip(&recipe.words) {
-                plan.program.set_param(step, offset, bits.to_le_bytes());
-            }
-        }
         for at in 0..recipe.given.len() {
             let (word, which) = recipe.given[at];
             if let Op::Scalar(bits) = given[which].0.op
                 && bits != recipe.words[word]
             {
-                let (step, offset, _) = plan.words[word];
-                plan.program.set_param(step, offset, bits.to_le_bytes());
                 recipe.set_word(word, bits);
             }
+        }
+        let changed = std::mem::take(&mut recipe.changed);
+        let all = plan.words_of != recipe.id;
+        plan.words_of = recipe.id;
+        for at in if all { (0..recipe.words.len()).collect() } else { changed } {
+            let (step, offset, _) = plan.words[at];
+            plan.program.set_param(step, offset, recipe.words[at].to_le_bytes());
         }
         // contents that somebody holds are copied first, as in any step
         let mut replaced = Vec::new();

@@ -40,14 +40,14 @@ use crate::error::At;
 use crate::loss::cross_entropy;
 use crate::metrics::accuracy;
 use crate::nn::Module;
-use crate::optim::{Accumulator, Batch, Optimizer};
+use crate::optim::{Accumulator, Batch, Clipped, Optimizer};
 use crate::schedule::{ReduceLrOnPlateau, Schedule};
 use crate::store::Metadata;
 use crate::{Error, Result, Tensor};
 use checkpoints::Folder;
 use feed::{BATCH, Feed};
 use run::Run;
-use steps::{Clipped, Noted, Plain, Recorded, traced};
+use steps::{Noted, Plain, Recorded, traced};
 
 /// What a model made of a batch.
 pub struct Outcome {
@@ -361,7 +361,7 @@ impl<'a> Trainer<'a> {
         self.check()?;
         let feed = Feed::new(&self, train, validation)?;
         let sum = (self.accumulate > 1).then(|| Accumulator::new(optimizer));
-        let optimizer = Clipped { inner: optimizer, value: self.clip_value, norm: self.clip_norm };
+        let optimizer = Clipped::new(optimizer).value(self.clip_value).norm(self.clip_norm);
         let mut steps = Plain { optimizer, forward: &forward, sum };
         Run::new(self, model, feed, &forward).run(&mut steps)
     }
@@ -393,7 +393,7 @@ impl<'a> Trainer<'a> {
         }
         let feed = Feed::new(&self, train, validation)?;
         let noted = Noted::default();
-        let mut optimizer = Clipped { inner: optimizer, value: self.clip_value, norm: self.clip_norm };
+        let mut optimizer = Clipped::new(optimizer).value(self.clip_value).norm(self.clip_norm);
         let captured = optimizer.capture(|batch: &S::Batch| traced(batch, &forward, &noted));
         let mut steps = Recorded { captured, noted: &noted };
         Run::new(self, model, feed, &forward).run(&mut steps)

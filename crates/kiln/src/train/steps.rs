@@ -4,70 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::Outcome;
-use crate::optim::{Accumulator, Batch, Captured, Optimizer, Slots, Traced, Updates, clip_grad_norm, clip_grad_value};
-use crate::{Gradients, Result, State, Tensor};
-
-/// An optimizer whose gradients are clipped: by value first, then by norm.
-pub(super) struct Clipped<'o, O> {
-    pub(super) inner: &'o mut O,
-    pub(super) value: Option<f64>,
-    pub(super) norm: Option<f64>,
-}
-
-impl<O: Optimizer> Clipped<'_, O> {
-    fn clip(&self, gradients: &mut Gradients) {
-        if let Some(bound) = self.value {
-            clip_grad_value(gradients, bound);
-        }
-        if let Some(bound) = self.norm {
-            clip_grad_norm(gradients, bound);
-        }
-    }
-}
-
-impl<O: Optimizer> Optimizer for Clipped<'_, O> {
-    fn slots(&self) -> &Slots {
-        self.inner.slots()
-    }
-
-    fn slots_mut(&mut self) -> &mut Slots {
-        self.inner.slots_mut()
-    }
-
-    fn update(&self, gradients: &Gradients) -> Updates {
-        self.inner.update(gradients)
-    }
-
-    fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
-        self.inner.formulas(gradients)
-    }
-
-    fn states(&self) -> Vec<(String, State)> {
-        self.inner.states()
-    }
-
-    fn backward(&self, loss: &Tensor) -> Result<Gradients> {
-        let mut gradients = self.inner.backward(loss)?;
-        self.clip(&mut gradients);
-        Ok(gradients)
-    }
-
-    fn lr(&self) -> f64 {
-        self.inner.lr()
-    }
-
-    fn set_lr(&mut self, lr: f64) {
-        self.inner.set_lr(lr);
-    }
-
-    fn present_momentum(&self) -> Option<f64> {
-        self.inner.present_momentum()
-    }
-
-    fn set_momentum(&mut self, momentum: f64) {
-        self.inner.set_momentum(momentum);
-    }
-}
+use crate::optim::{Accumulator, Batch, Captured, Clipped, Optimizer, Traced};
+use crate::{Result, Tensor};
 
 /// Takes batches in and makes steps of them.
 pub(super) trait Steps<B> {
@@ -83,19 +21,19 @@ pub(super) trait Steps<B> {
 
 /// A graph for each batch; several batches are added up if there is an accumulator.
 pub(super) struct Plain<'o, O, F> {
-    pub(super) optimizer: Clipped<'o, O>,
+    pub(super) optimizer: Clipped<&'o mut O>,
     pub(super) forward: F,
     pub(super) sum: Option<Accumulator>,
 }
 
 impl<'o, B, O: Optimizer, F: Fn(&B) -> Outcome> Steps<B> for Plain<'o, O, F> {
-    type Optimizer = Clipped<'o, O>;
+    type Optimizer = Clipped<&'o mut O>;
 
-    fn optimizer(&self) -> &Clipped<'o, O> {
+    fn optimizer(&self) -> &Clipped<&'o mut O> {
         &self.optimizer
     }
 
-    fn optimizer_mut(&mut self) -> &mut Clipped<'o, O> {
+    fn optimizer_mut(&mut self) -> &mut Clipped<&'o mut O> {
         &mut self.optimizer
     }
 
@@ -106,7 +44,7 @@ impl<'o, B, O: Optimizer, F: Fn(&B) -> Outcome> Steps<B> for Plain<'o, O, F> {
             None => self.optimizer.step_with(&outcome.loss, &also)?,
             Some(sum) => {
                 // the sum is clipped, not its parts
-                sum.add_with(&self.optimizer.inner.backward(&outcome.loss)?, &also)?;
+                sum.add_with(&self.optimizer.inner().backward(&outcome.loss)?, &also)?;
                 if completes {
                     let mut gradients = sum.mean()?;
                     self.optimizer.clip(&mut gradients);
