@@ -48,7 +48,7 @@ impl Bench {
         let check = first.iter().map(|v| f64::from(v.abs())).sum::<f64>() / first.len() as f64;
         let once = || -> Result<Vec<Tensor>> {
             let made = results()?;
-            Tensor::eval_all(&made.iter().collect::<Vec<_>>())?;
+            Tensor::eval_all(&made)?;
             Ok(made)
         };
         let run = |inner: usize| -> Result<f64> {

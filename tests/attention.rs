@@ -174,7 +174,7 @@ fn dropout_is_drawn_by_the_kernels() {
                 let y = q.scaled_dot_product_attention(&k, &v, &options);
                 let grads = (&y * &dy).sum().grad(&[&q, &k, &v]).unwrap();
                 let all = [vec![y], grads].concat();
-                Tensor::eval_all(&all.iter().collect::<Vec<_>>()).unwrap();
+                Tensor::eval_all(&all).unwrap();
                 all
             };
             let drop = dropped(&device, p, &[b, h, l, s]);

@@ -181,13 +181,34 @@ fn joins(r: &mut Rows) {
     r.bad("Shape", &["cat", "[2, 3]", "[2]"], |w| Tensor::cat(&[&w.t(&[2, 3]), &w.t(&[2])], 0));
     r.bad("Shape", &["cat"], |w| Tensor::cat(&[&w.t(&[]), &w.t(&[])], 0));
     r.bad("Axis", &["cat", "axis 2"], |w| Tensor::cat(&[&w.t(&[2, 3]), &w.t(&[2, 3])], 2));
-    r.bad("Argument", &["cat", "tensors"], |_| Tensor::cat(&[], 0));
+    r.bad("Argument", &["cat", "tensors"], |_| Tensor::cat::<Tensor>(&[], 0));
     r.bad("Shape", &["stack", "[2]", "[3]"], |w| Tensor::stack(&[&w.t(&[2]), &w.t(&[3])], 0));
     r.bad("Argument", &["stack", "2"], |w| Tensor::stack(&[&w.t(&[2]), &w.t(&[2])], 2));
     r.bad("Argument", &["split"], |w| w.t(&[3]).split(0, 0));
     r.bad("Axis", &["split", "axis 1"], |w| w.t(&[3]).split(1, 1));
     r.bad("Argument", &["chunk"], |w| w.t(&[3]).chunk(0, 0));
     r.bad("Argument", &["split", "[1, 1]"], |w| w.t(&[3]).split_sizes(&[1, 1], 0));
+    r.bad("Argument", &["split"], |w| w.t(&[3]).split_sizes(&[usize::MAX, 4], 0));
+    r.bad("Shape", &["chunk", "[3]", "pieces"], |w| w.t(&[3]).chunk_into::<4>(0).to_vec());
+    r.bad("Argument", &["split", "[2, 2]"], |w| w.t(&[3]).split_into([2, 2], 0).to_vec());
+    r.bad("Shape", &["unbind", "[3]", "pieces"], |w| w.t(&[3]).unbind_into::<2>(0).to_vec());
+    r.bad("Axis", &["unbind", "axis 1"], |w| w.t(&[3]).unbind_into::<2>(1).to_vec());
+    r.bad("Axis", &["slice", "axis 1"], |w| w.t(&[3]).range(1, 1..));
+    r.bad("Shape", &["with_dims", "[3]"], |w| w.t(&[3]).with_dims(|[_, _]| unreachable!("it has one axis")));
+    r.bad("Argument", &["reshape"], |w| w.t(&[3]).reshape_as(&w.t(&[2, 2])));
+}
+
+/// A pattern finds as many pieces as it has places, also in a tensor that carries an error.
+#[test]
+fn errors_come_in_as_many_pieces_as_asked_for() {
+    let bad = World::open().t(&[2, 6]).matmul(&World::open().t(&[5]));
+    let lists =
+        [bad.chunk(3, 1), bad.split_sizes(&[1, 2, 3], 1), bad.tensor_split(3, 1), World::open().t(&[6]).chunk(3, 2)];
+    for pieces in lists.into_iter().chain([bad.chunk_into::<3>(1).to_vec(), bad.unbind_into::<3>(1).to_vec()]) {
+        assert_eq!(pieces.len(), 3);
+        assert!(pieces.iter().all(|piece| piece.eval().is_err()));
+    }
+    assert_eq!(bad.with_dims(|[]| unreachable!("it carries an error")).eval(), bad.eval());
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn answers(device: &Device, seed: u64) -> Vec<Tensor> {
     for out in &outs {
         loss = loss + (out * random.tensor(device, &out.shape().unwrap())).sum();
     }
-    let grads = loss.grad(&leaves.iter().collect::<Vec<_>>()).unwrap();
+    let grads = loss.grad(&leaves).unwrap();
     outs.into_iter().chain([loss]).chain(grads).collect()
 }
 
@@ -200,7 +200,7 @@ fn fusion_changes_no_answer() {
     for seed in 0..EXPRESSIONS {
         let (got, want) = (answers(&fused, seed), answers(&plain, seed));
         if seed % 2 == 0 {
-            Tensor::eval_all(&got.iter().collect::<Vec<_>>()).unwrap();
+            Tensor::eval_all(&got).unwrap();
         }
         for (at, (got, want)) in got.iter().zip(&want).enumerate() {
             let (got, want) = (got.to_vec::<f32>().unwrap(), want.to_vec::<f32>().unwrap());

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use kiln::nn::StateDict;
+use kiln::nn::{StateDict, functional_call};
 use kiln::prelude::*;
 
 #[derive(Module)]
@@ -190,6 +190,92 @@ fn a_state_dict_is_a_snapshot() {
     assert_eq!(snapshot["weight"].to_vec::<f32>().unwrap(), before);
     model.load_state_dict(&snapshot).unwrap();
     assert_eq!(model.weight.to_vec::<f32>().unwrap(), before);
+}
+
+#[test]
+fn a_module_runs_with_other_tensors_in_the_place_of_its_own() {
+    let device = Device::open().unwrap();
+    let init = &mut Init::new(&device, 3);
+    let linear = Linear::new(2, 2, init);
+    let shared = Linear::of(linear.weight.clone(), None);
+    let pair = Pair(linear, shared);
+    let x = Tensor::new(&device, [[1.0, 2.0]]);
+    let numbers = |t: &Tensor| t.to_vec::<f32>().unwrap();
+    let run = || (pair.0.forward(&x), pair.1.forward(&x));
+    let (before, _) = run();
+
+    let eye = Tensor::eye(&device, 2);
+    let bias = Tensor::new(&device, [10.0, 20.0]);
+    let values = StateDict::from([("0.weight".to_string(), eye.clone()), ("0.bias".to_string(), bias.clone())]);
+    let (first, second) = functional_call(&pair, &values, run).unwrap();
+    assert_eq!((numbers(&first), numbers(&second)), (vec![11.0, 22.0], vec![1.0, 2.0])); // the second shares its weight
+    assert_eq!(numbers(&run().0), numbers(&before));
+    // gradients reach what stands there, and not the parameter
+    assert_eq!(first.sum().backward().unwrap().len(), 0);
+    let slopes = first.sum().grad(&[&eye, &bias]).unwrap();
+    assert_eq!((numbers(&slopes[0]), numbers(&slopes[1])), (vec![1.0, 2.0, 1.0, 2.0], vec![1.0, 1.0]));
+    // one inside of another adds to it
+    let zero = StateDict::from([("0.bias".to_string(), Tensor::zeros(&device, [2]))]);
+    let inner = functional_call(&pair, &values, || functional_call(&pair, &zero, run).unwrap().0).unwrap();
+    assert_eq!(numbers(&inner), [1.0, 2.0]);
+
+    let with = |path: &str, value: Tensor| StateDict::from([(path.to_string(), value)]);
+    for bad in [with("2.weight", eye.clone()), with("0.bias", Tensor::zeros(&device, [3]))] {
+        assert!(matches!(functional_call(&pair, &bad, run), Err(Error::State(_))));
+    }
+    let integers = with("0.bias", Tensor::new(&device, [1i32, 2]));
+    assert!(matches!(functional_call(&pair, &integers, run), Err(Error::DType { .. })));
+    assert!(matches!(functional_call(&pair, &with("0.bias", eye.matmul(&x)), run), Err(Error::Shape { .. })));
+}
+
+#[test]
+fn a_buffer_that_is_stood_for_stays_as_it_is() {
+    let device = Device::open().unwrap();
+    let norm = BatchNorm1d::new(2, &mut Init::new(&device, 0));
+    let x = Tensor::new(&device, [[1.0, 5.0], [3.0, 9.0]]);
+    let mean = || norm.state_dict()["running_mean"].to_vec::<f32>().unwrap();
+    let values = StateDict::from([("running_mean".to_string(), Tensor::new(&device, [7.0, 7.0]))]);
+    functional_call(&norm, &values, || norm.forward(&x)).unwrap().eval().unwrap();
+    assert_eq!(mean(), [0.0, 0.0]);
+    norm.eval();
+    let y = functional_call(&norm, &values, || norm.forward(&x)).unwrap();
+    let variance = 0.9 + 0.1 * 2.0; // the buffer beside it followed the first batch
+    assert!((y.to_vec::<f64>().unwrap()[0] - (1.0 - 7.0) / f64::sqrt(variance + 1e-5)).abs() < 1e-5);
+    norm.train();
+    // a buffer that is not named changes as ever
+    let weight = StateDict::from([("weight".to_string(), Tensor::zeros(&device, [2]))]);
+    functional_call(&norm, &weight, || norm.forward(&x)).unwrap().eval().unwrap();
+    assert!(mean().iter().zip([0.2, 0.7]).all(|(got, want)| (got - want).abs() < 1e-6));
+}
+
+#[test]
+fn parameters_stand_on_either_side_of_a_number() {
+    let device = Device::open().unwrap();
+    let p = Init::new(&device, 0).constant(&[2], 3.0);
+    let mask = Init::new(&device, 0).state(&Tensor::new(&device, [true, false]));
+    for (got, want) in [(1.0 - &p, -2.0), (2 * &p, 6.0), (-&p, -3.0), (6.0 / &p, 2.0)] {
+        assert_eq!(got.to_vec::<f32>().unwrap(), [want; 2]);
+    }
+    // a literal has a type before anything is known of the rest
+    assert_eq!((1.0 - p.square()).abs().to_vec::<f32>().unwrap(), [8.0; 2]);
+    assert_eq!((!&mask).to_vec::<f32>().unwrap(), [0.0, 1.0]);
+    assert_eq!(Tensor::cat(&[&p, &p], 0).shape().unwrap(), [4]);
+}
+
+#[test]
+fn ranges_are_pythons() {
+    let x = Tensor::arange(&Device::open().unwrap(), 0, 5, 1);
+    let numbers = |t: Tensor| t.to_vec::<i32>().unwrap();
+    assert_eq!(numbers(x.range(0, 1..)), [1, 2, 3, 4]);
+    assert_eq!(numbers(x.range(0, ..-1)), [0, 1, 2, 3]);
+    assert_eq!(numbers(x.range(0, -2..)), [3, 4]);
+    assert_eq!(numbers(x.range(0, 1..=2)), [1, 2]);
+    assert_eq!(numbers(x.range(0, ..=-1)), [0, 1, 2, 3, 4]);
+    assert_eq!(numbers(x.range(0, ..=-2)), [0, 1, 2, 3]);
+    assert_eq!(numbers(x.range(0, 3..99)), [3, 4]);
+    assert_eq!(numbers(x.range(0, ..)), [0, 1, 2, 3, 4]);
+    assert_eq!(x.range(0, 4..-3).shape().unwrap(), [0]);
+    assert_eq!(x.range(0, i64::MIN..i64::MAX).shape().unwrap(), [5]);
 }
 
 #[test]

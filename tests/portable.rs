@@ -31,7 +31,7 @@ fn rows_that_write_their_kernels() {
                 if out.dtype().is_float()
                     && let Ok(gradients) = out.sum().grad(&floats)
                 {
-                    let _ = Tensor::eval_all(&gradients.iter().collect::<Vec<_>>());
+                    let _ = Tensor::eval_all(&gradients);
                 }
                 let _ = out.eval();
             }

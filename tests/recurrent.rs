@@ -184,7 +184,7 @@ fn by_cells(weights: &RecurrentWeights, gru: bool, x: &Tensor, lengths: &Tensor,
         c = Tensor::where_(&inside, &new_c, &c);
         all[t] = Tensor::where_(&inside, &h, kiln::Lit(0.0));
     }
-    Tensor::stack(&all.iter().collect::<Vec<_>>(), 0)
+    Tensor::stack(&all, 0)
 }
 
 #[test]

@@ -28,7 +28,8 @@ const KILN: Rules = &[
         &["node", "tensor", "cell", "ops", "grad", "graph", "lower", "plan", "device"],
     ),
 ];
-const LIBRARY: &[&str] = &["nn", "loss", "optim", "schedule", "init", "data", "metrics", "train", "store"];
+const LIBRARY: &[&str] =
+    &["nn", "loss", "optim", "schedule", "init", "data", "metrics", "train", "store", "distributions"];
 
 /// In crates/device/src: a replay over programs over kernels and buffers; launchers know sources only.
 const DEVICE: Rules = &[

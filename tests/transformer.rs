@@ -199,7 +199,7 @@ fn grouped_heads_agree_with_pytorch_and_with_their_cache() {
             y.eval().unwrap();
             y
         });
-        close("cached", &Tensor::cat(&parts.iter().collect::<Vec<_>>(), 1), &y, 1e-5);
+        close("cached", &Tensor::cat(&parts, 1), &y, 1e-5);
         assert!(matches!(layer.run_cached(&x, &cache, 3).eval().unwrap_err(), Error::Argument { .. }));
     }
 }
@@ -292,7 +292,7 @@ fn a_cache_of_several_pages_holds_what_was_put_there() {
     let rng = Rng::new(&device, 8);
     let (heads, kv, capacity, width) = (4usize, 2usize, 200usize, 3usize);
     let whole = [heads, kv, kv].map(|heads| rng.normal([2, heads, capacity, width]));
-    Tensor::eval_all(&whole.iter().collect::<Vec<_>>()).unwrap();
+    Tensor::eval_all(&whole).unwrap();
     let want = {
         let [q, k, v] = &whole;
         q.scaled_dot_product_attention(k, v, &Attention { causal: true, gqa: true, ..Default::default() })

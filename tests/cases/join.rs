@@ -6,11 +6,11 @@ use kiln::prelude::*;
 
 /// All inputs along `axis`.
 fn cat(x: &[Tensor], axis: i64) -> Tensor {
-    Tensor::cat(&x.iter().collect::<Vec<_>>(), axis)
+    Tensor::cat(x, axis)
 }
 
 fn stack(x: &[Tensor], axis: i64) -> Tensor {
-    Tensor::stack(&x.iter().collect::<Vec<_>>(), axis)
+    Tensor::stack(x, axis)
 }
 
 pub fn join(t: &mut Table) {

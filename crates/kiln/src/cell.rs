@@ -5,9 +5,38 @@ use crate::node::{Node, Op, Stored, Value};
 use crate::plan::Record;
 use crate::{DType, Device, Shape, Tensor};
 use kiln_device::{Buffer, Slice};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+thread_local! {
+    /// What cells stand for on this thread, by their numbers, other than what they hold.
+    static OTHERS: RefCell<Option<Arc<HashMap<u64, Tensor>>>> = const { RefCell::new(None) };
+}
+
+/// Runs `body`, in which each cell whose number is in `values` stands for the tensor beside it, of the same shape and type,
+/// and is not replaced.
+pub(crate) fn standing_for<T>(mut values: HashMap<u64, Tensor>, body: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Arc<HashMap<u64, Tensor>>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OTHERS.with(|o| o.replace(self.0.take()));
+        }
+    }
+    let outer = OTHERS.with(|o| o.borrow().clone());
+    for (id, value) in outer.iter().flat_map(|known| known.iter()) {
+        values.entry(*id).or_insert_with(|| value.clone());
+    }
+    let _restore = Restore(OTHERS.with(|o| o.replace(Some(Arc::new(values)))));
+    body()
+}
+
+/// What the cell of this number stands for in a [`standing_for`].
+fn stands_for(id: u64) -> Option<Tensor> {
+    OTHERS.with(|o| o.borrow().as_ref().and_then(|others| others.get(&id).cloned()))
+}
 
 /// The number of the next cell.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -75,8 +104,11 @@ impl Cell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the cell stands for in new expressions: the pending one, or its content.
+    /// What the cell stands for in new expressions: what [`standing_for`] says, the pending one, or its content.
     pub(crate) fn current(&self) -> Tensor {
+        if let Some(other) = stands_for(self.info.id) {
+            return other;
+        }
         let content = self.content();
         content.pending.as_ref().map_or_else(|| content.leaf.clone(), |p| p.value.clone())
     }
@@ -231,6 +263,9 @@ impl State {
             return Err((**error).clone());
         }
         let Some(cell) = self.0.cell() else { return Ok(()) };
+        if stands_for(cell.info.id).is_some() {
+            return Ok(());
+        }
         // what another cell holds is a node of its own, so that a step which replaces both can copy it before
         let value = match &value.0.op {
             Op::Content(info) if info.id != cell.info.id => value.detach(),
@@ -354,6 +389,12 @@ impl crate::ops::Operand for Param {
 }
 
 impl AsRef<Tensor> for Param {
+    fn as_ref(&self) -> &Tensor {
+        self
+    }
+}
+
+impl AsRef<Tensor> for State {
     fn as_ref(&self) -> &Tensor {
         self
     }

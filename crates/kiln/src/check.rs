@@ -62,7 +62,7 @@ pub fn check_gradients(inputs: &[&Tensor], f: impl Fn(&[Tensor]) -> Tensor) -> R
     let y = f(&leaves);
     let weights: Vec<f32> = (0..y.numel()).map(weight).collect();
     let weighed = (&y * Tensor::from_slice(y.device(), &weights, &y.shape()?)).sum();
-    let gradients = weighed.grad(&leaves.iter().collect::<Vec<_>>())?;
+    let gradients = weighed.grad(&leaves)?;
 
     let mut worst = GradientCheck { error: 0.0, input: 0, element: 0, gradient: 0.0, slope: 0.0 };
     for (input, numbers) in values.iter().enumerate() {

@@ -70,9 +70,9 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::backward`], or the error that one of the tensors carries.
     #[track_caller]
-    pub fn grad(&self, with_respect_to: &[&Tensor]) -> Result<Vec<Tensor>> {
+    pub fn grad<T: AsRef<Tensor>>(&self, with_respect_to: &[T]) -> Result<Vec<Tensor>> {
         let loss = self.differentiable("grad", At::here())?;
-        let wanted: Vec<Tensor> = with_respect_to.iter().map(|t| t.current()).collect();
+        let wanted: Vec<Tensor> = with_respect_to.iter().map(|t| t.as_ref().current()).collect();
         for t in &wanted {
             t.shape()?;
         }
@@ -269,7 +269,7 @@ fn assemble(whole: &Tensor, mut pieces: Vec<Piece>) -> Option<Tensor> {
         parts.push(piece.gradient.clone());
         end = piece.end();
     }
-    let gradient = Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis as i64);
+    let gradient = Tensor::cat(&parts, axis as i64);
     Some(Piece { axis, start: first, gradient }.padded(own))
 }
 

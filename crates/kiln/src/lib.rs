@@ -27,8 +27,10 @@
 //! * A tensor has at most 8 axes.
 //! * `torch.max`, `min`, `sum` and their kind are functions of all elements (`max`, `sum`), along a list of axes of which an empty
 //!   one means all (`amax`, `sum_axes`), or with indices (`max_with_index`). `norm` is `torch.linalg.vector_norm`.
-//! * `x[a:b:c]` is `slice`, where the step may be negative, `x[i]` is `select`, `x[i, j]` with tensors is `index`, `torch.where` is
-//!   `where_`, `x.to(dtype)` is `cast`.
+//! * `x[:, a:b]` is `range(1, a..b)`, with a step, which may be negative, `slice`; `x[i]` is `select`, `x[i, j]` with tensors is
+//!   `index`, `torch.where` is `where_`, `x.to(dtype)` is `cast`.
+//! * `a, b = x.chunk(2, -1)` is `let [a, b] = x.chunk_into(-1)`, and so are `split_into` and `unbind_into`; `b, t, c = x.shape` is
+//!   `x.dims()?`, or `x.with_dims(|[b, t, c]| ..)` in a function without `?`.
 //! * Results whose shape depends on the data wait for the device and are a [`Result`]: `nonzero`, `masked_select`, `unique`,
 //!   `repeat_interleave_with` (of a tensor of counts). `bincount` is told its length.
 //! * `torch.linalg` is methods: `solve`, `solve_triangular`, `inv`, `det`, `slogdet`, `cholesky` take f32 matrices of at most 192 rows.
@@ -47,6 +49,7 @@ pub mod cell;
 mod check;
 pub mod data;
 mod device;
+pub mod distributions;
 mod dtype;
 mod emit;
 pub mod error;
@@ -139,5 +142,5 @@ pub mod prelude {
         Attention, Conv, ConvTranspose, DType, Device, Error, Gradients, MatmulPrecision, PadMode, Param, Patches,
         Pool, Result, Rng, Shape, State, Tensor,
     };
-    pub use crate::{metrics, schedule, store};
+    pub use crate::{distributions, metrics, schedule, store};
 }

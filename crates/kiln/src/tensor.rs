@@ -8,6 +8,12 @@ use crate::{DType, Device, Shape, Tensor};
 use kiln_device::{Pending, Slice};
 use std::sync::Arc;
 
+impl AsRef<Tensor> for Tensor {
+    fn as_ref(&self) -> &Tensor {
+        self
+    }
+}
+
 impl Tensor {
     /// The extent of each axis.
     ///
@@ -32,6 +38,26 @@ impl Tensor {
             Err(_) => Tensor::bad_shape("dims", &[self], "another number of axes was expected"),
         };
         Err(invalid.error().map_or_else(|| unreachable!("it was just made invalid"), |e| (**e).clone()))
+    }
+
+    /// What `body` makes of the extents of a tensor of `N` axes, such as reshapes by them; the error that the tensor carries,
+    /// or one that its rank is another, otherwise. For functions that give a tensor and know no `?`.
+    ///
+    /// ```
+    /// # use kiln::prelude::*; let device = Device::open()?;
+    /// fn heads_outside(x: &Tensor, heads: usize) -> Tensor {
+    ///     x.with_dims(|[batch, time, width]| x.reshape([batch, time, heads, width / heads]).transpose(1, 2))
+    /// }
+    /// assert_eq!(heads_outside(&Tensor::ones(&device, [2, 5, 12]), 3).shape()?, [2, 3, 5, 4]);
+    /// assert!(heads_outside(&Tensor::ones(&device, [2, 5]), 3).eval().is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn with_dims<const N: usize>(&self, body: impl FnOnce([usize; N]) -> Tensor) -> Tensor {
+        match <[usize; N]>::try_from(&self.0.shape[..]) {
+            Ok(dims) if self.error().is_none() => body(dims),
+            _ => Tensor::bad_shape("with_dims", &[self], "another number of axes was expected"),
+        }
     }
 
     /// The shape, or that of a single number if the tensor carries an error.
@@ -76,8 +102,9 @@ impl Tensor {
     ///
     /// # Errors
     /// The first error that one of them carries, or what the device says.
-    pub fn eval_all(tensors: &[&Tensor]) -> Result<()> {
-        plan::evaluate(tensors)
+    pub fn eval_all<T: AsRef<Tensor>>(tensors: &[T]) -> Result<()> {
+        let tensors: Vec<&Tensor> = tensors.iter().map(AsRef::as_ref).collect();
+        plan::evaluate(&tensors)
     }
 
     /// The only element, as `f32`.

@@ -273,5 +273,5 @@ fn top(x: &Tensor) -> Tensor {
 
 #[track_caller]
 fn stack(rows: &[Tensor]) -> Tensor {
-    Tensor::stack(&rows.iter().collect::<Vec<_>>(), 0)
+    Tensor::stack(rows, 0)
 }

@@ -9,6 +9,7 @@ mod conv_transpose;
 mod distance;
 mod dropout;
 mod embedding;
+mod functional;
 mod fusion;
 mod generate;
 mod gpt2;
@@ -55,6 +56,7 @@ pub use dropout::{
     AlphaDropout, DropMode, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, StochasticDepth,
 };
 pub use embedding::{BagMode, Embedding, EmbeddingBag, TableOptions};
+pub use functional::functional_call;
 pub use fusion::{fuse_conv_bn, fuse_linear_bn};
 pub use generate::{Sampler, Sampling, generate};
 pub use gpt2::{Gpt2, Gpt2Options, Projection};

@@ -122,7 +122,7 @@ impl AdaptiveLogSoftmax {
                 let entry = head.narrow(1, (self.cutoffs[0] + cluster) as i64, 1);
                 parts.push(self.cluster(cluster, x) + entry);
             }
-            Tensor::cat(&parts.iter().collect::<Vec<_>>(), 1)
+            Tensor::cat(&parts, 1)
         })
     }
 

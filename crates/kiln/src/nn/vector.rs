@@ -19,7 +19,7 @@ use crate::{Error, Param, Result, Tensor};
 #[track_caller]
 pub fn parameters_to_vector(parameters: &[Param]) -> Tensor {
     let flat: Vec<Tensor> = parameters.iter().map(|p| p.value().reshape([-1i64])).collect();
-    Tensor::cat(&flat.iter().collect::<Vec<_>>(), 0)
+    Tensor::cat(&flat, 0)
 }
 
 /// Sets parameters from the elements of a vector, one after another; they stay parameters of their own.

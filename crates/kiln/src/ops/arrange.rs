@@ -1,5 +1,6 @@
 //! Other arrangements of the same elements, out of the views of [`super::view`].
 
+use super::join::references;
 use super::view::{Extents, on_diagonal};
 use crate::node::composed;
 use crate::shape::MAX_RANK;
@@ -219,7 +220,7 @@ impl Tensor {
         })
     }
 
-    /// The slices along `axis`, which disappears.
+    /// The slices along `axis`, which disappears; where their number is known, see [`Tensor::unbind_into`].
     #[track_caller]
     pub fn unbind(&self, axis: i64) -> Vec<Tensor> {
         composed("unbind", || match self.axis("unbind", axis) {
@@ -240,36 +241,44 @@ impl Tensor {
                 let sizes: Vec<usize> = (0..count).map(|i| extent / count + usize::from(i < extent % count)).collect();
                 self.split_sizes(&sizes, axis)
             }
-            Ok(_) => vec![self.bad_argument("tensor_split", "count", count, "at least 1, of a tensor with axes")],
-            Err(invalid) => vec![invalid],
+            Ok(_) => {
+                let bad = self.bad_argument("tensor_split", "count", count, "at least 1, of a tensor with axes");
+                vec![bad; count.max(1)]
+            }
+            Err(invalid) => vec![invalid; count.max(1)],
         })
     }
 
     /// The tensors side by side: along the second axis, vectors along their only one.
     #[track_caller]
-    pub fn hstack(tensors: &[&Tensor]) -> Tensor {
+    pub fn hstack<T: AsRef<Tensor>>(tensors: &[T]) -> Tensor {
         composed("hstack", || {
-            let parts: Vec<Tensor> =
-                tensors.iter().map(|t| if t.rank() == 0 { t.reshape([1]) } else { t.current() }).collect();
+            let parts: Vec<Tensor> = references(tensors)
+                .into_iter()
+                .map(|t| if t.rank() == 0 { t.reshape([1]) } else { t.current() })
+                .collect();
             let axis = i64::from(parts.first().is_some_and(|t| t.rank() > 1));
-            Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis)
+            Tensor::cat(&parts, axis)
         })
     }
 
     /// The tensors one above the other: along the first axis, vectors as rows.
     #[track_caller]
-    pub fn vstack(tensors: &[&Tensor]) -> Tensor {
+    pub fn vstack<T: AsRef<Tensor>>(tensors: &[T]) -> Tensor {
         composed("vstack", || {
-            let parts: Vec<Tensor> =
-                tensors.iter().map(|t| if t.rank() < 2 { t.reshape([1, -1]) } else { t.current() }).collect();
-            Tensor::cat(&parts.iter().collect::<Vec<_>>(), 0)
+            let parts: Vec<Tensor> = references(tensors)
+                .into_iter()
+                .map(|t| if t.rank() < 2 { t.reshape([1, -1]) } else { t.current() })
+                .collect();
+            Tensor::cat(&parts, 0)
         })
     }
 
     /// The vectors as coordinates of a grid: tensor `i` of the result varies along axis `i`, PyTorch's `indexing='ij'`.
     #[track_caller]
-    pub fn meshgrid(tensors: &[&Tensor]) -> Vec<Tensor> {
+    pub fn meshgrid<T: AsRef<Tensor>>(tensors: &[T]) -> Vec<Tensor> {
         composed("meshgrid", || {
+            let tensors = references(tensors);
             if let Some(bad) = tensors.iter().find(|t| t.error().is_some()) {
                 return vec![bad.current()];
             }
@@ -284,6 +293,12 @@ impl Tensor {
             };
             tensors.iter().enumerate().map(along).collect()
         })
+    }
+
+    /// The same elements in the shape of `other`, which has as many.
+    #[track_caller]
+    pub fn reshape_as(&self, other: &Tensor) -> Tensor {
+        if other.error().is_some() { other.current() } else { self.reshape(other.shape_or_scalar()) }
     }
 
     /// Axes of extent 1 repeated to the shape of `other`.

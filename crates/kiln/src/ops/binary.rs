@@ -247,6 +247,8 @@ impl Tensor {
     }
 }
 
+/// On the left of an operator stands an `f64`, an `i32` or a [`Lit`](crate::Lit). Were `f32` among them, the compiler would not
+/// know what `1.0` is in `(1.0 - x).exp()`.
 macro_rules! operators {
     ($($trait:ident $method:ident $call:ident),*) => {$(
         impl<R: Operand> $trait<R> for Tensor {
@@ -269,7 +271,7 @@ macro_rules! operators {
             #[track_caller]
             fn $method(self, other: R) -> Tensor { Tensor::$call(self, other) }
         }
-        operators! { @numbers $trait $method $call f32 f64 i32 Lit }
+        operators! { @numbers $trait $method $call f64 i32 Lit }
     )*};
     (@numbers $trait:ident $method:ident $call:ident $($number:ty)*) => {$(
         impl $trait<Tensor> for $number {
@@ -277,46 +279,37 @@ macro_rules! operators {
             #[track_caller]
             fn $method(self, other: Tensor) -> Tensor { Tensor::$call(&Number::beside(self, &other), &other) }
         }
-        impl $trait<&Tensor> for $number {
+        operators! { @number $trait $method $call $number: Tensor State Param }
+    )*};
+    (@number $trait:ident $method:ident $call:ident $number:ty: $($tensor:ty)*) => {$(
+        impl $trait<&$tensor> for $number {
             type Output = Tensor;
             #[track_caller]
-            fn $method(self, other: &Tensor) -> Tensor { Tensor::$call(&Number::beside(self, other), other) }
+            fn $method(self, other: &$tensor) -> Tensor { Tensor::$call(&Number::beside(self, other), other) }
         }
     )*};
 }
 operators! { Add add add, Sub sub sub, Mul mul mul, Div div div, Rem rem remainder }
 
-impl Neg for Tensor {
-    type Output = Tensor;
-    #[track_caller]
-    fn neg(self) -> Tensor {
-        Tensor::neg(&self)
-    }
+macro_rules! prefixes {
+    ($($tensor:ty),*) => {$(
+        impl Neg for $tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn neg(self) -> Tensor {
+                Tensor::neg(&self)
+            }
+        }
+        impl Not for $tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn not(self) -> Tensor {
+                self.bitwise_not()
+            }
+        }
+    )*};
 }
-
-impl Neg for &Tensor {
-    type Output = Tensor;
-    #[track_caller]
-    fn neg(self) -> Tensor {
-        Tensor::neg(self)
-    }
-}
-
-impl Not for &Tensor {
-    type Output = Tensor;
-    #[track_caller]
-    fn not(self) -> Tensor {
-        self.bitwise_not()
-    }
-}
-
-impl Not for Tensor {
-    type Output = Tensor;
-    #[track_caller]
-    fn not(self) -> Tensor {
-        self.bitwise_not()
-    }
-}
+prefixes! { Tensor, &Tensor, &State, &Param }
 
 macro_rules! bit_operators {
     ($($trait:ident $method:ident $call:ident),*) => {$(

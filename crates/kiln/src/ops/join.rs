@@ -4,10 +4,21 @@ use super::view::Extents;
 use crate::Tensor;
 use crate::node::{Op, composed};
 
+/// What operations on lists of tensors work with.
+pub(crate) fn references<T: AsRef<Tensor>>(tensors: &[T]) -> Vec<&Tensor> {
+    tensors.iter().map(AsRef::as_ref).collect()
+}
+
 impl Tensor {
-    /// The tensors one after another along `axis`; the other extents must agree.
+    /// The tensors one after another along `axis`; the other extents must agree. A list of tensors, parameters or
+    /// references to them: `&[&a, &b]`, or a `Vec` that a loop has filled.
     #[track_caller]
-    pub fn cat(tensors: &[&Tensor], axis: i64) -> Tensor {
+    pub fn cat<T: AsRef<Tensor>>(tensors: &[T], axis: i64) -> Tensor {
+        Self::concatenated(&references(tensors), axis)
+    }
+
+    #[track_caller]
+    fn concatenated(tensors: &[&Tensor], axis: i64) -> Tensor {
         let Some(first) = tensors.first() else {
             return Tensor::orphan(crate::Error::Argument {
                 op: "cat",
@@ -56,14 +67,22 @@ impl Tensor {
     }
 
     /// The tensors, of equal shapes, along a new axis.
+    ///
+    /// ```
+    /// # use kiln::prelude::*; let device = Device::open()?;
+    /// let steps: Vec<Tensor> = (0..3).map(|i| Tensor::full(&device, [2, 4], i as f32)).collect();
+    /// assert_eq!(Tensor::stack(&steps, 1).shape()?, [2, 3, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
-    pub fn stack(tensors: &[&Tensor], axis: i64) -> Tensor {
+    pub fn stack<T: AsRef<Tensor>>(tensors: &[T], axis: i64) -> Tensor {
         composed("stack", || {
+            let tensors = references(tensors);
             if let Some(pair) = tensors.windows(2).find(|p| p[0].shape_or_scalar() != p[1].shape_or_scalar()) {
                 return Tensor::bad_shape("stack", pair, "the shapes differ");
             }
             let parts: Vec<Tensor> = tensors.iter().map(|t| t.unsqueeze(axis)).collect();
-            Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis)
+            Tensor::cat(&parts, axis)
         })
     }
 
@@ -82,16 +101,17 @@ impl Tensor {
         (0..extent.max(1)).step_by(size).map(|from| self.slice_op(at, from, 1, size.min(extent - from))).collect()
     }
 
-    /// Pieces of the given sizes along `axis`.
+    /// Pieces of the given sizes along `axis`; as many that carry the error where they do not add up.
     #[track_caller]
     pub fn split_sizes(&self, sizes: &[usize], axis: i64) -> Vec<Tensor> {
         let at = match self.axis("split", axis) {
             Ok(at) if self.rank() > 0 => at,
-            Ok(_) => return vec![Tensor::bad_shape("split", &[self], "a single number has no axes")],
-            Err(invalid) => return vec![invalid],
+            Ok(_) => return vec![Tensor::bad_shape("split", &[self], "a single number has no axes"); sizes.len()],
+            Err(invalid) => return vec![invalid; sizes.len()],
         };
-        if sizes.iter().sum::<usize>() != self.shape_or_scalar()[at] {
-            return vec![self.bad_argument("split", "sizes", format!("{sizes:?}"), "they must add up to the extent")];
+        if sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size)) != Some(self.shape_or_scalar()[at]) {
+            let bad = self.bad_argument("split", "sizes", format!("{sizes:?}"), "they must add up to the extent");
+            return vec![bad; sizes.len()];
         }
         let mut from = 0;
         sizes
@@ -104,7 +124,8 @@ impl Tensor {
             .collect()
     }
 
-    /// At most `count` pieces of equal size along `axis`; the last one may be shorter.
+    /// At most `count` pieces of equal size along `axis`; the last one may be shorter. [`Tensor::chunk_into`] gives exactly
+    /// as many as one takes.
     #[track_caller]
     pub fn chunk(&self, count: usize, axis: i64) -> Vec<Tensor> {
         composed("chunk", || {
@@ -115,9 +136,48 @@ impl Tensor {
                 // as many as asked for where there is nothing to share
                 Ok(at) if self.rank() > 0 && self.shape_or_scalar()[at] == 0 => vec![self.current(); count],
                 Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count), axis),
-                Ok(_) => vec![Tensor::bad_shape("chunk", &[self], "a single number has no axes")],
-                Err(invalid) => vec![invalid],
+                Ok(_) => vec![Tensor::bad_shape("chunk", &[self], "a single number has no axes"); count],
+                Err(invalid) => vec![invalid; count],
             }
+        })
+    }
+
+    /// `N` pieces of equal size along `axis`, the last of which may be shorter: [`Tensor::chunk`] for a pattern. All carry
+    /// the error if there are fewer.
+    ///
+    /// ```
+    /// # use kiln::prelude::*; let device = Device::open()?;
+    /// let qkv = Tensor::ones(&device, [2, 5, 12]);
+    /// let [q, k, v] = qkv.chunk_into(-1);
+    /// assert_eq!(q.matmul(&k.transpose(1, 2)).matmul(&v).shape()?, [2, 5, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn chunk_into<const N: usize>(&self, axis: i64) -> [Tensor; N] {
+        composed("chunk", || self.exactly("chunk", self.chunk(N, axis)))
+    }
+
+    /// Pieces of the given sizes along `axis`: [`Tensor::split_sizes`] for a pattern. All carry the error if they do not
+    /// add up.
+    #[track_caller]
+    pub fn split_into<const N: usize>(&self, sizes: [usize; N], axis: i64) -> [Tensor; N] {
+        composed("split", || self.exactly("split", self.split_sizes(&sizes, axis)))
+    }
+
+    /// The `N` slices along `axis`, which disappears: [`Tensor::unbind`] for a pattern. All carry the error if there are
+    /// more or fewer.
+    #[track_caller]
+    pub fn unbind_into<const N: usize>(&self, axis: i64) -> [Tensor; N] {
+        composed("unbind", || self.exactly("unbind", self.unbind(axis)))
+    }
+
+    /// `parts` as an array, or an error in each place of it.
+    #[track_caller]
+    fn exactly<const N: usize>(&self, op: &'static str, parts: Vec<Tensor>) -> [Tensor; N] {
+        <[Tensor; N]>::try_from(parts).unwrap_or_else(|parts| {
+            let bad = parts.into_iter().find(|part| part.error().is_some());
+            let bad = bad.unwrap_or_else(|| Tensor::bad_shape(op, &[self], "another number of pieces was expected"));
+            std::array::from_fn(|_| bad.clone())
         })
     }
 

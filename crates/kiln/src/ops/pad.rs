@@ -135,6 +135,6 @@ impl Tensor {
         if after > 0 {
             parts.push(edge(extent - 1, after));
         }
-        Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis as i64)
+        Tensor::cat(&parts, axis as i64)
     }
 }

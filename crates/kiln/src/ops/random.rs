@@ -136,7 +136,7 @@ pub(crate) fn drawn(mask: &Tensor) -> Option<Drawn> {
     // a word's upper 24 bits are at least p 2^24 where the uniform number that they stand for is at least p
     let least = (p * Lit(16_777_216.0)).ceil().maximum(Lit(0.0)).minimum(Lit(16_777_216.0)).cast(DType::U32);
     let words: Vec<Tensor> = stream.iter().chain([&least]).map(|word| word.to_shape(Shape::of(&[1]))).collect();
-    Some(Drawn { words: Tensor::cat(&words.iter().collect::<Vec<_>>(), 0), factor: factor.clone() })
+    Some(Drawn { words: Tensor::cat(&words, 0), factor: factor.clone() })
 }
 
 /// 1 for each element of `shape` that a mask drawn from `words` keeps, else 0.

@@ -120,7 +120,7 @@ impl Recurrence {
         if self.reverse {
             states.reverse();
         }
-        Tensor::stack(&states.iter().collect::<Vec<_>>(), self.time())
+        Tensor::stack(&states, self.time())
     }
 }
 
@@ -236,5 +236,5 @@ pub(crate) fn formula(
         }
     };
     let initial: Vec<Tensor> = (1..=what.cell.states() as usize).map(of).collect();
-    Ok([gates, Tensor::stack(&initial.iter().collect::<Vec<_>>(), 0)])
+    Ok([gates, Tensor::stack(&initial, 0)])
 }

@@ -57,7 +57,7 @@ impl Tensor {
             }
             match columns.is_empty() {
                 true => Ok(place.reshape([-1, 1]).narrow(1, 0, 0)),
-                false => Ok(Tensor::stack(&columns.iter().collect::<Vec<_>>(), 1)),
+                false => Ok(Tensor::stack(&columns, 1)),
             }
         })
     }

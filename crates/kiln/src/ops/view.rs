@@ -6,6 +6,7 @@ use crate::layout::ViewOp;
 use crate::node::{Op, composed};
 use crate::shape::MAX_RANK;
 use crate::{Shape, Tensor};
+use std::ops::{Bound, RangeBounds};
 
 /// Lists of extents or axes: slices, arrays and vectors of `i32`, `i64` or `usize`, shapes, or one number.
 pub trait Extents {
@@ -242,6 +243,31 @@ impl Tensor {
         dims.push(own[a..=b].iter().product());
         dims.extend_from_slice(&own[b + 1..]);
         self.to_shape(Shape::of(&dims))
+    }
+
+    /// The elements of `axis` in a range: `x[:, 1:]` is `x.range(1, 1..)`, `x[..., :-1]` is `x.range(-1, ..-1)`. Negative
+    /// positions count from the end and all are cut to the axis, as in Python; for steps see [`Tensor::slice`].
+    ///
+    /// ```
+    /// # use kiln::prelude::*; let device = Device::open()?;
+    /// let tokens = Tensor::new(&device, [[1i32, 2, 3, 4]]);
+    /// let (inputs, labels) = (tokens.range(1, ..-1), tokens.range(1, 1..));
+    /// assert_eq!((inputs.to_vec::<i32>()?, labels.to_vec::<i32>()?), (vec![1, 2, 3], vec![2, 3, 4]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn range(&self, axis: i64, range: impl RangeBounds<i64>) -> Tensor {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&-1) | Bound::Unbounded => i64::MAX, // what follows the last is no negative position
+            Bound::Included(&end) => end.saturating_add(1),
+            Bound::Excluded(&end) => end,
+        };
+        self.slice(axis, start, end, 1)
     }
 
     /// Elements `start, start + step, …` of `axis` before `end`. Negative positions count from the end and

@@ -54,5 +54,5 @@ pub fn total_norm(gradients: &Gradients, p: f32) -> Option<Tensor> {
     if norms.is_empty() {
         return all.first().map(|g| g.sum()); // of no elements: 0
     }
-    Some(Tensor::stack(&norms.iter().collect::<Vec<_>>(), 0).norm(p, 0, false))
+    Some(Tensor::stack(&norms, 0).norm(p, 0, false))
 }

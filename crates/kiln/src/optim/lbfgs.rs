@@ -307,7 +307,7 @@ fn flat(slots: &Slots, gradients: &Gradients) -> Tensor {
         .map(|slot| known.get(&slot.param.id()).map_or_else(|| slot.param.zeros_like(), |&g| g.clone()))
         .map(|g| g.reshape([-1i64]))
         .collect();
-    Tensor::cat(&parts.iter().collect::<Vec<_>>(), 0)
+    Tensor::cat(&parts, 0)
 }
 
 /// Sets the parameters to `here + t · d`.

@@ -214,7 +214,7 @@ fn not_finite(gradients: &Gradients) -> Option<Tensor> {
     let (small, large): (Vec<&Tensor>, Vec<&Tensor>) =
         gradients.iter().map(|(_, g)| g).partition(|g| g.numel() <= 16_384);
     let flat: Vec<Tensor> = small.iter().map(|g| g.reshape([-1i64])).collect();
-    let joined = flat.chunks(8).map(|some| Tensor::cat(&some.iter().collect::<Vec<_>>(), 0));
+    let joined = flat.chunks(8).map(|some| Tensor::cat(some, 0));
     let counts = joined.chain(large.into_iter().cloned()).map(|g| count(&g));
     counts.reduce(|sum, n| sum + n)
 }

@@ -222,7 +222,8 @@ impl MultiheadAttention {
         let (batch, queries, keys) = (q_shape[batch_axis], q_shape[time_axis], k_shape[time_axis]);
         // a mask that is only causal stays a word to the kernel, unless keys are added that all may see
         let added = self.bias_k.is_some() || self.options.add_zero_attn;
-        let causal = args.is_causal && args.attn_mask.is_none() && !args.need_weights && !added;
+        let masked = args.attn_mask.is_some() || args.key_padding_mask.is_some();
+        let causal = args.is_causal && !masked && !args.need_weights && !added;
         let masks = AttentionArgs { is_causal: args.is_causal && !causal, ..args };
         let mut bias = self.bias(inputs[0], batch, queries, keys, masks)?;
 

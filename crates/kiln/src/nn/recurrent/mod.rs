@@ -192,11 +192,11 @@ impl Stack {
                 h_n.push(end.h);
                 c_n.extend(end.c);
             }
-            let y = if outputs.len() == 1 { outputs.swap_remove(0) } else { cat(&outputs, -1) };
+            let y = if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, -1) };
             input.x = if index + 1 < self.layers.len() { self.dropout.forward(&y) } else { y };
         }
-        let h = stack(&h_n, 0);
-        let c = if c_n.is_empty() { h.clone() } else { stack(&c_n, 0) };
+        let h = Tensor::stack(&h_n, 0);
+        let c = if c_n.is_empty() { h.clone() } else { Tensor::stack(&c_n, 0) };
         [input.x, h, c]
     }
 
@@ -228,7 +228,7 @@ impl Stack {
         if reverse {
             outputs.reverse();
         }
-        (stack(&outputs, input.time), carry)
+        (Tensor::stack(&outputs, input.time), carry)
     }
 }
 
@@ -281,14 +281,6 @@ impl Input {
         let inside = lengths.gt(places); // [batch, time]
         Some(if self.time == 0 { inside.t() } else { inside }.unsqueeze(-1))
     }
-}
-
-fn stack(parts: &[Tensor], axis: i64) -> Tensor {
-    Tensor::stack(&parts.iter().collect::<Vec<_>>(), axis)
-}
-
-fn cat(parts: &[Tensor], axis: i64) -> Tensor {
-    Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis)
 }
 
 /// A layer around a [`Stack`].

@@ -1,0 +1,1 @@
+"""Models as people write them in PyTorch, with the step that trains them."""
