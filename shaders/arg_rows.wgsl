@@ -9,10 +9,10 @@
 // cost:     one read of x; memory bound
 // twin:     crates/device/tests/reduce.rs
 
-alias F = f32;                    // I, U, B have its width
+alias F = f32;                    // I, U, L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 alias Acc = f32;                  // f32 | i32 | u32
 const LANES: u32 = 64u;           // a power of two
 const ROWS: u32 = 1u;

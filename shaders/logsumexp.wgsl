@@ -7,10 +7,10 @@
 // cost:     2 reads of x (1 where it is held), 1 exponential an element; memory bound
 // twin:     crates/device/tests/softmax.rs (f64)
 
-alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
+alias F = f32;                    // f32 | vec4<f32>; I, U and L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 const WIDTH: u32 = 1u;
 const LANES: u32 = 64u;           // a power of two
 const ROWS: u32 = 1u;

@@ -9,10 +9,10 @@
 // source:   Golub & Van Loan 2013, "Matrix computations", alg. 3.4.1
 // twin:     crates/device/tests/linalg.rs (f64)
 
-alias F = f32;                    // I, U, B have its width
+alias F = f32;                    // I, U, L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 const WG: u32 = 128u;
 
 struct Sizes { matrices: u32, n: u32 }

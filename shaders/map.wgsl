@@ -6,10 +6,10 @@
 // cost:     that of the body; memory bound
 // twin:     crates/device/tests/math.rs (f64)
 
-alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
+alias F = f32;                    // f32 | vec4<f32>; I, U and L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 const WIDTH: u32 = 1u;
 const WG: u32 = 64u;
 

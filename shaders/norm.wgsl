@@ -10,10 +10,10 @@
 // source:   Ba, Kiros & Hinton 2016, "Layer normalization"; Zhang & Sennrich 2019, "Root mean square layer norm"
 // twin:     crates/device/tests/norm.rs (f64)
 
-alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
+alias F = f32;                    // f32 | vec4<f32>; I, U and L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 const WIDTH: u32 = 1u;
 const LANES: u32 = 64u;           // a power of two
 const ROWS: u32 = 1u;

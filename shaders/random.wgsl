@@ -8,10 +8,10 @@
 // source:   lib/philox.wgsl
 // twin:     crates/device/src/philox.rs, crates/device/tests/random.rs
 
-alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
+alias F = f32;                    // f32 | vec4<f32>; I, U and L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 alias V = f32;                    // F, or U for words
 const WG: u32 = 64u;
 

@@ -18,7 +18,7 @@
 alias F = f32;                    // the library's width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 const CELL: u32 = 2u;             // 0 tanh, 1 relu, 2 LSTM, 3 GRU
 const FIRST: bool = false;        // the step that begins at the initial state
 const LANES: u32 = 1u;            // a power of two

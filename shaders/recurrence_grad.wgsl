@@ -20,7 +20,7 @@
 alias F = f32;                    // the library's width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 const CELL: u32 = 2u;             // 0 tanh, 1 relu, 2 LSTM, 3 GRU
 const FIRST: bool = false;        // nothing comes from a later step
 const END: bool = false;          // the gradient of the initial state is all that is left

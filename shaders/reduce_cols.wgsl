@@ -7,10 +7,10 @@
 // cost:     one read of x; memory bound
 // twin:     crates/device/tests/reduce.rs (f64)
 
-alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
+alias F = f32;                    // f32 | vec4<f32>; I, U and L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 alias Acc = f32;                  // f32 | i32 | u32
 alias V = f32;                    // Acc at WIDTH
 const WIDTH: u32 = 1u;

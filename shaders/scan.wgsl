@@ -8,10 +8,10 @@
 // cost:     one read and one write, and one read more for the totals; memory bound
 // twin:     crates/device/tests/scan.rs (f64)
 
-alias F = f32;                    // I, U, B have its width
+alias F = f32;                    // I, U, L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 alias Acc = f32;                  // f32 | i32 | u32
 alias V = f32;                    // Acc
 const WG: u32 = 64u;

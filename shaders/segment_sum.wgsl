@@ -8,10 +8,10 @@
 // cost:     one read of src, one write of out, log2(n) reads of sorted an invocation
 // twin:     crates/device/tests/segment.rs (f64)
 
-alias F = f32;                    // f32 | vec4<f32>; I, U and B have its width
+alias F = f32;                    // f32 | vec4<f32>; I, U and L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 alias V = f32;                    // f32 | i32 | u32, or four of them: what is summed
 alias Key = i32;                  // i32 | u32
 const WIDTH: u32 = 1u;

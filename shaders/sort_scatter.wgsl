@@ -8,10 +8,10 @@
 // source:   as sort_count.wgsl
 // twin:     crates/device/tests/sort.rs
 
-alias F = f32;                    // I, U, B have its width
+alias F = f32;                    // I, U, L have its width
 alias I = i32;
 alias U = u32;
-alias B = bool;
+alias L = bool;
 alias Acc = f32;                  // f32 | i32 | u32
 const WG: u32 = 64u;
 

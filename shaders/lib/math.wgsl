@@ -1,7 +1,7 @@
 // Mathematical functions that keep 1e-6 where WGSL permits less, or where NaN and infinity matter.
 //
-// Each function is written once for `F` (f32 or vec4<f32>), with `I`, `U` and `B` its integers and booleans. They use
-// only constructs that are valid at both widths, and no branches. Error: |got - want| / (1 + |want|) <= 1e-6 against
+// Each function is written once for `F` (f32 or vec4<f32>), with `I`, `U` and `L` its integers and truth values; `A`, `B` and `C`
+// are the roles of cooperative matrices. They use only constructs that are valid at both widths, and no branches. Error: |got - want| / (1 + |want|) <= 1e-6 against
 // f64, over the whole range unless said otherwise (measured: crates/device/tests/math.rs).
 //
 // Comparisons with NaN are unreliable in WGSL, and NaN and infinity cannot be written as constants: they are
@@ -27,19 +27,19 @@ fn abs_bits_(x: F) -> U {
     return bitcast<U>(x) & U(0x7fffffffu);
 }
 
-fn isnan_(x: F) -> B {
+fn isnan_(x: F) -> L {
     return abs_bits_(x) > U(0x7f800000u);
 }
 
-fn isinf_(x: F) -> B {
+fn isinf_(x: F) -> L {
     return abs_bits_(x) == U(0x7f800000u);
 }
 
-fn isfinite_(x: F) -> B {
+fn isfinite_(x: F) -> L {
     return abs_bits_(x) < U(0x7f800000u);
 }
 
-fn signbit_(x: F) -> B {
+fn signbit_(x: F) -> L {
     return bitcast<U>(x) > U(0x7fffffffu);
 }
 

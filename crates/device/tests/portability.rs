@@ -58,7 +58,7 @@ fn every_library_function_stands_alone() {
             let of = |scalar: &str| if width.is_empty() { scalar.to_string() } else { format!("{width}<{scalar}>") };
             // To be named in `main` is enough for a function to be appended.
             let text = format!(
-                "alias F = {}; alias I = {}; alias U = {}; alias B = {};
+                "alias F = {}; alias I = {}; alias U = {}; alias L = {};
                  @compute @workgroup_size(1) fn main() {{ if false {{ let {name} = 1; }} }}",
                 of("f32"),
                 of("i32"),
@@ -268,7 +268,14 @@ fn every_launch_translates() {
     let mut failures = Vec::new();
     for caps in machines() {
         for launch in launches(&caps) {
-            let text = launch.source.finish().unwrap();
+            // with what a kernel gets whose slots hold generated code
+            let mut source = launch.source.clone();
+            for (alias, elem) in [("F", "f32"), ("I", "i32"), ("U", "u32"), ("L", "bool")] {
+                if !source.has_alias(alias) {
+                    source = source.declare(format!("alias {alias} = {elem};"));
+                }
+            }
+            let text = source.finish().unwrap();
             if seen.insert(text.clone()) {
                 failures.extend(translate(&text).err().map(|error| format!("{}: {error}", launch.source.name())));
             }

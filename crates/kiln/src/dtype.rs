@@ -42,7 +42,7 @@ impl DType {
     /// The width alias of generated kernels that holds one value or four.
     pub(crate) fn wgsl(self) -> &'static str {
         match self {
-            DType::Bool => "B",
+            DType::Bool => "L",
             DType::U32 => "U",
             DType::I32 => "I",
             DType::F16 | DType::F32 => "F",

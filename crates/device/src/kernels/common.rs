@@ -110,12 +110,12 @@ impl Kind {
     }
 }
 
-/// Sets the aliases of a kernel's vector width: `F`, `I`, `U` and `B`.
+/// Sets the aliases of a kernel's vector width: `F`, `I`, `U` and `L`.
 pub(crate) fn at_width(source: Source, width: u32) -> Source {
     if width == 1 {
         return source;
     }
-    source.alias("F", "vec4<f32>").alias("I", "vec4<i32>").alias("U", "vec4<u32>").alias("B", "vec4<bool>")
+    source.alias("F", "vec4<f32>").alias("I", "vec4<i32>").alias("U", "vec4<u32>").alias("L", "vec4<bool>")
 }
 
 /// Checks that rows of `cols` elements can be handled `width` at a time.

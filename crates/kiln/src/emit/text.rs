@@ -48,7 +48,7 @@ pub(super) fn constant(dtype: DType, bits: u32) -> String {
         DType::F32 | DType::F16 => format!("F({:?})", f32::from_bits(bits)),
         DType::I32 => format!("I({})", bits as i32),
         DType::U32 => format!("U({bits}u)"),
-        DType::Bool => format!("B({})", bits != 0),
+        DType::Bool => format!("L({})", bits != 0),
     }
 }
 

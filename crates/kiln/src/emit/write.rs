@@ -162,7 +162,7 @@ impl Slot<'_, '_> {
                         name
                     }
                 };
-                if dtype == DType::Bool { format!("B({name} != 0u)") } else { format!("{}({name})", dtype.wgsl()) }
+                if dtype == DType::Bool { format!("L({name} != 0u)") } else { format!("{}({name})", dtype.wgsl()) }
             }
             Inst::Load { from, dtype, layout } => self.write_load(at, *from, *dtype, layout, grid, text)?,
             Inst::Iota(layout) => {
@@ -234,10 +234,10 @@ impl Slot<'_, '_> {
                 let lanes = format!("(U({coordinate}) + U(0u, 1u, 2u, 3u))");
                 terms.push(format!("({lanes} >= U({low})) & ({lanes} < U({high}))"));
             } else {
-                terms.push(format!("B({coordinate} >= {low} && {coordinate} < {high})"));
+                terms.push(format!("L({coordinate} >= {low} && {coordinate} < {high})"));
             }
         }
-        if terms.is_empty() { "B(true)".into() } else { terms.join(" & ") }
+        if terms.is_empty() { "L(true)".into() } else { terms.join(" & ") }
     }
 
     pub(super) fn write_load(

@@ -296,7 +296,7 @@ impl<'a> Lowerer<'a> {
             params.extend(bits.to_le_bytes());
         }
         let mut declarations = kernel.declarations;
-        for (alias, elem) in [("F", "f32"), ("I", "i32"), ("U", "u32"), ("B", "bool")] {
+        for (alias, elem) in [("F", "f32"), ("I", "i32"), ("U", "u32"), ("L", "bool")] {
             if !source.has_alias(alias) {
                 let ty = if launch.width == 4 { format!("vec4<{elem}>") } else { elem.to_string() };
                 declarations.push_str(&format!("alias {alias} = {ty};\n"));

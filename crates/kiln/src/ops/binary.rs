@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 pub(crate) struct Binary {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// Of `x: F` and `y: F` (of `B` for `Logic`).
+    /// Of `x: F` and `y: F` (of `L` for `Logic`).
     pub(crate) float: &'static str,
     /// Of `I` or `U`.
     pub(crate) int: &'static str,
