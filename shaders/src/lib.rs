@@ -27,6 +27,7 @@ pub const SHARED: &str = concat!(
 /// Every kernel file with its name, for tests that look at all of them.
 pub const ALL: &[(&str, &str)] = &[
     ("arg_rows", ARG_ROWS),
+    ("attention_coop", ATTENTION_COOP),
     ("attention_rows", ATTENTION_ROWS),
     ("attention_rows_keys", ATTENTION_ROWS_KEYS),
     ("attention_rows_query", ATTENTION_ROWS_QUERY),
@@ -79,6 +80,8 @@ pub const ALL: &[(&str, &str)] = &[
 
 /// `arg_rows.wgsl`.
 pub const ARG_ROWS: &str = include_str!("../arg_rows.wgsl");
+/// `attention_coop.wgsl`.
+pub const ATTENTION_COOP: &str = include_str!("../attention_coop.wgsl");
 /// `attention_rows.wgsl`.
 pub const ATTENTION_ROWS: &str = include_str!("../attention_rows.wgsl");
 /// `attention_rows_keys.wgsl`.

@@ -83,6 +83,8 @@ pub struct Trial {
     pub inputs: Vec<Input>,
     /// How many f32 elements `out` has.
     pub out: u64,
+    /// A second result, if there is one: its binding, and how many f32 elements it has. In an answer they come last.
+    pub second: Option<(&'static str, u64)>,
     /// What they are judged by.
     pub want: Want,
     /// The ways to be tried.
@@ -101,7 +103,8 @@ impl Trial {
         }
     }
 
-    /// The same trial, judged by the definition: a function of the operands, in f64, that gives every element of `out`.
+    /// The same trial, judged by the definition: a function of the operands, in f64, that gives every element of `out`,
+    /// then those of a second result.
     pub(crate) fn defined(self, definition: impl FnOnce(&[Vec<f64>]) -> Vec<f64>) -> Trial {
         let operand = |(seed, input): (usize, &Input)| input.eighths(seed as u32).map(|n| f64::from(n) / 8.0).collect();
         let operands: Vec<Vec<f64>> = self.inputs.iter().enumerate().map(operand).collect();
@@ -114,6 +117,8 @@ impl Trial {
 pub(crate) struct Bench<'a> {
     device: &'a Device,
     buffers: Vec<(&'static str, Buffer)>,
+    /// How many of them, the last, are results.
+    results: usize,
     want: Vec<f32>,
     tolerance: f64,
 }
@@ -125,13 +130,16 @@ impl<'a> Bench<'a> {
         for (seed, input) in trial.inputs.iter().enumerate() {
             buffers.push((input.name, device.upload(&input.bytes(seed as u32), "trial operand")?));
         }
-        buffers.push(("out", device.alloc(4 * trial.out, "trial result")?));
+        for (name, elements) in [("out", trial.out)].into_iter().chain(trial.second) {
+            buffers.push((name, device.alloc(4 * elements, "trial result")?));
+        }
+        let results = buffers.len() - trial.inputs.len();
         // together, by several threads; a candidate that does not compile is found out when it is judged
         let plain = if let Want::Plain(stages) = &trial.want { Some(stages) } else { None };
         let stages = plain.into_iter().chain(trial.candidates.iter().map(|c| &c.stages));
         let sources: Vec<Source> = stages.flat_map(|s| &s.stages).map(|stage| stage.launch.source.clone()).collect();
         let _ = device.kernels(&sources);
-        let mut bench = Bench { device, buffers, want: Vec::new(), tolerance: trial.tolerance };
+        let mut bench = Bench { device, buffers, results, want: Vec::new(), tolerance: trial.tolerance };
         bench.want = match &trial.want {
             Want::Plain(stages) => bench.answer(stages)?,
             Want::Known(values) => values.clone(),
@@ -147,12 +155,13 @@ impl<'a> Bench<'a> {
 
     /// What a variant makes of the operands. NaN stands where it writes nothing.
     fn answer(&self, stages: &Stages) -> Result<Vec<f32>> {
-        let Some((_, out)) = self.buffers.last() else { return Ok(Vec::new()) };
-        let nothing = [0xff; 4].repeat(out.bytes() as usize / 4);
-        self.device.write(out, 0, &nothing)?;
+        let results: Vec<&Buffer> = self.buffers.iter().rev().take(self.results).rev().map(|(_, b)| b).collect();
+        for out in &results {
+            self.device.write(out, 0, &[0xff; 4].repeat(out.bytes() as usize / 4))?;
+        }
         self.program(stages, 1)?.run(&[], &[], &[])?;
-        let bytes = self.device.read(&[Slice::from(out)])?.remove(0);
-        Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        let read = self.device.read(&results.into_iter().map(Slice::from).collect::<Vec<_>>())?;
+        Ok(read.concat().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 
     /// Says what is wrong with a variant's answer, if anything is.

@@ -8,7 +8,7 @@ use kiln_device::kernels::attention::{self, Mask, MaskKind, Place, Problem, Vari
 use kiln_device::kernels::matmul::Elem;
 use kiln_device::philox::Stream;
 use kiln_device::{AdapterKind, Buffer, Caps, Device, Error, Launch, Step};
-use support::{close, device, empty, floats, normal, upload};
+use support::{close, device, empty, floats, half, normal, upload};
 
 /// How the operands lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ enum Order {
 fn place(order: Order, heads: u32, rows: u32, cols: u32) -> Place {
     match order {
         Order::Heads => Place { offset: 0, batch: heads * rows * cols, head: rows * cols, row: cols },
-        Order::Rows => Place { offset: 4, batch: heads * rows * cols, head: cols, row: heads * cols },
+        Order::Rows => Place { offset: 8, batch: heads * rows * cols, head: cols, row: heads * cols },
     }
 }
 
@@ -144,25 +144,28 @@ fn run(device: &Device, launch: &Launch, bindings: &[(&'static str, &Buffer)]) {
     device.run(vec![Step::new(device, launch, bindings).unwrap()]).unwrap();
 }
 
-fn check(device: &Device, caps: &Caps, variants: &[Variant], c: &Case) {
-    let p = problem(c);
-    let [b, h, g, l, s, e, ev] = c.sizes.map(|n| n as usize);
-    let q: Vec<f32> = normal(b * h * l * e + 4, 1).iter().map(|x| x * c.wide).collect();
-    let (k, v) = (normal(b * g * s * e + 4, 2), normal(b * g * s * ev + 4, 3));
-    let dy = normal(b * h * l * ev, 4);
-    // some keys hidden, and the first query sees none
+/// A mask for a case, and what it adds: some keys are hidden, and the first query sees none.
+fn masked(device: &Device, c: &Case) -> (Buffer, Vec<f32>) {
+    let [b, _, _, l, s, _, _] = c.sizes.map(|n| n as usize);
     let hidden: Vec<bool> = (0..b * l * s).map(|i| i < s || (i * 7) % 5 == 0).collect();
     let added: Vec<f32> = hidden.iter().map(|&x| if x { f32::NEG_INFINITY } else { 0.0 }).collect();
     let added: Vec<f32> = match c.mask {
         Some(MaskKind::Add(_)) => added.iter().zip(normal(b * l * s, 5)).map(|(a, n)| a + n).collect(),
         _ => added,
     };
-    let want = twin(&p, &q, &k, &v, &dy, c.mask.is_some().then_some(&added[..]));
     let words: Vec<u32> = hidden.iter().map(|&x| u32::from(!x)).collect();
-    let mask = match c.mask {
-        Some(MaskKind::Bool) => upload(device, &words),
-        _ => upload(device, &added),
-    };
+    let mask = if c.mask == Some(MaskKind::Bool) { upload(device, &words) } else { upload(device, &added) };
+    (mask, added)
+}
+
+fn check(device: &Device, caps: &Caps, variants: &[Variant], c: &Case) {
+    let p = problem(c);
+    let [b, h, g, l, s, e, ev] = c.sizes.map(|n| n as usize);
+    let q: Vec<f32> = normal(b * h * l * e + 8, 1).iter().map(|x| x * c.wide).collect();
+    let (k, v) = (normal(b * g * s * e + 8, 2), normal(b * g * s * ev + 8, 3));
+    let dy = normal(b * h * l * ev, 4);
+    let (mask, added) = masked(device, c);
+    let want = twin(&p, &q, &k, &v, &dy, c.mask.is_some().then_some(&added[..]));
     let [q, k, v, dy] = [q, k, v, dy].map(|x| upload(device, &x));
     let draw = upload(device, &DRAW);
     for &variant in variants {
@@ -234,6 +237,72 @@ fn every_variant_matches_f64() {
         variants.retain(|v| wanted.contains(v));
         check(&device, &caps, &variants, &c);
     }
+}
+
+/// By matrix units, where there are any: all of their variants or the first for this case. Says how many.
+fn check_coop(device: &Device, every: bool, c: &Case) -> usize {
+    let caps = device.caps();
+    let p = Problem { elem: Elem::F16, ..problem(c) };
+    let [b, h, g, l, s, e, ev] = c.sizes.map(|n| n as usize);
+    let mut q: Vec<f32> = normal(b * h * l * e + 8, 1).iter().map(|x| (x * c.wide).clamp(-7.9, 7.9)).collect();
+    let (mut k, mut v) = (normal(b * g * s * e + 8, 2), normal(b * g * s * ev + 8, 3));
+    let buffers = [&mut q, &mut k, &mut v].map(|x| device.upload(&half(x), "operand").unwrap());
+    let (mask, added) = masked(device, c);
+    let want = twin(&p, &q, &k, &v, &vec![0.0; b * h * l * ev], c.mask.is_some().then_some(&added[..]));
+    let draw = upload(device, &DRAW);
+    let coop = |v: &Variant| matches!(v, Variant::Coop(_));
+    let variants: Vec<Variant> = attention::variants(caps, &p).into_iter().filter(coop).collect();
+    let variants = if every { &variants[..] } else { &variants[..variants.len().min(1)] };
+    for &variant in variants {
+        let name = format!("{variant} {c:?}");
+        let (out, lse) = (empty(device, b * l * h * ev), empty(device, b * h * l));
+        let launch = attention::forward_with(caps, &p, variant).unwrap();
+        let [q, k, v] = &buffers;
+        run(
+            device,
+            &launch,
+            &[("q", q), ("k", k), ("v", v), ("mask", &mask), ("draw", &draw), ("out", &out), ("lse", &lse)],
+        );
+        // weights are rounded to f16, 2⁻¹¹ of themselves or 2⁻¹⁰; scores are sums in f32
+        close(&format!("out of {name}"), &floats(device, &out), &want.out, 1e-3);
+        close(&format!("lse of {name}"), &floats(device, &lse), &want.lse, 1e-5 * f64::from(c.wide));
+        assert!(attention::launches_with(caps, &p, variant).is_err(), "it has no gradients");
+    }
+    variants.len()
+}
+
+#[test]
+fn cooperative_forward_matches_f64() {
+    let device = device();
+    if device.caps().coop.is_empty() {
+        return;
+    }
+    let (mut shapes, mut runs) = (0, 0);
+    let mut check = |every: bool, c: Case| {
+        shapes += 1;
+        runs += check_coop(&device, every, &c);
+    };
+    // around fragments of 8 and 16, and blocks of 32 and 64
+    let lengths =
+        [[16, 16], [16, 17], [17, 16], [23, 33], [31, 31], [33, 64], [64, 65], [65, 63], [129, 16], [70, 150]];
+    for [l, s] in lengths {
+        let (one, grouped) = (case([1, 2, 2, l, s, 32, 32]), case([2, 6, 2, l, s, 32, 32]));
+        check(true, one);
+        check(true, Case { order: Order::Rows, ..grouped });
+        check(true, Case { wide: 8.0, ..one });
+    }
+    check(true, case([1, 1, 1, 8, 8, 32, 32]));
+    check(true, case([1, 1, 1, 9, 100, 32, 32]));
+    for [l, s] in [[16, 16], [65, 63], [100, 100], [130, 40]] {
+        check(false, Case { causal: true, wide: 4.0, ..case([1, 2, 1, l, s, 64, 64]) });
+        check(false, Case { mask: Some(MaskKind::Bool), order: Order::Rows, ..case([2, 3, 3, l, s, 16, 96]) });
+        check(false, Case { mask: Some(MaskKind::Add(Elem::F32)), ..case([2, 2, 1, l, s, 128, 128]) });
+    }
+    for [l, s] in [[20, 44], [35, 67]] {
+        check(false, Case { dropout: true, causal: true, ..case([2, 6, 2, l, s, 32, 32]) });
+        check(false, Case { dropout: true, mask: Some(MaskKind::Bool), ..case([1, 3, 3, l, s, 16, 16]) });
+    }
+    assert!(shapes >= 40 && runs >= shapes, "{runs} runs of {shapes} shapes");
 }
 
 /// lavapipe 22.3 stops after 65,535 iterations and says nothing: more is an error, and what is allowed is right.

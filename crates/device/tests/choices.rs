@@ -54,6 +54,7 @@ fn broken(device: &Device, class: &str, algorithm: Algorithm) -> Trial {
         class: class.into(),
         inputs: vec![input("a"), input("b")],
         out: 400,
+        second: None,
         want: Want::Plain(plain),
         candidates: vec![Candidate { name: "broken".into(), stages }],
         heuristic: "broken".into(),
@@ -107,8 +108,15 @@ fn every_class_passes_its_own_test_quickly() {
     let classes = ["subgroup", "tile", "depthwise", "coop"];
     let conv = directions.iter().flat_map(|d| classes.map(|class| format!("{d} {class}"))).collect();
     let rows = || ["subgroup", "joined"].map(String::from).to_vec();
-    let all =
-        [("matmul", matmul, 3), ("conv", conv, 6), ("softmax", rows(), 0), ("norm", rows(), 0), ("reduce", rows(), 0)];
+    let attention = vec!["coop".to_string()];
+    let all = [
+        ("matmul", matmul, 3),
+        ("conv", conv, 6),
+        ("attention", attention, 0),
+        ("softmax", rows(), 0),
+        ("norm", rows(), 0),
+        ("reduce", rows(), 0),
+    ];
     for (name, classes, least) in all {
         let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == name).unwrap();
         let mut tested = 0;

@@ -214,7 +214,11 @@ fn launches(caps: &Caps) -> Vec<Launch> {
                 dropout,
             };
             for variant in attention::variants(caps, &p) {
-                all.extend(attention::launches_with(caps, &p, variant).unwrap());
+                if variant.has_gradients() {
+                    all.extend(attention::launches_with(caps, &p, variant).unwrap());
+                } else {
+                    all.push(attention::forward_with(caps, &p, variant).unwrap());
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use kiln_device::kernels::{Kind, Scalar, attention, map, norm, random, reduce, s
 use kiln_device::philox::Stream;
 use kiln_device::{Buffer, Device, Launch, Program, Step};
 use std::time::Instant;
-use support::{device, empty, normal, upload, variants};
+use support::{device, empty, half, normal, upload, variants};
 
 /// Milliseconds of one run of `steps`, the best of several, and what making them took.
 fn time(device: &Device, what: &str, make: impl FnOnce() -> Vec<Step>) {
@@ -201,6 +201,28 @@ fn short() {
     }
 }
 
+/// Causal attention of a sequence to itself.
+fn causal(heads: u32, length: u32, e: u32, elem: Elem) -> attention::Problem {
+    let place = attention::Place { offset: 0, batch: 0, head: length * e, row: e };
+    attention::Problem {
+        batch: 1,
+        heads,
+        kv_heads: heads,
+        length,
+        keys: length,
+        e,
+        ev: e,
+        causal: true,
+        scale: 0.1,
+        elem,
+        q: place,
+        k: place,
+        v: place,
+        mask: None,
+        dropout: false,
+    }
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn attention() {
@@ -213,32 +235,41 @@ fn attention() {
         let [out, dq, dk, dv] = [0; 4].map(|_| empty(&device, n));
         let rows = (heads * length) as usize;
         let (lse, norms) = (empty(&device, rows), empty(&device, 2 * rows));
-        let place = attention::Place { offset: 0, batch: 0, head: length * e, row: e };
-        let p = attention::Problem {
-            batch: 1,
-            heads,
-            kv_heads: heads,
-            length,
-            keys: length,
-            e,
-            ev: e,
-            causal: true,
-            scale: 0.1,
-            elem: Elem::F32,
-            q: place,
-            k: place,
-            v: place,
-            mask: None,
-            dropout: false,
-        };
-        let variant = attention::choose(&caps, &p);
-        let [forward, query, keys] = attention::launches_with(&caps, &p, variant).unwrap();
-        let name = |what: &str| format!("{variant:?} {what} {heads}x{length}x{e} causal");
-        let given = [("q", &q), ("k", &k), ("v", &v)];
-        one(&device, &name("attention"), &forward, &[&given[..], &[("out", &out), ("lse", &lse)]].concat());
-        let more = [("y", &out), ("dy", &dy), ("lse", &lse), ("out", &dq), ("norms", &norms)];
-        one(&device, &name("query gradient"), &query, &[&given[..], &more].concat());
-        let more = [("dy", &dy), ("norms", &norms), ("out", &dk), ("dv", &dv)];
-        one(&device, &name("key gradient"), &keys, &[&given[..], &more].concat());
+        // one of ten is dropped
+        let draw = upload(&device, &[7, 1, 3, 1_677_722]);
+        for dropout in [false, true] {
+            let p = attention::Problem { dropout, ..causal(heads, length, e, Elem::F32) };
+            let variant = attention::choose(&caps, &p);
+            let [forward, query, keys] = attention::launches_with(&caps, &p, variant).unwrap();
+            let drops = if dropout { ", dropout" } else { "" };
+            let name = |what: &str| format!("{variant} {what} {heads}x{length}x{e} causal{drops}");
+            let given = [("q", &q), ("k", &k), ("v", &v), ("draw", &draw)];
+            one(&device, &name("attention"), &forward, &[&given[..], &[("out", &out), ("lse", &lse)]].concat());
+            let more = [("y", &out), ("dy", &dy), ("lse", &lse), ("out", &dq), ("norms", &norms)];
+            one(&device, &name("query gradient"), &query, &[&given[..], &more].concat());
+            let more = [("dy", &dy), ("norms", &norms), ("out", &dk), ("dv", &dv)];
+            one(&device, &name("key gradient"), &keys, &[&given[..], &more].concat());
+        }
+    }
+}
+
+/// Forward by every variant, of half floats where the device has them.
+#[test]
+#[ignore = "a measurement"]
+fn attention_variants() {
+    let device = device();
+    let caps = device.caps().clone();
+    let elem = if caps.f16 { Elem::F16 } else { Elem::F32 };
+    for (heads, length, e) in [(32, 64, 32), (8, 256, 64), (2, 1024, 64), (2, 512, 128)] {
+        let n = (heads * length * e) as usize;
+        let mut data = normal(n, 1);
+        let x = if caps.f16 { device.upload(&half(&mut data), "x").unwrap() } else { upload(&device, &data) };
+        let (out, lse) = (empty(&device, n), empty(&device, (heads * length) as usize));
+        let p = causal(heads, length, e, elem);
+        for variant in attention::variants(&caps, &p) {
+            let launch = attention::forward_with(&caps, &p, variant).unwrap();
+            let bindings = [("q", &x), ("k", &x), ("v", &x), ("out", &out), ("lse", &lse)];
+            one(&device, &format!("{variant} {elem:?} {heads}x{length}x{e} causal"), &launch, &bindings);
+        }
     }
 }

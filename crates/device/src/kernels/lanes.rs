@@ -317,7 +317,7 @@ pub(crate) fn trial(
     let want = Want::Plain(stages(all.first()?)?);
     let candidates = list.as_ref().unwrap_or(&all).iter().filter_map(candidate).collect();
     let heuristic = choose(caps, walk).to_string();
-    Some(Trial { class: walk.class([0, 0]), inputs, out, want, candidates, heuristic, tolerance })
+    Some(Trial { class: walk.class([0, 0]), inputs, out, second: None, want, candidates, heuristic, tolerance })
 }
 
 impl fmt::Display for Variant {

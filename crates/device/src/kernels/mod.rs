@@ -25,4 +25,5 @@ pub use common::{Kind, Scalar};
 pub use stages::{Stage, Stages};
 
 /// The families that are tested before they are trusted, and that can be tuned.
-pub static FAMILIES: &[Family] = &[matmul::FAMILY, conv::FAMILY, softmax::FAMILY, norm::FAMILY, reduce::FAMILY];
+pub static FAMILIES: &[Family] =
+    &[matmul::FAMILY, conv::FAMILY, attention::FAMILY, softmax::FAMILY, norm::FAMILY, reduce::FAMILY];

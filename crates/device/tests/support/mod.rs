@@ -49,6 +49,17 @@ pub(crate) fn upload<T: Copy + Into<Word>>(device: &Device, values: &[T]) -> Buf
     device.upload(&bytes(values), "test").unwrap()
 }
 
+/// The bits of the multiples of 1/256 that are nearest, of numbers under 8: half precision holds them exactly.
+pub(crate) fn half(values: &mut [f32]) -> Vec<u8> {
+    let bits = |v: f32| {
+        let exponent = v.abs().log2().floor() as i32;
+        let fraction = (v.abs() / (exponent as f32).exp2() - 1.0) * 1024.0;
+        (u16::from(v < 0.0) << 15) | (((exponent + 15) as u16) << 10) | fraction as u16
+    };
+    values.iter_mut().for_each(|v| *v = (*v * 256.0).round() / 256.0);
+    values.iter().flat_map(|&v| if v == 0.0 { [0, 0] } else { bits(v).to_le_bytes() }).collect()
+}
+
 /// A buffer of `n` words that hold no answer yet.
 pub(crate) fn empty(device: &Device, n: usize) -> Buffer {
     upload(device, &vec![0xdead_beefu32; n])

@@ -52,7 +52,10 @@ impl Lowerer<'_> {
             dropout: how.dropout,
         };
         let (launch, second) = match graph.op(node) {
-            Op::Attention(_) => (attention::forward(self.caps, &p)?, "lse"),
+            Op::Attention(_) => {
+                let variant = attention::pick(self.gpu, &p);
+                (attention::forward_with(self.caps, &p, variant)?, "lse")
+            }
             Op::AttentionQuery(_) => (attention::query_grad(self.caps, &p)?, "norms"),
             _ => (attention::key_grad(self.caps, &p)?, "dv"),
         };

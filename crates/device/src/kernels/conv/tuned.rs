@@ -111,6 +111,7 @@ fn trial(caps: &Caps, p: &Problem, class: String, list: &[Variant], heuristic: &
             Direction::Weight => vec![x, dy],
         },
         out: p.results(),
+        second: None,
         want: Want::Plain(stages(caps, p, &plain).ok()?),
         candidates: list.iter().filter_map(candidate).collect(),
         heuristic: heuristic.to_string(),

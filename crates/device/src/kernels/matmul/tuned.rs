@@ -97,6 +97,7 @@ fn trial(caps: &Caps, p: &Problem, class: String, list: Vec<Variant>, heuristic:
             Input { name: "b", elements: reach(&p.b, p.k, p.n), fill: fill(p.b_elem) },
         ],
         out: p.batches() * u64::from(p.m) * u64::from(p.n),
+        second: None,
         want: Want::Plain(stages(caps, p, &plain).ok()?),
         candidates: list.iter().filter_map(candidate).collect(),
         heuristic: heuristic.to_string(),

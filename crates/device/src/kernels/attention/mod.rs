@@ -6,6 +6,16 @@
 //! mask all bind `mask`, with dropout `draw`. Each has a slot `store(v: S, batch, row, head, col)` over [batch, rows, heads, columns], where
 //! S has [`Launch::width`] elements. Head sizes, types and whether four elements can be loaded at once are structure;
 //! lengths, heads and strides are run-time parameters.
+//!
+//! [`variants`] lists what a device can run forward, [`choose`] is the heuristics' choice, [`pick`] the one that also
+//! follows tuning and self-tests, [`forward_with`] launches any of them. Gradients follow the heuristics.
+
+mod tuned;
+mod variant;
+
+pub(crate) use tuned::FAMILY;
+pub use tuned::pick;
+pub use variant::{Coop, Variant, choose, variants};
 
 use super::common::MAX_ITERATIONS;
 use super::matmul::Elem;
@@ -82,17 +92,6 @@ pub struct Problem {
     pub dropout: bool,
 }
 
-/// The algorithms, each a file for every launch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// CPU adapters whose subgroups have 8 lanes or more: a query or key a lane, its partners by broadcast.
-    Broadcast,
-    /// The same without subgroup operations: the plain variant that others are judged by.
-    Plain,
-    /// GPUs: blocks of 32 x 32 or 64 x 64 scores through workgroup memory.
-    Tile(u32),
-}
-
 /// Which of the three launches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -104,66 +103,45 @@ enum Part {
 /// Head sizes up to this have kernels.
 pub const MAX_HEAD: u32 = 256;
 
-/// The variants that this device and problem allow, the plain one first.
-pub fn variants(caps: &Caps, _p: &Problem) -> Vec<Variant> {
-    let mut all = vec![Variant::Plain];
-    if caps.subgroup.is_some_and(|(least, _)| least >= 8) {
-        all.push(Variant::Broadcast);
-    }
-    for size in [32, 64] {
-        let fits = caps.workgroup_memory >= tile_bytes(size) && caps.max_invocations >= (size / 4) * (size / 4);
-        if fits {
-            all.push(Variant::Tile(size));
-        }
-    }
-    all
-}
-
-/// The variant that the launches take.
-pub fn choose(caps: &Caps, p: &Problem) -> Variant {
-    let all = variants(caps, p);
-    let has = |variant: Variant| all.contains(&variant);
-    let longest = p.length.min(p.keys);
-    match caps.is_cpu() {
-        true if has(Variant::Broadcast) => Variant::Broadcast,
-        true => Variant::Plain,
-        // a block of 64 x 64 has half the loads, but wants as many rows, and enough blocks for a whole GPU
-        false if has(Variant::Tile(64)) && longest > 128 => Variant::Tile(64),
-        false if has(Variant::Tile(32)) => Variant::Tile(32),
-        false => Variant::Plain,
-    }
-}
-
-/// out and the logarithm of each row's sum.
+/// out and the logarithm of each row's sum, by the variant that [`choose`] gives.
 ///
 /// # Errors
-/// [`Error::Validation`] for an axis of no elements, heads that are no multiple, or a head size past [`MAX_HEAD`];
+/// As [`forward_with`].
+pub fn forward(caps: &Caps, p: &Problem) -> Result<Launch> {
+    forward_with(caps, p, choose(caps, p))
+}
+
+/// The same by a given variant.
+///
+/// # Errors
+/// [`Error::Validation`] for an axis of no elements, heads that are no multiple, a head size past [`MAX_HEAD`], or a
+/// variant that is not for this problem or device;
 /// [`Error::Limit`] for a grid that no device takes, or, on a CPU adapter, more queries or keys than one invocation can
 /// walk: lavapipe 22.3 silently stops after 65,535 iterations.
-pub fn forward(caps: &Caps, p: &Problem) -> Result<Launch> {
-    launch_with(caps, p, choose(caps, p), Part::Forward)
+pub fn forward_with(caps: &Caps, p: &Problem, variant: Variant) -> Result<Launch> {
+    launch_with(caps, p, variant, Part::Forward)
 }
 
 /// dq.
 ///
 /// # Errors
-/// As [`forward`].
+/// As [`forward_with`].
 pub fn query_grad(caps: &Caps, p: &Problem) -> Result<Launch> {
-    launch_with(caps, p, choose(caps, p), Part::Query)
+    launch_with(caps, p, variant::choose_grad(caps, p), Part::Query)
 }
 
 /// dk and dv.
 ///
 /// # Errors
-/// As [`forward`].
+/// As [`forward_with`].
 pub fn key_grad(caps: &Caps, p: &Problem) -> Result<Launch> {
-    launch_with(caps, p, choose(caps, p), Part::Keys)
+    launch_with(caps, p, variant::choose_grad(caps, p), Part::Keys)
 }
 
 /// The three launches by a given variant: forward, query gradient, key gradient.
 ///
 /// # Errors
-/// As [`forward`]; [`Error::Validation`] for a tile that is not 32 or 64.
+/// As [`forward_with`]; [`Error::Validation`] for [`Variant::Coop`], which has no gradients.
 pub fn launches_with(caps: &Caps, p: &Problem, variant: Variant) -> Result<[Launch; 3]> {
     let launch = |part| launch_with(caps, p, variant, part);
     Ok([launch(Part::Forward)?, launch(Part::Query)?, launch(Part::Keys)?])
@@ -173,7 +151,9 @@ fn launch_with(caps: &Caps, p: &Problem, variant: Variant, part: Part) -> Result
     check(p)?;
     let rows = if part == Part::Keys { p.keys } else { p.length };
     let heads = if part == Part::Keys { p.kv_heads } else { p.heads };
-    let (file, block) = file(variant, part)?;
+    let Some((file, block)) = file(variant, part).filter(|_| variant::variants(caps, p).contains(&variant)) else {
+        return Err(Error::Validation(format!("attention: {variant} is not for {part:?} of {p:?} on {}", caps.name)));
+    };
     let groups = u64::from(rows.div_ceil(block)) * u64::from(heads) * u64::from(p.batch);
     let has = u64::from(u32::MAX).min(u64::from(caps.max_groups) * 65_535);
     if groups > has {
@@ -184,13 +164,16 @@ fn launch_with(caps: &Caps, p: &Problem, variant: Variant, part: Part) -> Result
         let has = u64::from(MAX_ITERATIONS);
         return Err(Error::Limit { kernel: "attention".into(), what: "iterations of one invocation", needs, has });
     }
-    let fours = aligned(p);
-    let mut source = elements(file, p, fours).constant("E", format!("{}u", p.e)).constant("EV", format!("{}u", p.ev));
+    let mut source = file.constant("E", format!("{}u", p.e)).constant("EV", format!("{}u", p.ev));
+    if !matches!(variant, Variant::Coop(_)) {
+        source = elements(source, p, aligned(p));
+    }
     source = source.constant("CAUSAL", p.causal);
     source = match variant {
         Variant::Broadcast => broadcasts(source.constant("KNOWN", known(variant, p)), part),
         Variant::Plain => source.constant("KNOWN", known(variant, p)),
         Variant::Tile(size) => source.constant("TILE", format!("{size}u")),
+        Variant::Coop(coop) => fragments(source, caps, p, coop),
     };
     let wide = if part == Part::Forward { p.ev } else { p.e }.is_multiple_of(4);
     let wide = wide && (part != Part::Keys || p.ev.is_multiple_of(4));
@@ -222,9 +205,9 @@ fn check(p: &Problem) -> Result<()> {
 }
 
 /// Iterations of an invocation that has the most: rounds of eight partners, in each of them the loops over a head that
-/// are not unrolled. Those of tiles are not counted: they are for GPUs, where nothing stops them.
+/// are not unrolled. Those of tiles and fragments are not counted: they are for GPUs, where nothing stops them.
 fn iterations(p: &Problem, variant: Variant, part: Part) -> u64 {
-    if let Variant::Tile(_) = variant {
+    if matches!(variant, Variant::Tile(_) | Variant::Coop(_)) {
         return 0;
     }
     let [e4, v4] = [p.e, p.ev].map(|n| u64::from(n.div_ceil(4)));
@@ -238,26 +221,20 @@ fn iterations(p: &Problem, variant: Variant, part: Part) -> u64 {
     u64::from(heads) * (u64::from(partners.div_ceil(8)) * (1 + loops) + 1) + around
 }
 
-/// The shader, and the rows of a workgroup.
-fn file(variant: Variant, part: Part) -> Result<(Source, u32)> {
+/// The shader, and the rows of a workgroup; `None` where there is none.
+fn file(variant: Variant, part: Part) -> Option<(Source, u32)> {
     use kiln_shaders as s;
     let (name, text, block) = match (variant, part) {
         (Variant::Broadcast | Variant::Plain, Part::Forward) => ("attention_rows", s::ATTENTION_ROWS, 8),
         (Variant::Broadcast | Variant::Plain, Part::Query) => ("attention_rows_query", s::ATTENTION_ROWS_QUERY, 8),
         (Variant::Broadcast | Variant::Plain, Part::Keys) => ("attention_rows_keys", s::ATTENTION_ROWS_KEYS, 8),
-        (Variant::Tile(size @ (32 | 64)), Part::Forward) => ("attention_tile", s::ATTENTION_TILE, size),
-        (Variant::Tile(size @ (32 | 64)), Part::Query) => ("attention_tile_query", s::ATTENTION_TILE_QUERY, size),
-        (Variant::Tile(size @ (32 | 64)), Part::Keys) => ("attention_tile_keys", s::ATTENTION_TILE_KEYS, size),
-        (Variant::Tile(size), _) => {
-            return Err(Error::Validation(format!("attention: tiles are 32 or 64 wide, not {size}")));
-        }
+        (Variant::Tile(size), Part::Forward) => ("attention_tile", s::ATTENTION_TILE, size),
+        (Variant::Tile(size), Part::Query) => ("attention_tile_query", s::ATTENTION_TILE_QUERY, size),
+        (Variant::Tile(size), Part::Keys) => ("attention_tile_keys", s::ATTENTION_TILE_KEYS, size),
+        (Variant::Coop(coop), Part::Forward) => ("attention_coop", s::ATTENTION_COOP, coop.rows()),
+        (Variant::Coop(_), Part::Query | Part::Keys) => return None,
     };
-    Ok((Source::new(name, text), block))
-}
-
-/// Workgroup memory of a tile: the staged operands or the probabilities, and a maximum for each row and column of threads.
-fn tile_bytes(size: u32) -> u32 {
-    16 * (size * size / 4).max(8 * size) + size * size
+    Some((Source::new(name, text), block))
 }
 
 /// Whether every row of every operand can be loaded four elements at a time.
@@ -269,6 +246,22 @@ fn aligned(p: &Problem) -> bool {
 /// Whether loops over a head are unrolled: twice as fast, but long ones compile for a minute.
 fn known(variant: Variant, p: &Problem) -> bool {
     p.e.max(p.ev) <= if aligned(p) || variant == Variant::Broadcast { 64 } else { 16 }
+}
+
+/// The shape of fragments, and how many a subgroup has.
+fn fragments(source: Source, caps: &Caps, p: &Problem, coop: Coop) -> Source {
+    let u = |n: u32| format!("{n}u");
+    let fragment = |role: &str| format!("coop_mat{0}x{0}<{role}>", coop.size);
+    source
+        .alias("FragA", &fragment("f16, A"))
+        .alias("FragB", &fragment("f16, B"))
+        .alias("FragC", &fragment("f32, C"))
+        .constant("SIZE", u(coop.size))
+        .constant("SM", u(coop.subgroups[0]))
+        .constant("SN", u(coop.subgroups[1]))
+        .constant("FK", u(coop.keys))
+        .constant("FV", u(coop.columns(p)))
+        .constant("WG", u(coop.invocations(caps)))
 }
 
 fn elements(source: Source, p: &Problem, fours: bool) -> Source {
@@ -312,7 +305,7 @@ fn biased(source: Source, kind: MaskKind) -> Source {
 
 /// Draws for four weights at once where they lie in a row.
 fn dropping(source: Source, variant: Variant, part: Part, keys: u32) -> Source {
-    let in_a_row = part != Part::Keys || matches!(variant, Variant::Tile(_));
+    let in_a_row = part != Part::Keys || !matches!(variant, Variant::Broadcast | Variant::Plain);
     let body = match (in_a_row, keys.is_multiple_of(4)) {
         (true, true) => "    return kept_four_(at.x);",
         (true, false) => "    return kept_run_(at.x);",
