@@ -61,47 +61,6 @@ fn bias(at: u32) -> f32 { return 0.0; }
 // slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
 fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
-// Elements i .. i + 3 of the row that begins at `at`; zero past its end.
-fn q_four(at: u32, i: u32) -> vec4<f32> {
-    if LOAD == 4u { return vec4<f32>(EA4(q[(at + i) / 4u])); }
-    return vec4(q_one_(at, i), q_one_(at, i + 1u), q_one_(at, i + 2u), q_one_(at, i + 3u));
-}
-fn k_four(at: u32, i: u32) -> vec4<f32> {
-    if LOAD == 4u { return vec4<f32>(EA4(k[(at + i) / 4u])); }
-    return vec4(k_one_(at, i), k_one_(at, i + 1u), k_one_(at, i + 2u), k_one_(at, i + 3u));
-}
-fn v_four(at: u32, i: u32) -> vec4<f32> {
-    if LOAD == 4u { return vec4<f32>(EA4(v[(at + i) / 4u])); }
-    return vec4(v_one_(at, i), v_one_(at, i + 1u), v_one_(at, i + 2u), v_one_(at, i + 3u));
-}
-
-// slot: x of lanes 0 .. 3, or the same loaded from rows j .. j + 3 of k; likewise below.
-fn k_low(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(k_four(at.x, i), k_four(at.y, i), k_four(at.z, i), k_four(at.w, i));
-}
-fn k_high(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(k_four(at.x, i), k_four(at.y, i), k_four(at.z, i), k_four(at.w, i));
-}
-fn v_low(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(v_four(at.x, i), v_four(at.y, i), v_four(at.z, i), v_four(at.w, i));
-}
-fn v_high(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(v_four(at.x, i), v_four(at.y, i), v_four(at.z, i), v_four(at.w, i));
-}
-
-fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
-    return fma(vec4(a.w), b[3], fma(vec4(a.z), b[2], fma(vec4(a.y), b[1], fma(vec4(a.x), b[0], acc))));
-}
-
-// The scores of four keys, those that are not seen at -inf.
-fn seen(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
-    let at = vec4(mask_at) + min(key, vec4(sizes.keys - 1u)) * sizes.m_col;
-    let score = s + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
-    var hidden = key >= vec4(sizes.keys);
-    if CAUSAL { hidden = hidden | (key > vec4(row)); }
-    return select(score, -inf_(), hidden);
-}
-
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let blocks = (sizes.length + 7u) / 8u;
@@ -125,7 +84,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 
     var query: array<vec4<f32>, E4>;
     var acc: array<vec4<f32>, V4>;
-    for (var c = 0u; c < e4; c++) { query[c] = q_four(q_at, 4u * c) * sizes.scale; }
+    for (var c = 0u; c < e4; c++) { query[c] = q_load_(q_at, 4u * c) * sizes.scale; }
     for (var c = 0u; c < v4; c++) { acc[c] = vec4(0.0); }
     var top = LOWEST;
     var sum = vec4(0.0);
@@ -138,12 +97,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var s0 = vec4(0.0);
         var s1 = vec4(0.0);
         for (var c = 0u; c < e4; c++) {
-            let x = k_four(k_at + own * sizes.k_row, 4u * c);
-            s0 = step(s0, query[c], transpose(k_low(x, k_at + low_at * sizes.k_row, 4u * c)));
-            s1 = step(s1, query[c], transpose(k_high(x, k_at + high_at * sizes.k_row, 4u * c)));
+            let x = k_load_(k_at + own * sizes.k_row, 4u * c);
+            s0 = step_(s0, query[c], transpose(k_low_(x, k_at + low_at * sizes.k_row, 4u * c)));
+            s1 = step_(s1, query[c], transpose(k_high_(x, k_at + high_at * sizes.k_row, 4u * c)));
         }
-        s0 = seen(s0, mask_at, row, low);
-        s1 = seen(s1, mask_at, row, high);
+        s0 = seen_(s0, mask_at, row, low);
+        s1 = seen_(s1, mask_at, row, high);
         let m = max(s0, s1);
         let new_top = max(max(max(m.x, m.y), max(m.z, m.w)), top);
         let p0 = exp_(s0 - new_top);
@@ -154,9 +113,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let w0 = p0 * kept(weight_at + low);
         let w1 = p1 * kept(weight_at + high);
         for (var c = 0u; c < v4; c++) {
-            let x = v_four(v_at + own * sizes.v_row, 4u * c);
-            let held = step(acc[c] * fade, w0, v_low(x, v_at + low_at * sizes.v_row, 4u * c));
-            acc[c] = step(held, w1, v_high(x, v_at + high_at * sizes.v_row, 4u * c));
+            let x = v_load_(v_at + own * sizes.v_row, 4u * c);
+            let held = step_(acc[c] * fade, w0, v_low_(x, v_at + low_at * sizes.v_row, 4u * c));
+            acc[c] = step_(held, w1, v_high_(x, v_at + high_at * sizes.v_row, 4u * c));
         }
     }
 

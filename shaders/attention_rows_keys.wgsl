@@ -64,49 +64,6 @@ fn bias(at: u32) -> f32 { return 0.0; }
 // slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
 fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
-// Elements i .. i + 3 of the row that begins at `at`; zero past its end.
-fn q_four(at: u32, i: u32) -> vec4<f32> {
-    if LOAD == 4u { return vec4<f32>(EA4(q[(at + i) / 4u])); }
-    return vec4(q_one_(at, i), q_one_(at, i + 1u), q_one_(at, i + 2u), q_one_(at, i + 3u));
-}
-fn k_four(at: u32, i: u32) -> vec4<f32> {
-    if LOAD == 4u { return vec4<f32>(EA4(k[(at + i) / 4u])); }
-    return vec4(k_one_(at, i), k_one_(at, i + 1u), k_one_(at, i + 2u), k_one_(at, i + 3u));
-}
-fn v_four(at: u32, i: u32) -> vec4<f32> {
-    if LOAD == 4u { return vec4<f32>(EA4(v[(at + i) / 4u])); }
-    return vec4(v_one_(at, i), v_one_(at, i + 1u), v_one_(at, i + 2u), v_one_(at, i + 3u));
-}
-fn g_four(at: u32, i: u32) -> vec4<f32> {
-    if LOAD == 4u { return vec4<f32>(EA4(dy[(at + i) / 4u])); }
-    return vec4(g_one_(at, i), g_one_(at, i + 1u), g_one_(at, i + 2u), g_one_(at, i + 3u));
-}
-fn n_four(at: u32, i: u32) -> vec4<f32> { return vec4(norms[at], 0.0, 0.0); }
-
-// slot: x of lanes 0 .. 3, or the same loaded from where four rows begin; likewise below.
-fn q_low(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(q_four(at.x, i), q_four(at.y, i), q_four(at.z, i), q_four(at.w, i));
-}
-fn q_high(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(q_four(at.x, i), q_four(at.y, i), q_four(at.z, i), q_four(at.w, i));
-}
-fn g_low(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(g_four(at.x, i), g_four(at.y, i), g_four(at.z, i), g_four(at.w, i));
-}
-fn g_high(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(g_four(at.x, i), g_four(at.y, i), g_four(at.z, i), g_four(at.w, i));
-}
-fn n_low(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(n_four(at.x, i), n_four(at.y, i), n_four(at.z, i), n_four(at.w, i));
-}
-fn n_high(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(n_four(at.x, i), n_four(at.y, i), n_four(at.z, i), n_four(at.w, i));
-}
-
-fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
-    return fma(vec4(a.w), b[3], fma(vec4(a.z), b[2], fma(vec4(a.y), b[1], fma(vec4(a.x), b[0], acc))));
-}
-
 // The scores of four queries, those that do not see the key at -inf.
 fn seen(s: vec4<f32>, mask_at: u32, row: vec4<u32>, key: u32) -> vec4<f32> {
     let at = vec4(mask_at) + min(row, vec4(sizes.length - 1u)) * sizes.m_row;
@@ -137,8 +94,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     var own_v: array<vec4<f32>, V4>;
     var acc_k: array<vec4<f32>, E4>;
     var acc_v: array<vec4<f32>, V4>;
-    for (var c = 0u; c < e4; c++) { own_k[c] = k_four(k_at, 4u * c); }
-    for (var c = 0u; c < v4; c++) { own_v[c] = v_four(v_at, 4u * c); }
+    for (var c = 0u; c < e4; c++) { own_k[c] = k_load_(k_at, 4u * c); }
+    for (var c = 0u; c < v4; c++) { own_v[c] = v_load_(v_at, 4u * c); }
     for (var c = 0u; c < e4; c++) { acc_k[c] = vec4(0.0); }
     for (var c = 0u; c < v4; c++) { acc_v[c] = vec4(0.0); }
     for (var head = kv * sizes.share; head < (kv + 1u) * sizes.share; head++) {
@@ -156,13 +113,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             var s0 = vec4(0.0);
             var s1 = vec4(0.0);
             for (var c = 0u; c < e4; c++) {
-                let x = q_four(q_at + own * sizes.q_row, 4u * c);
-                s0 = step(s0, own_k[c], transpose(q_low(x, q_at + low_at * sizes.q_row, 4u * c)));
-                s1 = step(s1, own_k[c], transpose(q_high(x, q_at + high_at * sizes.q_row, 4u * c)));
+                let x = q_load_(q_at + own * sizes.q_row, 4u * c);
+                s0 = step_(s0, own_k[c], transpose(q_low_(x, q_at + low_at * sizes.q_row, 4u * c)));
+                s1 = step_(s1, own_k[c], transpose(q_high_(x, q_at + high_at * sizes.q_row, 4u * c)));
             }
-            let n = n_four(n_at + own, 0u);
-            let n0 = transpose(n_low(n, n_at + low_at, 0u));
-            let n1 = transpose(n_high(n, n_at + high_at, 0u));
+            let n = n_load_(n_at + own);
+            let n0 = transpose(n_low_(n, n_at + low_at, 0u));
+            let n1 = transpose(n_high_(n, n_at + high_at, 0u));
             let p0 = exp_(seen(s0, mask_at, low, key) - n0[0]);
             let p1 = exp_(seen(s1, mask_at, high, key) - n1[0]);
             let keep0 = kept((vec4(n_at) + low) * sizes.keys + vec4(key));
@@ -172,19 +129,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             var d0 = vec4(0.0);
             var d1 = vec4(0.0);
             for (var c = 0u; c < v4; c++) {
-                let x = g_four(g_at + own * g_row, 4u * c);
-                let g0 = g_low(x, g_at + low_at * g_row, 4u * c);
-                let g1 = g_high(x, g_at + high_at * g_row, 4u * c);
-                d0 = step(d0, own_v[c], transpose(g0));
-                d1 = step(d1, own_v[c], transpose(g1));
-                acc_v[c] = step(step(acc_v[c], w0, g0), w1, g1);
+                let x = g_load_(g_at + own * g_row, 4u * c);
+                let g0 = g_low_(x, g_at + low_at * g_row, 4u * c);
+                let g1 = g_high_(x, g_at + high_at * g_row, 4u * c);
+                d0 = step_(d0, own_v[c], transpose(g0));
+                d1 = step_(d1, own_v[c], transpose(g1));
+                acc_v[c] = step_(step_(acc_v[c], w0, g0), w1, g1);
             }
             d0 = p0 * (d0 * keep0 - n0[1]);
             d1 = p1 * (d1 * keep1 - n1[1]);
             for (var c = 0u; c < e4; c++) {
-                let x = q_four(q_at + own * sizes.q_row, 4u * c);
-                let held = step(acc_k[c], d0, q_low(x, q_at + low_at * sizes.q_row, 4u * c));
-                acc_k[c] = step(held, d1, q_high(x, q_at + high_at * sizes.q_row, 4u * c));
+                let x = q_load_(q_at + own * sizes.q_row, 4u * c);
+                let held = step_(acc_k[c], d0, q_low_(x, q_at + low_at * sizes.q_row, 4u * c));
+                acc_k[c] = step_(held, d1, q_high_(x, q_at + high_at * sizes.q_row, 4u * c));
             }
         }
     }

@@ -64,10 +64,6 @@ fn w_four(start: u32, at: vec4<u32>) -> vec4<f32> {
     return vec4(vec4<f32>(W4(w[i.x])).x, vec4<f32>(W4(w[i.y])).x, vec4<f32>(W4(w[i.z])).x, vec4<f32>(W4(w[i.w])).x);
 }
 
-fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
-    return fma(vec4(a.w), b[3], fma(vec4(a.z), b[2], fma(vec4(a.y), b[1], fma(vec4(a.x), b[0], acc))));
-}
-
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.images * sizes.to_d * sizes.to_h * sizes.to_w + 31u) / 32u;
@@ -102,14 +98,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var x = mat4x4(w_four(w_rows.x, at), w_four(w_rows.y, at), w_four(w_rows.z, at), w_four(w_rows.w, at));
         for (var i = 0u; i < PER; i++) {
             let xi = select(vec4(0.0), x[i], real);
-            acc[i] = step(acc[i], subgroupBroadcast(xi, 0u), y);
-            acc[PER + i] = step(acc[PER + i], subgroupBroadcast(xi, 1u), y);
-            acc[2u * PER + i] = step(acc[2u * PER + i], subgroupBroadcast(xi, 2u), y);
-            acc[3u * PER + i] = step(acc[3u * PER + i], subgroupBroadcast(xi, 3u), y);
-            acc[4u * PER + i] = step(acc[4u * PER + i], subgroupBroadcast(xi, 4u), y);
-            acc[5u * PER + i] = step(acc[5u * PER + i], subgroupBroadcast(xi, 5u), y);
-            acc[6u * PER + i] = step(acc[6u * PER + i], subgroupBroadcast(xi, 6u), y);
-            acc[7u * PER + i] = step(acc[7u * PER + i], subgroupBroadcast(xi, 7u), y);
+            spread_(&acc, i, xi, y);
         }
     }
 
@@ -117,13 +106,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let count = max(sizes.images * area, col) - col;
     let image = quotient_(col, area);
     let rows = min(ROWS, sizes.rows - row);
-    for (var done = 0u; done < rows; done += 8u) {          // rows leave from the front, as in matmul_subgroup
-        var eight: array<vec4<f32>, 8>;
-        for (var i = 0u; i < 8u; i++) { eight[i] = acc[i]; }
-        for (var i = 0u; i < ROWS - 8u; i++) { acc[i] = acc[i + 8u]; }
-        for (var i = 0u; i < min(8u, rows - done); i++) {
-            emit(eight[0], count, image, group * sizes.rows + row + done + i, col - image * area);
-            for (var j = 0u; j < 7u; j++) { eight[j] = eight[j + 1u]; }
-        }
+    for (var done = 0u; done < rows; done += 8u) {
+        var eight = take_eight_(&acc);
+        for (var i = 0u; i < min(8u, rows - done); i++) { emit(take_one_(&eight), count, image, group * sizes.rows + row + done + i, col - image * area); }
     }
 }

@@ -99,9 +99,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var eight = array(s00[0], s00[1], s00[2], s00[3], s10[0], s10[1], s10[2], s10[3]);
         s00 = s01;
         s10 = s11;
-        for (var i = 0u; i < rows; i++) {
-            emit(eight[0], part, row + i, col + done);
-            for (var j = 0u; j < 7u; j++) { eight[j] = eight[j + 1u]; }
-        }
+        for (var i = 0u; i < rows; i++) { emit(take_one_(&eight), part, row + i, col + done); }
     }
 }

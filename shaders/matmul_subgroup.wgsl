@@ -80,10 +80,6 @@ fn b_block(at: vec4<u32>, s: vec3<u32>) -> mat4x4<f32> {
     return mat4x4(b_four(at.x, s), b_four(at.x + s.x, s), b_four(at.x + s.y, s), b_four(at.x + s.z, s));
 }
 
-fn step(acc: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
-    return fma(vec4(a.w), b[3], fma(vec4(a.z), b[2], fma(vec4(a.y), b[1], fma(vec4(a.x), b[0], acc))));
-}
-
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.n + 31u) / 32u;
@@ -112,26 +108,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         for (var i = 0u; i < 4u; i++) {
             if i < PER {
                 let xi = select(vec4(0.0), x[i], real);
-                acc[i] = step(acc[i], subgroupBroadcast(xi, 0u), y);
-                acc[PER + i] = step(acc[PER + i], subgroupBroadcast(xi, 1u), y);
-                acc[2u * PER + i] = step(acc[2u * PER + i], subgroupBroadcast(xi, 2u), y);
-                acc[3u * PER + i] = step(acc[3u * PER + i], subgroupBroadcast(xi, 3u), y);
-                acc[4u * PER + i] = step(acc[4u * PER + i], subgroupBroadcast(xi, 4u), y);
-                acc[5u * PER + i] = step(acc[5u * PER + i], subgroupBroadcast(xi, 5u), y);
-                acc[6u * PER + i] = step(acc[6u * PER + i], subgroupBroadcast(xi, 6u), y);
-                acc[7u * PER + i] = step(acc[7u * PER + i], subgroupBroadcast(xi, 7u), y);
+                spread_(&acc, i, xi, y);
             }
         }
     }
 
     let rows = min(ROWS, sizes.m - row);
     for (var done = 0u; done < rows; done += 8u) {
-        var eight: array<vec4<f32>, 8>;
-        for (var i = 0u; i < 8u; i++) { eight[i] = acc[i]; }
-        for (var i = 0u; i < ROWS - 8u; i++) { acc[i] = acc[i + 8u]; }
-        for (var i = 0u; i < min(8u, rows - done); i++) {
-            emit(eight[0], part, row + done + i, col);
-            for (var j = 0u; j < 7u; j++) { eight[j] = eight[j + 1u]; }
-        }
+        var eight = take_eight_(&acc);
+        for (var i = 0u; i < min(8u, rows - done); i++) { emit(take_one_(&eight), part, row + done + i, col); }
     }
 }

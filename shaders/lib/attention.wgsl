@@ -1,5 +1,6 @@
-// What the attention kernels share: single elements of a row, zero past its end, dropout, and for those by tiles a block of products
-// in workgroup memory. The files that borrow it have `sizes`, the operands, EA4, E and EV, and the tiles T, CHUNK, LOAD and `held`.
+// What the attention kernels share: elements of a row, zero past its end, dropout; for those whose lanes own rows, the others that
+// they meet; for those by tiles, a block of products in workgroup memory. The files that borrow it have `sizes`, the operands, LOAD, EA4,
+// E and EV, the slot `bias`, CAUSAL, and the tiles T, CHUNK and `held`.
 
 // Element i of the row that begins at `at`.
 fn q_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(q[at + min(i, E - 1u)]))[0], i < E); }
@@ -8,32 +9,34 @@ fn v_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(v[at + min(
 fn g_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(dy[at + min(i, EV - 1u)]))[0], i < EV); }
 fn y_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(y[at + min(i, EV - 1u)]))[0], i < EV); }
 
-// Elements i .. i + 3 of the row that begins at `at`; zero past its end.
-fn q_four_(at: u32, i: u32) -> vec4<f32> {
-    if i >= E { return vec4(0.0); }
+// Elements i .. i + 3 of the row that begins at `at`, of which i is one; zero past its end.
+fn q_load_(at: u32, i: u32) -> vec4<f32> {
     if LOAD == 4u { return vec4<f32>(EA4(q[(at + i) / 4u])); }
     return vec4(q_one_(at, i), q_one_(at, i + 1u), q_one_(at, i + 2u), q_one_(at, i + 3u));
 }
-fn k_four_(at: u32, i: u32) -> vec4<f32> {
-    if i >= E { return vec4(0.0); }
+fn k_load_(at: u32, i: u32) -> vec4<f32> {
     if LOAD == 4u { return vec4<f32>(EA4(k[(at + i) / 4u])); }
     return vec4(k_one_(at, i), k_one_(at, i + 1u), k_one_(at, i + 2u), k_one_(at, i + 3u));
 }
-fn v_four_(at: u32, i: u32) -> vec4<f32> {
-    if i >= EV { return vec4(0.0); }
+fn v_load_(at: u32, i: u32) -> vec4<f32> {
     if LOAD == 4u { return vec4<f32>(EA4(v[(at + i) / 4u])); }
     return vec4(v_one_(at, i), v_one_(at, i + 1u), v_one_(at, i + 2u), v_one_(at, i + 3u));
 }
-fn g_four_(at: u32, i: u32) -> vec4<f32> {
-    if i >= EV { return vec4(0.0); }
+fn g_load_(at: u32, i: u32) -> vec4<f32> {
     if LOAD == 4u { return vec4<f32>(EA4(dy[(at + i) / 4u])); }
     return vec4(g_one_(at, i), g_one_(at, i + 1u), g_one_(at, i + 2u), g_one_(at, i + 3u));
 }
-fn y_four_(at: u32, i: u32) -> vec4<f32> {
-    if i >= EV { return vec4(0.0); }
+fn y_load_(at: u32, i: u32) -> vec4<f32> {
     if LOAD == 4u { return vec4<f32>(EA4(y[(at + i) / 4u])); }
     return vec4(y_one_(at, i), y_one_(at, i + 1u), y_one_(at, i + 2u), y_one_(at, i + 3u));
 }
+
+// The same, where i may be past the end.
+fn q_four_(at: u32, i: u32) -> vec4<f32> { if i >= E { return vec4(0.0); } return q_load_(at, i); }
+fn k_four_(at: u32, i: u32) -> vec4<f32> { if i >= E { return vec4(0.0); } return k_load_(at, i); }
+fn v_four_(at: u32, i: u32) -> vec4<f32> { if i >= EV { return vec4(0.0); } return v_load_(at, i); }
+fn g_four_(at: u32, i: u32) -> vec4<f32> { if i >= EV { return vec4(0.0); } return g_load_(at, i); }
+fn y_four_(at: u32, i: u32) -> vec4<f32> { if i >= EV { return vec4(0.0); } return y_load_(at, i); }
 
 // Elements i .. i + 3 of four rows.
 fn q_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
@@ -47,6 +50,31 @@ fn v_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
 }
 fn g_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
     return mat4x4(g_four_(at.x, i), g_four_(at.y, i), g_four_(at.z, i), g_four_(at.w, i));
+}
+
+// Rows for kernels in which a lane owns one and meets eight others at a time. slot: x of lanes 0 .. 3, or the same loaded from where
+// four rows begin; of lanes 4 .. 7; likewise below.
+fn q_low_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(q_load_(at.x, i), q_load_(at.y, i), q_load_(at.z, i), q_load_(at.w, i)); }
+fn q_high_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(q_load_(at.x, i), q_load_(at.y, i), q_load_(at.z, i), q_load_(at.w, i)); }
+fn k_low_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(k_load_(at.x, i), k_load_(at.y, i), k_load_(at.z, i), k_load_(at.w, i)); }
+fn k_high_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(k_load_(at.x, i), k_load_(at.y, i), k_load_(at.z, i), k_load_(at.w, i)); }
+fn v_low_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(v_load_(at.x, i), v_load_(at.y, i), v_load_(at.z, i), v_load_(at.w, i)); }
+fn v_high_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(v_load_(at.x, i), v_load_(at.y, i), v_load_(at.z, i), v_load_(at.w, i)); }
+fn g_low_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(g_load_(at.x, i), g_load_(at.y, i), g_load_(at.z, i), g_load_(at.w, i)); }
+fn g_high_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(g_load_(at.x, i), g_load_(at.y, i), g_load_(at.z, i), g_load_(at.w, i)); }
+fn n_low_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(n_load_(at.x), n_load_(at.y), n_load_(at.z), n_load_(at.w)); }
+fn n_high_(x: vec4<f32>, at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(n_load_(at.x), n_load_(at.y), n_load_(at.z), n_load_(at.w)); }
+
+// lse and delta of a query.
+fn n_load_(at: u32) -> vec4<f32> { return vec4(norms[at], 0.0, 0.0); }
+
+// The scores of a row's four keys, those that are not seen at -inf.
+fn seen_(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
+    let at = vec4(mask_at) + min(key, vec4(sizes.keys - 1u)) * sizes.m_col;
+    let score = s + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
+    var hidden = key >= vec4(sizes.keys);
+    if CAUSAL { hidden = hidden | (key > vec4(row)); }
+    return select(score, -inf_(), hidden);
 }
 
 // s[i] += a[i] · b over what is staged.

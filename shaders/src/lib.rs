@@ -18,6 +18,7 @@ pub const LIBRARY: &str = concat!(
 /// says what.
 pub const SHARED: &str = concat!(
     include_str!("../lib/attention.wgsl"),
+    include_str!("../lib/block.wgsl"),
     include_str!("../lib/conv_weight.wgsl"),
     include_str!("../lib/conv_window.wgsl"),
     include_str!("../lib/matmul.wgsl"),

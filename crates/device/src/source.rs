@@ -132,13 +132,13 @@ impl Source {
     /// As [`finish`](Self::finish), with `var<immediate>` turned into a uniform where `Sizes` is too large for it.
     pub(crate) fn assemble(&self, max_immediates: u32) -> Result<Final> {
         let mut items = items::parse(&self.text);
-        let mut overrides = HashMap::new();
+        let mut changed = HashMap::new();
         for edit in &self.edits {
-            self.apply(edit, &mut items, &mut overrides)?;
+            self.apply(edit, &mut items, &mut changed)?;
         }
         let divisible = begin_anywhere(&mut items);
         place_sizes(&mut items, max_immediates);
-        let items = reached(items, &overrides);
+        let items = reached(items, &changed);
 
         let mut text = String::new();
         for (word, directive) in [("f16", "enable f16;\n"), ("coop_mat", "enable wgpu_cooperative_matrix;\n")] {
@@ -161,7 +161,7 @@ impl Source {
         Ok(Final { text, code, divisible })
     }
 
-    fn apply(&self, edit: &Edit, items: &mut Vec<Item>, overrides: &mut HashMap<String, String>) -> Result<()> {
+    fn apply(&self, edit: &Edit, items: &mut Vec<Item>, changed: &mut HashMap<String, Item>) -> Result<()> {
         let find =
             |items: &mut Vec<Item>, kind: Kind, name: &str| items.iter().position(|i| i.kind == kind && i.name == name);
         let missing = |what: &str, name: &str| {
@@ -171,18 +171,18 @@ impl Source {
             Edit::Const(name, value) | Edit::Alias(name, value) => {
                 let (kind, what) =
                     if matches!(edit, Edit::Const(..)) { (Kind::Const, "const") } else { (Kind::Alias, "alias") };
-                match find(items, kind, name) {
-                    Some(at) => items[at].set_value(value),
-                    None if LIBRARY.get(name).is_some_and(|item| item.kind == kind) => {
-                        overrides.insert(name.clone(), value.clone());
-                    }
+                match find(items, kind, name).map(|at| &mut items[at]).or_else(|| borrowed(changed, kind, name)) {
+                    Some(item) => item.set_value(value),
                     None => return missing(what, name),
                 }
             }
-            Edit::Slot(name, body) => match find(items, Kind::Fn, name) {
-                Some(at) => items[at].set_body(body),
-                None => return missing("slot", name),
-            },
+            Edit::Slot(name, body) => {
+                match find(items, Kind::Fn, name).map(|at| &mut items[at]).or_else(|| borrowed(changed, Kind::Fn, name))
+                {
+                    Some(item) => item.set_body(body),
+                    None => return missing("slot", name),
+                }
+            }
             Edit::Param(name, ty) => match find(items, Kind::Struct, SIZES) {
                 Some(at) => items[at].add_field(name, ty),
                 None => return missing("struct", SIZES),
@@ -197,6 +197,12 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// A declaration of the library of that kind, to be changed for this kernel alone.
+fn borrowed<'a>(changed: &'a mut HashMap<String, Item>, kind: Kind, name: &str) -> Option<&'a mut Item> {
+    let item = LIBRARY.get(name).filter(|item| item.kind == kind)?;
+    Some(changed.entry(name.to_string()).or_insert_with(|| item.clone()))
 }
 
 /// Lets a dispatch begin with any workgroup, in a kernel that asks where it begins.
@@ -229,8 +235,8 @@ fn place_sizes(items: &mut Vec<Item>, max_immediates: u32) {
 }
 
 /// What an entry point needs: every declaration but the functions and storage buffers that nothing reaches, and from
-/// the library whatever is mentioned and not defined.
-fn reached(items: Vec<Item>, overrides: &HashMap<String, String>) -> Vec<Item> {
+/// the library, as it was `changed`, whatever is mentioned and not defined.
+fn reached(items: Vec<Item>, changed: &HashMap<String, Item>) -> Vec<Item> {
     let prunable = |kind: Kind| matches!(kind, Kind::Fn | Kind::Storage);
     let has_entry = items.iter().any(|i| i.kind == Kind::Entry);
     let own: HashMap<&str, &Item> = items.iter().map(|i| (i.name.as_str(), i)).collect();
@@ -245,7 +251,7 @@ fn reached(items: Vec<Item>, overrides: &HashMap<String, String>) -> Vec<Item> {
             if let Some(item) = own.get(word) {
                 seen.insert(word);
                 queue.push(item);
-            } else if let Some(item) = LIBRARY.get(word) {
+            } else if let Some(item) = changed.get(word).or_else(|| LIBRARY.get(word)) {
                 seen.insert(word);
                 queue.push(item);
                 borrowed.push(item);
@@ -253,16 +259,8 @@ fn reached(items: Vec<Item>, overrides: &HashMap<String, String>) -> Vec<Item> {
         }
     }
     borrowed.sort_by(|a, b| (a.kind == Kind::Fn, &a.name).cmp(&(b.kind == Kind::Fn, &b.name)));
-    let borrowed: Vec<Item> = borrowed
-        .into_iter()
-        .map(|item| {
-            let mut item = Item { lead: "\n".to_string(), ..item.clone() };
-            if let Some(value) = overrides.get(&item.name) {
-                item.set_value(value);
-            }
-            item
-        })
-        .collect();
+    let borrowed: Vec<Item> =
+        borrowed.into_iter().map(|item| Item { lead: "\n".to_string(), ..item.clone() }).collect();
     let keep: Vec<bool> =
         items.iter().map(|i| !(has_entry && prunable(i.kind)) || seen.contains(i.name.as_str())).collect();
     let mut keep = keep.into_iter();

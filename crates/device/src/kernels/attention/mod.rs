@@ -279,7 +279,7 @@ fn broadcasts(mut source: Source, part: Part) -> Source {
     for array in arrays {
         for (half, first) in [("low", 0), ("high", 4)] {
             let lanes: Vec<String> = (first..first + 4).map(|lane| format!("subgroupBroadcast(x, {lane}u)")).collect();
-            source = source.slot(&format!("{array}_{half}"), format!("    return mat4x4({});", lanes.join(", ")));
+            source = source.slot(&format!("{array}_{half}_"), format!("    return mat4x4({});", lanes.join(", ")));
         }
     }
     source
