@@ -156,3 +156,124 @@ fn chained_schedules_remember_nothing() {
         (ChainedScheduler::new().and(&root).and(StepLr::new(5, 0.5)).lr(1.0, 12) - root.lr(0.25, 12)).abs() < 1e-12
     );
 }
+
+/// What PyTorch's constructors refuse, and steps past the end of a one-cycle schedule: an error of the optimizer's next step.
+#[test]
+fn settings_that_pytorch_refuses_are_errors_of_the_step() {
+    let device = Device::open().unwrap();
+    let new = || Linear::new(1, 1, &mut Init::new(&device, 0));
+    let constant = |factor| Box::new(ConstantLr { factor, total_iters: 5 }) as Box<dyn Schedule>;
+    let line = |start_factor, end_factor| Box::new(LinearLr { start_factor, end_factor, total_iters: 5 });
+    let restarts = |t_0, t_mult| Box::new(CosineAnnealingWarmRestarts { t_0, t_mult, eta_min: 0.0 });
+    let cycle = |total_steps, pct_start| Box::new(OneCycleLr { pct_start, ..OneCycleLr::new(0.1, total_steps) });
+    let cases: Vec<(Box<dyn Schedule>, usize, &str, &str)> = vec![
+        (constant(-0.1), 0, "ConstantLr", "factor"),
+        (constant(1.1), 9, "ConstantLr", "factor"),
+        (constant(f64::NAN), 0, "ConstantLr", "factor"),
+        (line(0.0, 1.0), 0, "LinearLr", "start_factor"),
+        (line(1.5, 1.0), 0, "LinearLr", "start_factor"),
+        (line(0.5, -0.5), 0, "LinearLr", "end_factor"),
+        (line(0.5, 1.5), 0, "LinearLr", "end_factor"),
+        (Box::new(StepLr::new(0, 0.1)), 0, "StepLr", "step_size"),
+        (Box::new(CosineAnnealingLr::new(0)), 0, "CosineAnnealingLr", "t_max"),
+        (restarts(0, 1), 0, "CosineAnnealingWarmRestarts", "t_0"),
+        (restarts(3, 0), 0, "CosineAnnealingWarmRestarts", "t_mult"),
+        (cycle(0, 0.3), 0, "OneCycleLr", "total_steps"),
+        (cycle(10, -0.1), 0, "OneCycleLr", "pct_start"),
+        (cycle(10, 1.1), 0, "OneCycleLr", "pct_start"),
+        (cycle(10, 0.3), 11, "OneCycleLr", "total_steps"),
+        (Box::new(CyclicLr { step_size_up: 0, ..CyclicLr::new(0.1, 0.2) }), 0, "CyclicLr", "step_size_up"),
+        (Box::new(ChainedScheduler::new()), 0, "ChainedScheduler", "schedules"),
+        (Box::new(ChainedScheduler::new().and(StepLr::new(1, 0.1)).and(constant(2.0))), 0, "ConstantLr", "factor"),
+        (Box::new(SequentialLr::new(StepLr::new(1, 0.1)).then(4, constant(2.0))), 0, "ConstantLr", "factor"),
+        (Box::new(SequentialLr::new(StepLr::new(1, 0.1)).then(4, cycle(10, 0.3))), 15, "OneCycleLr", "total_steps"),
+        (
+            Box::new(SequentialLr::new(StepLr::new(1, 0.1)).then(9, StepLr::new(1, 0.1)).then(4, StepLr::new(1, 0.1))),
+            0,
+            "SequentialLr",
+            "milestone",
+        ),
+        (Box::new(PerGroup::new(StepLr::new(1, 0.1)).and(constant(2.0))), 0, "ConstantLr", "factor"),
+        (Box::new(Warmup::new(3, constant(2.0))), 0, "ConstantLr", "factor"),
+    ];
+    for (schedule, t, op, name) in &cases {
+        let model = new();
+        let loss = || model.forward(&Tensor::ones(&device, [2, 1])).square().mean();
+        let mut sgd = Sgd::new(&model, 0.25).momentum(0.9);
+        let before = parameters(&model);
+        apply(&**schedule, &mut sgd, *t);
+        let here = line!() - 1;
+        for _ in 0..2 {
+            let error = sgd.step(&loss()).unwrap_err();
+            let Error::Argument { op: got, name: of, at, .. } = &error else { panic!("{error}") };
+            assert_eq!((*got, *of, at.line()), (*op, *name, here), "{error}");
+            assert!(at.file().ends_with("schedules.rs"), "{at}");
+        }
+        let mut captured = sgd.capture(|x: &Tensor| model.forward(x).square().mean());
+        assert!(matches!(captured.step(&Tensor::ones(&device, [2, 1])), Err(Error::Argument { .. })));
+        assert_eq!((parameters(&model), sgd.lr()), (before.clone(), 0.25), "{op} {name} at {t}");
+        sgd.set_lr(0.25); // a learning rate that is right again, if the same
+        sgd.step(&loss()).unwrap();
+        assert_ne!(parameters(&model), before);
+
+        // the trainer knows before its first step, from the settings alone
+        if schedule.refused(0).is_some() {
+            let set = TensorDataset::new(&device, (vec![1.0f32; 4], [1]), (vec![0i32; 4], [])).unwrap();
+            let mut sgd = Sgd::new(&model, 0.25).momentum(0.9);
+            let trainer = Trainer::new(1).progress(false).scheduler(schedule);
+            let here = line!() - 1;
+            let fitted = trainer
+                .fit(&model, &mut sgd, &set, None, |(x, _)| Outcome::loss(model.forward(x).square().mean(), x.numel()));
+            let error = fitted.unwrap_err();
+            assert!(matches!(&error, Error::Argument { op: got, at, .. } if got == op && at.line() == here), "{error}");
+        }
+    }
+    // what is right at last stays so
+    let model = new();
+    let loss = || model.forward(&Tensor::ones(&device, [2, 1])).square().mean();
+    let mut sgd = Sgd::new(&model, 0.25).momentum(0.9);
+    constant(2.0).apply(&mut sgd, 0);
+    constant(0.5).apply(&mut sgd, 0);
+    sgd.step(&loss()).unwrap();
+    assert_eq!(sgd.lr(), 0.125);
+    // a schedule that has run out in the middle of a training
+    let set = TensorDataset::new(&device, (vec![1.0f32; 8], [1]), (vec![0i32; 8], [])).unwrap();
+    let trainer = Trainer::new(1).batch(2).progress(false).scheduler(OneCycleLr::new(0.1, 2));
+    let fitted =
+        trainer.fit(&model, &mut sgd, &set, None, |(x, _)| Outcome::loss(model.forward(x).square().mean(), x.numel()));
+    assert!(fitted.unwrap_err().to_string().contains("total_steps = 2"));
+}
+
+fn parameters(model: &Linear) -> Vec<f32> {
+    nn::parameters_to_vector(&model.parameters()).to_vec().unwrap()
+}
+
+#[test]
+fn plateaus_and_momenta_are_refused_too() {
+    let device = Device::open().unwrap();
+    let model = Linear::new(1, 1, &mut Init::new(&device, 0));
+    let loss = || model.forward(&Tensor::ones(&device, [2, 1])).square().mean();
+    let mut sgd = Sgd::new(&model, 0.25);
+    let mut plateau = ReduceLrOnPlateau { factor: 1.0, ..Default::default() };
+    assert!(!plateau.step(1.0, &mut sgd));
+    assert!(matches!(sgd.step(&loss()), Err(Error::Argument { op: "ReduceLrOnPlateau", name: "factor", .. })));
+    let set = TensorDataset::new(&device, (vec![1.0f32; 4], [1]), (vec![0i32; 4], [])).unwrap();
+    let fitted = Trainer::new(1)
+        .progress(false)
+        .plateau(plateau)
+        .fit(&model, &mut sgd, &set, None, |(x, _)| Outcome::loss(model.forward(x).square().mean(), x.numel()));
+    assert!(matches!(fitted, Err(Error::Argument { name: "factor", .. })));
+
+    // momentum is cycled of optimizers that have it or β₁, also where it was 0
+    let cycle = OneCycleLr::new(0.1, 10);
+    let without = OneCycleLr { momentum: None, ..cycle.clone() };
+    let mut adagrad = kiln::optim::Adagrad::new(&model, 0.1);
+    cycle.apply(&mut adagrad, 0);
+    assert!(matches!(adagrad.step(&loss()), Err(Error::Argument { name: "momentum", .. })));
+    without.apply(&mut adagrad, 0);
+    adagrad.step(&loss()).unwrap();
+    let mut plain = Sgd::new(&model, 0.1);
+    cycle.apply(&mut plain, 0);
+    plain.step(&loss()).unwrap();
+    assert_eq!(plain.present_momentum(), Some(0.95));
+}

@@ -126,6 +126,7 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
     /// As for [`Optimizer::step`].
     #[track_caller]
     pub fn step(&mut self, batch: &B) -> Result<Tensor> {
+        self.optimizer.slots().allowed()?;
         let given = batch.tensors();
         evaluate(&given)?;
         let tensors: Vec<Tensor> = given.iter().map(|t| t.current()).collect();

@@ -28,10 +28,17 @@ pub fn clip_grad_norm(gradients: &mut Gradients, max_norm: impl Number) -> Optio
 #[track_caller]
 pub fn clip_grad_norm_of(gradients: &mut Gradients, max_norm: impl Number, p: f32) -> Option<Tensor> {
     let norm = total_norm(gradients, p)?;
-    let scale = (max_norm.beside(&norm) / (&norm + 1e-6)).clamp_max(1.0);
-    *gradients = gradients.map(|g| g * &scale);
-    gradients.guard(&norm);
+    clip_grads_with_norm(gradients, max_norm, &norm);
     Some(norm)
+}
+
+/// The same with a norm that is known already ([`total_norm`], of these gradients or of those of several models):
+/// g ← g · min(1, max_norm / (norm + 1e-6)).
+#[track_caller]
+pub fn clip_grads_with_norm(gradients: &mut Gradients, max_norm: impl Number, norm: &Tensor) {
+    let scale = (max_norm.beside(norm) / (norm + 1e-6)).clamp_max(1.0);
+    *gradients = gradients.map(|g| g * &scale);
+    gradients.guard(norm);
 }
 
 /// Brings every element of every gradient into −bound..=bound.

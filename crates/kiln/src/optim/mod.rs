@@ -19,7 +19,7 @@ mod taken;
 pub use accumulate::Accumulator;
 pub use average::{AveragedModel, update_bn};
 pub use capture::{Batch, Captured, Traced};
-pub use clip::{clip_grad_norm, clip_grad_norm_of, clip_grad_value, total_norm};
+pub use clip::{clip_grad_norm, clip_grad_norm_of, clip_grad_value, clip_grads_with_norm, total_norm};
 pub use clipped::Clipped;
 pub use joined::Joined;
 pub use lbfgs::Lbfgs;
@@ -122,7 +122,8 @@ pub trait Optimizer {
     ///
     /// # Errors
     /// [`Error::NotFinite`](crate::Error::NotFinite) or an error of an earlier step that the device
-    /// has reported since, [`Error::Index`](crate::Error::Index), and what planning gives.
+    /// has reported since, [`Error::Index`](crate::Error::Index), [`Error::Argument`](crate::Error::Argument) for a setting
+    /// of the optimizer or of its schedule that is out of range, and what planning gives.
     fn step<'a>(&mut self, from: impl Into<StepInput<'a>>) -> Result<()>
     where
         Self: Sized,
@@ -190,8 +191,11 @@ pub trait Optimizer {
         let scale = |initial: f64| if first == 0.0 { lr } else { lr * (initial / first) };
         let wanted = |(at, group): (usize, &Group)| if at == 0 { lr } else { scale(group.initial_lr) };
         let all: Vec<f64> = self.slots().groups.iter().enumerate().map(wanted).collect();
-        if self.slots().groups.iter().zip(&all).any(|(group, lr)| group.lr != *lr) {
-            self.slots_mut().groups.iter_mut().zip(all).for_each(|(group, lr)| group.lr = lr);
+        let slots = self.slots();
+        if slots.allowed().is_err() || slots.groups.iter().zip(&all).any(|(group, lr)| group.lr != *lr) {
+            let slots = self.slots_mut();
+            slots.allow();
+            slots.groups.iter_mut().zip(all).for_each(|(group, lr)| group.lr = lr);
         }
     }
 
@@ -278,6 +282,7 @@ impl<O: Optimizer + ?Sized> Optimizer for &mut O {
 /// # Errors
 /// As for [`Optimizer::step`].
 pub fn take_step(optimizer: &mut (impl Optimizer + ?Sized), from: StepInput<'_>, also: &[&Tensor]) -> Result<()> {
+    optimizer.slots().allowed()?;
     if let StepInput::Loss(loss) = from
         && let Some(taken) = optimizer.taken()
     {

@@ -1,7 +1,7 @@
 //! The parameters of an optimizer, in groups.
 
 use crate::nn::Module;
-use crate::{Gradients, Param, State, Tensor};
+use crate::{Error, Gradients, Param, Result, State, Tensor};
 
 /// The parameters of an optimizer.
 pub struct Slots {
@@ -9,6 +9,8 @@ pub struct Slots {
     pub all: Vec<Slot>,
     /// PyTorch's parameter groups; the first holds what no other one does.
     pub groups: Vec<Group>,
+    /// What is wrong with the learning rate that a schedule was to set.
+    refused: Option<Error>,
 }
 
 /// Parameters with a learning rate of their own.
@@ -40,13 +42,28 @@ pub struct Slot {
 
 impl Slots {
     /// Every parameter of `model` in one group.
-    pub(super) fn new<M: Module + ?Sized>(model: &M, lr: f64) -> Self {
+    pub fn new<M: Module + ?Sized>(model: &M, lr: f64) -> Self {
         let slot = |(name, param): (String, Param)| {
             param.name(&name);
             Slot { name, param, group: 0, lr_scale: 1.0, weight_decay: 0.0, maximize: false }
         };
         let first = Group { name: String::new(), lr, initial_lr: lr };
-        Self { all: model.named_parameters().into_iter().map(slot).collect(), groups: vec![first] }
+        Self { all: model.named_parameters().into_iter().map(slot).collect(), groups: vec![first], refused: None }
+    }
+
+    /// Makes this the error of every step from now on, until a learning rate is set. The first one counts.
+    pub fn refuse(&mut self, error: Error) {
+        self.refused.get_or_insert(error);
+    }
+
+    /// Forgets it.
+    pub(super) fn allow(&mut self) {
+        self.refused = None;
+    }
+
+    /// What was [refused](Slots::refuse).
+    pub(super) fn allowed(&self) -> Result<()> {
+        self.refused.clone().map_or(Ok(()), Err)
     }
 
     /// The learning rate of a parameter.

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 use std::sync::{Mutex, PoisonError};
 
-use super::Schedule;
+use super::{RefusedBy, Schedule, counts, unless};
 
 /// `base · gamma^⌊t/step_size⌋`.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,10 @@ impl Schedule for StepLr {
 
     fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
         if t > 0 && t.is_multiple_of(self.step_size.max(1)) { lr * self.gamma } else { lr }
+    }
+
+    fn refused(&self, _t: usize) -> Option<RefusedBy> {
+        counts("StepLr", "step_size", self.step_size)
     }
 }
 
@@ -91,6 +95,10 @@ impl Schedule for ConstantLr {
     fn lr_begun(&self, _group: usize, _lr: f64, base: f64) -> f64 {
         if self.total_iters == 0 { base } else { base * self.factor }
     }
+
+    fn refused(&self, _t: usize) -> Option<RefusedBy> {
+        unless((0.0..=1.0).contains(&self.factor), "ConstantLr", "factor", self.factor, "from 0 to 1")
+    }
 }
 
 /// In a straight line from `base · start_factor` to `base · end_factor` at `total_iters`, where it stays; of no steps at
@@ -124,6 +132,13 @@ impl Schedule for LinearLr {
             _ if t > self.total_iters => lr,
             _ => lr * (1.0 + way / (total * self.start_factor + (t as f64 - 1.0) * way)),
         }
+    }
+
+    fn refused(&self, _t: usize) -> Option<RefusedBy> {
+        let (start, end) = (self.start_factor, self.end_factor);
+        let starts = start > 0.0 && start <= 1.0;
+        unless(starts, "LinearLr", "start_factor", start, "above 0 and at most 1")
+            .or_else(|| unless((0.0..=1.0).contains(&end), "LinearLr", "end_factor", end, "from 0 to 1"))
     }
 }
 
@@ -222,6 +237,10 @@ impl Schedule for CosineAnnealingLr {
             height(t) / height(t - 1) * (lr - self.eta_min) + self.eta_min
         }
     }
+
+    fn refused(&self, _t: usize) -> Option<RefusedBy> {
+        counts("CosineAnnealingLr", "t_max", self.t_max)
+    }
 }
 
 /// Half a cosine from `base` to `eta_min` over `t_0` steps, and again from the top, each time over `t_mult` times as
@@ -256,6 +275,11 @@ impl Schedule for CosineAnnealingWarmRestarts {
             length = length.saturating_mul(self.t_mult);
         }
         half_cosine(base, self.eta_min, at as f64 / length as f64)
+    }
+
+    fn refused(&self, _t: usize) -> Option<RefusedBy> {
+        const NAME: &str = "CosineAnnealingWarmRestarts";
+        counts(NAME, "t_0", self.t_0).or_else(|| counts(NAME, "t_mult", self.t_mult))
     }
 }
 

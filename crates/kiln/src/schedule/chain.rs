@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::Schedule;
+use super::{RefusedBy, Schedule, counts, unless};
 
 /// One schedule after another: each begins at its milestone, with a `t` of its own from 0. Milestones that are 0 or equal
 /// leave out the schedules before them.
@@ -80,6 +80,16 @@ impl Schedule for SequentialLr<'_> {
         let begins = || self.parts.iter().rev().find_map(|(_, part)| part.momentum(0));
         (0..=self.at(t)).rev().find_map(left).or_else(begins)
     }
+
+    fn refused(&self, t: usize) -> Option<RefusedBy> {
+        let early = self.parts.windows(2).find(|pair| pair[1].0 < pair[0].0).map(|pair| pair[1].0 as f64);
+        let turn = self.at(t);
+        let own = |(i, (from, part)): (usize, &(usize, Box<dyn Schedule + '_>))| {
+            part.refused(if i == turn { t.saturating_sub(*from) } else { 0 })
+        };
+        unless(early.is_none(), "SequentialLr", "milestone", early.unwrap_or(0.0), "not before the one before it")
+            .or_else(|| self.parts.iter().enumerate().find_map(own))
+    }
 }
 
 /// Several schedules at once: in each step every one of them goes on from what those before it have made of the learning rate.
@@ -102,7 +112,7 @@ pub struct ChainedScheduler<'a> {
 }
 
 impl<'a> ChainedScheduler<'a> {
-    /// Of nothing yet: `base` itself.
+    /// Of nothing yet, which is refused, as PyTorch does: [`and`](ChainedScheduler::and) adds.
     pub fn new() -> Self {
         Self::default()
     }
@@ -138,6 +148,11 @@ impl Schedule for ChainedScheduler<'_> {
 
     fn momentum(&self, t: usize) -> Option<f64> {
         self.parts.iter().rev().find_map(|part| part.momentum(t))
+    }
+
+    fn refused(&self, t: usize) -> Option<RefusedBy> {
+        counts("ChainedScheduler", "schedules", self.parts.len())
+            .or_else(|| self.parts.iter().find_map(|part| part.refused(t)))
     }
 }
 
@@ -210,6 +225,10 @@ impl Schedule for PerGroup<'_> {
     fn momentum(&self, t: usize) -> Option<f64> {
         self.parts[0].momentum(t)
     }
+
+    fn refused(&self, t: usize) -> Option<RefusedBy> {
+        self.parts.iter().find_map(|part| part.refused(t))
+    }
 }
 
 /// Up in `steps` equal steps to what `then` begins with, then `then` with a `t` of its own from 0:
@@ -254,5 +273,9 @@ impl<S: Schedule> Schedule for Warmup<S> {
 
     fn momentum(&self, t: usize) -> Option<f64> {
         self.then.momentum(t.saturating_sub(self.steps))
+    }
+
+    fn refused(&self, t: usize) -> Option<RefusedBy> {
+        self.then.refused(t.saturating_sub(self.steps))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use super::Schedule;
+use super::{RefusedBy, Schedule, counts, unless};
 
 /// How a schedule gets from one value to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,7 +28,8 @@ impl Anneal {
 /// `max_lr / div_factor / final_div_factor`; with `three_phase`, down to the beginning first, in as many steps as up. The
 /// momentum (or β₁) goes down and up the other way, unless `momentum` is `None`.
 ///
-/// Learning rates are absolute: the optimizer's own one does not count.
+/// Learning rates are absolute: the optimizer's own one does not count. A step past `total_steps` is refused; the learning rate
+/// at `total_steps` itself lies past the end of the last phase, as in PyTorch, where the scheduler gets there after the last step.
 ///
 /// Source: Smith & Topin 2018, "Super-convergence".
 #[derive(Debug, Clone, PartialEq)]
@@ -74,12 +75,12 @@ impl OneCycleLr {
         let two = [(up, low, high), (end, high, last)];
         let three = [(up, low, high), (2.0 * self.pct_start * total - 2.0, high, low), (end, low, last)];
         let phases: &[(f64, f64, f64)] = if self.three_phase { &three } else { &two };
-        let t = t as f64;
+        let t = t.min(self.total_steps) as f64;
         let mut start = 0.0;
         for (number, &(end, from, to)) in phases.iter().enumerate() {
             if t <= end || number + 1 == phases.len() {
                 let length = end - start;
-                let way = if length > 0.0 { ((t - start) / length).min(1.0) } else { 1.0 };
+                let way = if length > 0.0 { (t - start) / length } else { 1.0 };
                 return self.anneal.between(from, to, way);
             }
             start = end;
@@ -101,6 +102,14 @@ impl Schedule for OneCycleLr {
 
     fn base_after(&self, _base: f64, _first: bool) -> f64 {
         self.max_lr / self.div_factor
+    }
+
+    fn refused(&self, t: usize) -> Option<RefusedBy> {
+        const NAME: &str = "OneCycleLr";
+        let total = self.total_steps as f64;
+        counts(NAME, "total_steps", self.total_steps)
+            .or_else(|| unless((0.0..=1.0).contains(&self.pct_start), NAME, "pct_start", self.pct_start, "from 0 to 1"))
+            .or_else(|| unless(t <= self.total_steps, NAME, "total_steps", total, "as many as there are steps"))
     }
 }
 
@@ -188,5 +197,9 @@ impl Schedule for CyclicLr {
 
     fn base_after(&self, base: f64, first: bool) -> f64 {
         if first { self.base_lr } else { base }
+    }
+
+    fn refused(&self, _t: usize) -> Option<RefusedBy> {
+        counts("CyclicLr", "step_size_up", self.step_size_up)
     }
 }

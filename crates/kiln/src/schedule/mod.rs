@@ -16,6 +16,9 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
+//! A setting that PyTorch refuses ([`Schedule::refused`]) is an error of the optimizer's next step, with the line that
+//! applied the schedule; the learning rate stays as it is. The trainer says so before the first step.
+//!
 //! The functions [`cosine`], [`warmup`] and so on are the same formulas by themselves.
 
 mod basic;
@@ -35,7 +38,22 @@ pub use plateau::{PlateauMode, ReduceLrOnPlateau, Seen, ThresholdMode};
 
 use std::collections::BTreeMap;
 
-use crate::optim::Optimizer;
+use crate::Error;
+use crate::error::At;
+use crate::optim::{Optimizer, Refused};
+
+/// A schedule by its name, and its setting that is out of range.
+pub type RefusedBy = (&'static str, Refused);
+
+/// A setting of `schedule` that is out of range unless it `fits`.
+fn unless(fits: bool, schedule: &'static str, name: &'static str, value: f64, why: &'static str) -> Option<RefusedBy> {
+    (!fits).then_some((schedule, (name, value, why)))
+}
+
+/// The same for a count that must not be 0.
+fn counts(schedule: &'static str, name: &'static str, count: usize) -> Option<RefusedBy> {
+    unless(count > 0, schedule, name, count as f64, "at least 1")
+}
 
 /// A learning rate for each step (or epoch).
 pub trait Schedule {
@@ -70,7 +88,16 @@ pub trait Schedule {
         base
     }
 
+    /// A setting, of this schedule or of one that it is made of, that PyTorch refuses at `t`.
+    fn refused(&self, _t: usize) -> Option<RefusedBy> {
+        None
+    }
+
     /// Sets the learning rate of each of the optimizer's groups, and the momentum if that is cycled.
+    ///
+    /// If a setting is [refused](Schedule::refused), or momentum is cycled of an optimizer that has none, the learning rate stays
+    /// and the optimizer's next step is that [`Error::Argument`], with the caller's line.
+    #[track_caller]
     fn apply(&self, optimizer: &mut (impl Optimizer + ?Sized), t: usize)
     where
         Self: Sized,
@@ -80,7 +107,21 @@ pub trait Schedule {
 }
 
 /// [`Schedule::apply`], for code that holds the schedule as `dyn Schedule`.
+#[track_caller]
 pub fn apply(schedule: &(impl Schedule + ?Sized), optimizer: &mut (impl Optimizer + ?Sized), t: usize) {
+    apply_at(schedule, optimizer, t, At::here());
+}
+
+/// [`apply`] in the name of the line `at`.
+pub(crate) fn apply_at(
+    schedule: &(impl Schedule + ?Sized),
+    optimizer: &mut (impl Optimizer + ?Sized),
+    t: usize,
+    at: At,
+) {
+    if let Some(refused) = schedule.refused(t) {
+        return optimizer.slots_mut().refuse(error(refused, at));
+    }
     // through `set_lr` first, so that optimizers made of others hear of it
     let first = optimizer.slots().groups.first().map(|group| group.initial_lr);
     if let Some(first) = first {
@@ -91,7 +132,16 @@ pub fn apply(schedule: &(impl Schedule + ?Sized), optimizer: &mut (impl Optimize
     }
     if let Some(momentum) = schedule.momentum(t) {
         optimizer.set_momentum(momentum);
+        if optimizer.present_momentum().is_none() {
+            let why = "None: the optimizer has neither momentum nor betas to cycle";
+            optimizer.slots_mut().refuse(error(("Schedule::apply", ("momentum", momentum, why)), at));
+        }
     }
+}
+
+/// The error that a refused setting is.
+pub(crate) fn error((op, (name, value, why)): RefusedBy, at: At) -> Error {
+    Error::Argument { op, name, value: value.to_string(), why, at }
 }
 
 /// What points to a schedule is one.
@@ -121,6 +171,10 @@ macro_rules! pointer {
             fn base_after(&self, base: f64, first: bool) -> f64 {
                 (**self).base_after(base, first)
             }
+
+            fn refused(&self, t: usize) -> Option<RefusedBy> {
+                (**self).refused(t)
+            }
         })*
     };
 }
@@ -149,13 +203,15 @@ pub struct Scheduler<S> {
 }
 
 impl<S: Schedule> Scheduler<S> {
-    /// At `t` = 0; sets the learning rate.
+    /// At `t` = 0; sets the learning rate. What is wrong with the schedule is an error of the optimizer's next step.
+    #[track_caller]
     pub fn new(schedule: S, optimizer: &mut (impl Optimizer + ?Sized)) -> Self {
         apply(&schedule, optimizer, 0);
         Self { schedule, t: 0 }
     }
 
     /// Goes on by one and sets the learning rate.
+    #[track_caller]
     pub fn step(&mut self, optimizer: &mut (impl Optimizer + ?Sized)) {
         self.t += 1;
         apply(&self.schedule, optimizer, self.t);
@@ -172,6 +228,7 @@ impl<S: Schedule> Scheduler<S> {
     }
 
     /// Goes on where `state` was taken, and sets the learning rate; false if it is of something else.
+    #[track_caller]
     pub fn load_state(&mut self, state: &BTreeMap<String, String>, optimizer: &mut (impl Optimizer + ?Sized)) -> bool {
         let Some(t) = state.get("scheduler.t").and_then(|t| t.parse().ok()) else { return false };
         self.t = t;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::{RefusedBy, error, unless};
+use crate::error::At;
 use crate::optim::Optimizer;
 
 /// What is better.
@@ -106,8 +108,19 @@ impl ReduceLrOnPlateau {
         }
     }
 
-    /// Takes the figure of an epoch; whether the learning rate was lowered.
+    /// A setting that PyTorch refuses.
+    pub fn refused(&self) -> Option<RefusedBy> {
+        unless(self.factor < 1.0, "ReduceLrOnPlateau", "factor", self.factor, "below 1")
+    }
+
+    /// Takes the figure of an epoch; whether the learning rate was lowered. With a setting that is
+    /// [refused](ReduceLrOnPlateau::refused) the optimizer's next step is an [`Error::Argument`](crate::Error::Argument).
+    #[track_caller]
     pub fn step(&mut self, figure: f64, optimizer: &mut (impl Optimizer + ?Sized)) -> bool {
+        if let Some(refused) = self.refused() {
+            optimizer.slots_mut().refuse(error(refused, At::here()));
+            return false;
+        }
         if self.better(figure) {
             (self.seen.best, self.seen.bad_epochs) = (Some(figure), 0);
         } else {

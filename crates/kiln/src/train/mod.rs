@@ -41,7 +41,7 @@ use crate::loss::cross_entropy;
 use crate::metrics::accuracy;
 use crate::nn::Module;
 use crate::optim::{Accumulator, Batch, Clipped, Optimizer};
-use crate::schedule::{ReduceLrOnPlateau, Schedule};
+use crate::schedule::{self, ReduceLrOnPlateau, Schedule};
 use crate::store::Metadata;
 use crate::{Error, Result, Tensor};
 use checkpoints::Folder;
@@ -88,8 +88,9 @@ enum LearningRate<'a> {
     Constant,
     /// From step and steps in all.
     Function(Box<dyn Fn(usize, usize) -> f64 + 'a>),
-    Schedule(Box<dyn Schedule + 'a>),
-    Plateau(ReduceLrOnPlateau),
+    /// With the line that gave it.
+    Schedule(Box<dyn Schedule + 'a>, At),
+    Plateau(ReduceLrOnPlateau, At),
 }
 
 type AfterEpoch<'a> = Box<dyn FnMut(&Epoch) -> ControlFlow<()> + 'a>;
@@ -294,15 +295,17 @@ impl<'a> Trainer<'a> {
 
     /// Sets the learning rates of all groups, and the momentum if it is cycled, before each step.
     #[must_use]
+    #[track_caller]
     pub fn scheduler(mut self, schedule: impl Schedule + 'a) -> Self {
-        self.rate = LearningRate::Schedule(Box::new(schedule));
+        self.rate = LearningRate::Schedule(Box::new(schedule), At::here());
         self
     }
 
     /// Lowers the learning rate when the loss that decides (of validation, if there is one) falls no more.
     #[must_use]
+    #[track_caller]
     pub fn plateau(mut self, plateau: ReduceLrOnPlateau) -> Self {
-        self.rate = LearningRate::Plateau(plateau);
+        self.rate = LearningRate::Plateau(plateau, At::here());
         self
     }
 
@@ -418,6 +421,14 @@ impl<'a> Trainer<'a> {
             if let Some(bound) = bound.filter(|bound| bound.is_nan() || *bound <= 0.0) {
                 return Err(refused(name, bound, "must be above zero"));
             }
+        }
+        let rate = match &self.rate {
+            LearningRate::Schedule(schedule, at) => schedule.refused(0).map(|refused| (refused, *at)),
+            LearningRate::Plateau(plateau, at) => plateau.refused().map(|refused| (refused, *at)),
+            LearningRate::Constant | LearningRate::Function(_) => None,
+        };
+        if let Some((refused, at)) = rate {
+            return Err(schedule::error(refused, at));
         }
         match self.ema.filter(|decay| !(0.0..=1.0).contains(decay)) {
             Some(decay) => Err(refused("ema", decay, "must be from 0 to 1")),

@@ -244,7 +244,7 @@ impl<'r, 'a, M: Module + ?Sized, B, F: Fn(&B) -> Outcome> Run<'r, 'a, M, B, F> {
 
     /// What a new deciding loss means: the best so far is saved, a plateau may lower the learning rate.
     fn decide<O: Optimizer>(&mut self, loss: f64, optimizer: &mut O) -> Result<()> {
-        if let LearningRate::Plateau(plateau) = &mut self.trainer.rate {
+        if let LearningRate::Plateau(plateau, _) = &mut self.trainer.rate {
             plateau.step(loss, optimizer);
         }
         if self.state.best.is_some_and(|best| loss.total_cmp(&best).is_ge()) {
@@ -298,8 +298,8 @@ impl<'r, 'a, M: Module + ?Sized, B, F: Fn(&B) -> Outcome> Run<'r, 'a, M, B, F> {
                     steps.optimizer_mut().set_lr(lr);
                 }
             }
-            LearningRate::Schedule(by) => schedule::apply(&**by, steps.optimizer_mut(), self.state.step),
-            LearningRate::Constant | LearningRate::Plateau(_) => {}
+            LearningRate::Schedule(by, at) => schedule::apply_at(&**by, steps.optimizer_mut(), self.state.step, *at),
+            LearningRate::Constant | LearningRate::Plateau(..) => {}
         }
     }
 
@@ -335,7 +335,7 @@ impl<'r, 'a, M: Module + ?Sized, B, F: Fn(&B) -> Outcome> Run<'r, 'a, M, B, F> {
 
     fn plateau(&self) -> Option<&schedule::ReduceLrOnPlateau> {
         match &self.trainer.rate {
-            LearningRate::Plateau(plateau) => Some(plateau),
+            LearningRate::Plateau(plateau, _) => Some(plateau),
             _ => None,
         }
     }
@@ -358,7 +358,7 @@ impl<'r, 'a, M: Module + ?Sized, B, F: Fn(&B) -> Outcome> Run<'r, 'a, M, B, F> {
         self.state = Progressed::read(&metadata, &self.setup).map_err(|why| failed(path, why))?;
         self.cells(optimizer).restore(&tensors)?;
         let plateau = match &mut self.trainer.rate {
-            LearningRate::Plateau(plateau) => Some(plateau),
+            LearningRate::Plateau(plateau, _) => Some(plateau),
             _ => None,
         };
         restore_host_numbers(&metadata, optimizer, plateau)
