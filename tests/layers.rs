@@ -171,7 +171,7 @@ fn losses_agree_with_pytorch() {
 #[test]
 fn losses_refuse_shapes_that_do_not_fit() {
     let device = Device::open().unwrap();
-    let (x, y) = (Tensor::zeros(&device, [4, 3]), Tensor::zeros(&device, [4, 1]));
+    let (x, y) = (Tensor::zeros(&device, [4, 3]), Tensor::zeros(&device, [4, 2]));
     let labels = Tensor::new(&device, [0i32, 1, 2]);
     let five = CrossEntropy { weight: Some(Tensor::ones(&device, [5])), ..Default::default() };
     let (fits, soft) = (Tensor::new(&device, [0i32, 1, 2, 0]), Tensor::ones(&device, [4, 3]));

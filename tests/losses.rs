@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Mutex;
 
 use kiln::loss::*;
 use kiln::nn::{StateDict, cosine_similarity};
@@ -235,14 +236,14 @@ fn operands_that_do_not_fit_are_refused() {
     let device = Device::open().unwrap();
     let zeros = |shape: &[usize]| Tensor::zeros(&device, shape);
     let (x, y, row, labels) = (zeros(&[4, 3]), zeros(&[4, 1]), zeros(&[3]), Tensor::new(&device, [0i32, 1, 2, 0]));
-    let five = Some(zeros(&[5]));
+    let (five, odd) = (Some(zeros(&[5])), zeros(&[4, 2]));
     let logp = zeros(&[6, 4, 3]);
     let (words, lengths) = (Tensor::new(&device, [[1i32, 2]; 4]), Tensor::new(&device, [2i32; 4]));
     let shapes: Vec<(&str, Tensor)> = vec![
-        ("poisson_nll_loss", poisson_nll_loss(&x, &y)),
-        ("gaussian_nll_loss", gaussian_nll_loss(&x, &y, &x)),
+        ("poisson_nll_loss", poisson_nll_loss(&x, &odd)),
+        ("gaussian_nll_loss", gaussian_nll_loss(&x, &odd, &x)),
         ("gaussian_nll_loss", gaussian_nll_loss(&x, &x, &row)),
-        ("kl_div", KlDiv::default().batch_mean(&x, &y)),
+        ("kl_div", KlDiv::default().batch_mean(&x, &odd)),
         ("binary_cross_entropy", binary_cross_entropy(&x, &y)),
         ("binary_cross_entropy_with_logits", binary_cross_entropy_with_logits(&x, &row)),
         (
@@ -256,15 +257,21 @@ fn operands_that_do_not_fit_are_refused() {
         ("sigmoid_focal_loss", sigmoid_focal_loss(&x, &y)),
         ("tversky_loss", Tversky::default().loss(&row, &row)),
         ("dice_loss", Dice::default().loss(&x, &y)),
-        ("hinge_embedding_loss", HingeEmbedding::default().loss(&x, &row)),
-        ("soft_margin_loss", soft_margin_loss(&x, &row, Reduction::Mean)),
+        ("hinge_embedding_loss", HingeEmbedding::default().loss(&x, &odd)),
+        ("soft_margin_loss", soft_margin_loss(&row, &x, Reduction::Mean)),
+        ("mse_loss", mse_loss(&x, &odd)),
+        ("mse_loss", mse_loss_weighted(&x, &x, &row, Reduction::Mean)),
+        ("l1_loss", l1_loss_weighted(&x, &x, &y, Reduction::Sum)),
+        ("huber_loss", Huber::default().weighted(&x, &x, &row)),
+        ("smooth_l1_loss", smooth_l1_loss(&odd, &x, 1.0)),
         ("margin_ranking_loss", MarginRanking::default().loss(&x, &x, &row)),
+        ("margin_ranking_loss", MarginRanking::default().loss(&x, &x, &odd)),
         ("multi_margin_loss", MultiMargin::default().loss(&x, &words)),
         ("multi_margin_loss", MultiMargin { weight: five.clone(), ..Default::default() }.loss(&x, &labels)),
         ("multilabel_margin_loss", multilabel_margin_loss(&x, &labels, Reduction::Mean)),
         ("multilabel_soft_margin_loss", MultiLabelSoftMargin { weight: five, ..Default::default() }.loss(&x, &x)),
         ("cosine_embedding_loss", CosineEmbedding::default().loss(&x, &x, &row)),
-        ("triplet_margin_loss", TripletMargin::default().loss(&x, &x, &y)),
+        ("triplet_margin_loss", TripletMargin::default().loss(&x, &x, &odd)),
         ("ctc_loss", ctc_loss(&x, &words, &lengths, &lengths)),
         ("ctc_loss", ctc_loss(&logp, &words, &labels.narrow(0, 0, 3), &lengths)),
     ];
@@ -308,4 +315,50 @@ fn operands_that_do_not_fit_are_refused() {
         let error = loss.to_vec::<f32>().unwrap_err();
         assert!(matches!(&error, Error::Index { .. }), "{error}");
     }
+}
+
+/// What the log has of this file.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Ear;
+
+impl log::Log for Ear {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let text = record.args().to_string();
+        if text.contains("losses.rs") && record.level() == log::Level::Warn {
+            SAID.lock().unwrap().push(text);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// As in PyTorch, and the log says so once for each line.
+#[test]
+fn shapes_that_differ_are_broadcast_and_the_log_says_so() {
+    log::set_boxed_logger(Box::new(Ear)).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let device = Device::open().unwrap();
+    let (x, y) = (Tensor::new(&device, [[1.0], [2.0], [4.0]]), Tensor::new(&device, [1.0, 2.0, 5.0]));
+    let here = line!() + 2;
+    for _ in 0..3 {
+        let losses = mse_loss_with(&x, &y, Reduction::None);
+        assert_eq!(losses.to_vec::<f32>().unwrap(), [0.0, 1.0, 16.0, 1.0, 0.0, 9.0, 9.0, 4.0, 1.0]);
+    }
+    let gradient = l1_loss(&x, &y).grad(&[&x]).unwrap()[0].to_vec::<f32>().unwrap();
+    assert!(worst(&gradient, &[-2.0 / 9.0, 0.0, 1.0 / 9.0]) < 1e-6, "{gradient:?}");
+    let _ = mse_loss(&x, &x); // equal shapes are nothing to speak of
+    let at = |line: u32| format!("losses.rs:{line}: ");
+    let said: Vec<String> =
+        SAID.lock().unwrap().iter().filter(|text| text.contains("[3, 1] and [3]")).cloned().collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said[0].contains(&at(here)) && said[0].contains("mse_loss: [3, 1] and [3] are broadcast to [3, 3]"),
+        "{said:?}"
+    );
+    assert!(said[1].contains(&at(here + 3)) && said[1].contains("l1_loss"), "{said:?}");
 }

@@ -50,8 +50,9 @@ impl BinaryCrossEntropy {
 
     /// The loss of the probabilities `p` against `y`, numbers in 0..=1 of the same shape.
     ///
-    /// Each logarithm is at least −100, and the gradient of an element is (p − y) / max(p·(1 − p), 1e-12),
-    /// as in PyTorch. A probability outside of 0..=1, which PyTorch refuses, gives NaN.
+    /// Each logarithm is at least −100, and the gradient of an element is (p − y) / max(p·(1 − p), 1e-12), that of its
+    /// target ln(1 − p) − ln p, which is infinite where p is 0 or 1, as in PyTorch. A probability outside of 0..=1, which
+    /// PyTorch refuses, gives NaN.
     ///
     /// # Errors
     /// As [`BinaryCrossEntropy::loss`]; [`Error::Argument`](crate::Error::Argument) if `pos_weight` is
@@ -72,7 +73,12 @@ impl BinaryCrossEntropy {
             let fixed = p.detach();
             let slope = (&fixed - y) * Lit(1e12);
             let at_edge = losses(&fixed) + (p - &fixed) * slope;
-            self.reduce(Tensor::where_(&edge, at_edge, losses(&Tensor::where_(&edge, Lit(0.5), p))))
+            let all = Tensor::where_(&edge, at_edge, losses(&Tensor::where_(&edge, Lit(0.5), p)));
+            // the logarithms' bound is none to the target's gradient: at p = 0 and 1 the root of nothing adds 0 with an
+            // infinite slope
+            let sign = p.eq(Lit(0.0)).cast(p.dtype()) - p.eq(Lit(1.0)).cast(p.dtype());
+            let nothing = Tensor::where_(&sign.ne(Lit(0.0)), y - y.detach(), Lit(1.0));
+            self.reduce(all + nothing.sqrt() * sign)
         })
     }
 

@@ -1,6 +1,7 @@
-//! Negative log-likelihoods of distributions, and the divergence between two.
+//! Negative log-likelihoods of distributions, and the divergence between two. Shapes that differ are broadcast, as in PyTorch,
+//! and the log says so once for each line of the program.
 
-use super::{Reduction, compare};
+use super::{Reduction, broadcast};
 use crate::{Lit, Tensor, composed};
 
 /// The negative log-likelihood of counts `y` under Poisson distributions: eˣ − y·x for logarithms x of
@@ -30,10 +31,10 @@ impl PoissonNll {
     /// The loss of `x` against the counts `y`.
     ///
     /// # Errors
-    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes differ.
+    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast.
     #[track_caller]
     pub fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
-        compare("poisson_nll_loss", x, y, || {
+        broadcast("poisson_nll_loss", x, y, |x, y| {
             let losses = if self.log_input { x.exp() - y * x } else { x - y * (x + self.eps).ln() };
             if !self.full {
                 return self.reduction.of(&losses);
@@ -84,7 +85,7 @@ impl GaussianNll {
     /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not fit.
     #[track_caller]
     pub fn loss(&self, x: &Tensor, y: &Tensor, var: &Tensor) -> Tensor {
-        compare("gaussian_nll_loss", x, y, || {
+        broadcast("gaussian_nll_loss", x, y, |mean, y| {
             let (Ok(own), Ok(given)) = (x.shape(), var.shape()) else { return x + var };
             let one_alike = given.rank() == own.rank() && {
                 let others: Vec<usize> = (0..own.rank()).filter(|&a| own[a] != given[a]).collect();
@@ -99,7 +100,7 @@ impl GaussianNll {
                 return Tensor::bad_shape("gaussian_nll_loss", &[x, var], why);
             };
             let var = Tensor::where_(&var.lt(self.eps), &var - var.detach() + self.eps, &var);
-            let losses = (var.ln() + (x - y).square() / &var) * Lit(0.5);
+            let losses = (var.ln() + (mean - y).square() / &var) * Lit(0.5);
             let constant = Lit(0.918_938_5); // ½·ln 2π
             self.reduction.of(&if self.full { losses + constant } else { losses })
         })
@@ -132,13 +133,13 @@ pub struct KlDiv {
 }
 
 impl KlDiv {
-    /// The divergence of `y` from `logp`, which have the same shape.
+    /// The divergence of `y` from `logp`.
     ///
     /// # Errors
-    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes differ.
+    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast.
     #[track_caller]
     pub fn loss(&self, logp: &Tensor, y: &Tensor) -> Tensor {
-        compare("kl_div", logp, y, || {
+        broadcast("kl_div", logp, y, |logp, y| {
             if self.log_target {
                 return self.reduction.of(&(y.exp() * (y - logp)));
             }

@@ -1,6 +1,7 @@
-//! Losses that are zero once an answer is right by a margin.
+//! Losses that are zero once an answer is right by a margin. Where PyTorch broadcasts shapes that differ, so do these, and the
+//! log says so once for each line of the program.
 
-use super::{Reduction, compare};
+use super::{Reduction, broadcast, compare};
 use crate::{DType, Lit, Tensor, composed};
 
 /// x where y = 1, max(0, margin − x) where y = −1: for distances that are to be small or large.
@@ -24,10 +25,10 @@ impl HingeEmbedding {
     /// The loss of `x` against `y`, which is 1 or −1.
     ///
     /// # Errors
-    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes differ.
+    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast.
     #[track_caller]
     pub fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
-        compare("hinge_embedding_loss", x, y, || {
+        broadcast("hinge_embedding_loss", x, y, |x, y| {
             let far = Tensor::where_(&y.eq(Lit(1.0)), Lit(0.0), (self.margin - x).relu());
             let near = Tensor::where_(&y.eq(Lit(-1.0)), Lit(0.0), x);
             self.reduction.of(&(far + near))
@@ -53,22 +54,26 @@ impl MarginRanking {
     /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not fit.
     #[track_caller]
     pub fn loss(&self, a: &Tensor, b: &Tensor, y: &Tensor) -> Tensor {
-        compare("margin_ranking_loss", a, b, || {
-            let (Ok(own), Ok(given)) = (a.shape(), y.shape()) else { return a + y };
-            if own.rank() != given.rank() || own.broadcast(&given) != Some(own) {
-                return Tensor::bad_shape("margin_ranking_loss", &[a, b, y], "y needs the shape of the others");
-            }
-            self.reduction.of(&(self.margin - (a - b) * y).relu())
-        })
+        if a.rank() != b.rank() || a.rank() != y.rank() {
+            let why = "as many axes in each";
+            return composed("margin_ranking_loss", || Tensor::bad_shape("margin_ranking_loss", &[a, b, y], why));
+        }
+        broadcast("margin_ranking_loss", a, b, |a, b| self.reduction.of(&(self.margin - (a - b) * y).relu()))
     }
 }
 
 /// ln(1 + e^(−y·x)) for y = ±1, without overflow.
 ///
-/// Shapes: `x`, `y [..]` alike → `[]`, or `[..]` without reduction.
+/// Shapes: `x [..]`, `y` alike or broadcasting to it → `[]`, or `[..]` without reduction.
 #[track_caller]
 pub fn soft_margin_loss(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
-    compare("soft_margin_loss", x, y, || reduction.of(&(-(x * y)).softplus()))
+    const OP: &str = "soft_margin_loss";
+    match (x.shape(), y.shape()) {
+        (Ok(own), Ok(given)) if own.broadcast(&given) != Some(own) => {
+            composed(OP, || Tensor::bad_shape(OP, &[x, y], "y needs to broadcast to x"))
+        }
+        _ => broadcast(OP, x, y, |x, y| reduction.of(&(-(x * y)).softplus())),
+    }
 }
 
 /// Σ_{j ≠ y} max(0, margin − x\[y\] + x\[j\])ᵖ / classes: the right class is to score above each other one.
@@ -180,7 +185,7 @@ fn mean_or_zero(reduction: Reduction, losses: Tensor) -> Tensor {
 /// Shapes: `x`, `y [.., classes]` alike → `[]`, or `[..]` without reduction.
 #[derive(Debug, Clone, Default)]
 pub struct MultiLabelSoftMargin {
-    /// A weight for each class.
+    /// A weight for each class; broadcasts.
     pub weight: Option<Tensor>,
     /// How the rows' losses become one.
     pub reduction: Reduction,
@@ -194,20 +199,17 @@ impl MultiLabelSoftMargin {
     #[track_caller]
     pub fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
         const OP: &str = "multilabel_soft_margin_loss";
-        compare(OP, x, y, || {
-            let Ok(shape) = x.shape() else { return x.clone() };
-            let Some(&classes) = shape.last() else {
+        let (rank, classes) = (x.rank() as i64, x.shape().ok().and_then(|own| own.last().copied()));
+        broadcast(OP, x, y, |x, y| {
+            let Some(classes) = classes else {
                 return Tensor::bad_shape(OP, &[x, y], "[.., classes]");
             };
             let losses = (Lit(1.0) - y) * x - x.logsigmoid();
             let losses = match &self.weight {
-                Some(weight) if weight.shape().is_ok_and(|own| own[..] != [classes]) => {
-                    return Tensor::bad_shape(OP, &[x, weight], "weight needs one number for each class");
-                }
                 Some(weight) => losses * weight,
                 None => losses,
             };
-            self.reduction.of(&losses.mean_axes(-1, false))
+            self.reduction.of(&(losses.sum_axes(rank - 1, false) / classes))
         })
     }
 }

@@ -1,9 +1,12 @@
 //! Losses of numbers: squared, absolute, and between the two.
+//!
+//! Shapes: `x`, `y [..]` alike → `[]`, or `[..]` without reduction. Other shapes are broadcast, as in PyTorch, and the log says
+//! so once for each line of the program.
 
-use super::{Reduction, compare};
+use super::{Reduction, broadcast};
 use crate::{Lit, Tensor};
 
-/// Mean of (x − y)². `x` and `y` must have the same shape.
+/// Mean of (x − y)².
 #[track_caller]
 pub fn mse_loss(x: &Tensor, y: &Tensor) -> Tensor {
     mse_loss_with(x, y, Reduction::Mean)
@@ -12,10 +15,21 @@ pub fn mse_loss(x: &Tensor, y: &Tensor) -> Tensor {
 /// (x − y)², reduced as asked.
 #[track_caller]
 pub fn mse_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
-    compare("mse_loss", x, y, || reduction.of(&(x - y).square()))
+    broadcast("mse_loss", x, y, |x, y| reduction.of(&(x - y).square()))
 }
 
-/// Mean of |x − y|. `x` and `y` must have the same shape.
+/// w·(x − y)² with a weight for each element of `x`; the mean is Σ w·(x − y)² / Σ w.
+///
+/// # Errors
+/// The result carries [`Error::Shape`](crate::Error::Shape) if `weight` has not the shape of `x`.
+#[track_caller]
+pub fn mse_loss_weighted(x: &Tensor, y: &Tensor, weight: &Tensor, reduction: Reduction) -> Tensor {
+    broadcast("mse_loss", x, y, |a, b| {
+        weighted("mse_loss", x, (a - b).square(), weight, |l| by_weight(l, weight, reduction))
+    })
+}
+
+/// Mean of |x − y|.
 #[track_caller]
 pub fn l1_loss(x: &Tensor, y: &Tensor) -> Tensor {
     l1_loss_with(x, y, Reduction::Mean)
@@ -24,7 +38,42 @@ pub fn l1_loss(x: &Tensor, y: &Tensor) -> Tensor {
 /// |x − y|, reduced as asked.
 #[track_caller]
 pub fn l1_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
-    compare("l1_loss", x, y, || reduction.of(&(x - y).abs()))
+    broadcast("l1_loss", x, y, |x, y| reduction.of(&(x - y).abs()))
+}
+
+/// w·|x − y| with a weight for each element of `x`; the mean is Σ w·|x − y| / Σ w.
+///
+/// # Errors
+/// As [`mse_loss_weighted`].
+#[track_caller]
+pub fn l1_loss_weighted(x: &Tensor, y: &Tensor, weight: &Tensor, reduction: Reduction) -> Tensor {
+    broadcast("l1_loss", x, y, |a, b| {
+        weighted("l1_loss", x, (a - b).abs(), weight, |l| by_weight(l, weight, reduction))
+    })
+}
+
+/// `losses · weight`, reduced; `weight` has the shape that `x` was given in.
+#[track_caller]
+fn weighted(
+    op: &'static str,
+    x: &Tensor,
+    losses: Tensor,
+    weight: &Tensor,
+    reduce: impl FnOnce(&Tensor) -> Tensor,
+) -> Tensor {
+    match (x.shape(), weight.shape()) {
+        (Ok(own), Ok(given)) if own != given => Tensor::bad_shape(op, &[x, weight], "the weight needs the shape of x"),
+        _ => reduce(&(losses * weight)),
+    }
+}
+
+/// `losses` reduced, where the mean is by the sum of the weights.
+#[track_caller]
+fn by_weight(losses: &Tensor, weight: &Tensor, reduction: Reduction) -> Tensor {
+    match reduction {
+        Reduction::Mean => losses.sum() / weight.sum(),
+        other => other.of(losses),
+    }
 }
 
 /// With d = |x − y|: mean of d²/(2·beta) where d < beta, of d − beta/2 elsewhere. PyTorch's default
@@ -57,14 +106,14 @@ impl Default for SmoothL1 {
 }
 
 impl SmoothL1 {
-    /// The loss of `x` against `y`, which have the same shape.
+    /// The loss of `x` against `y`.
     ///
     /// # Errors
-    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes differ,
+    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast,
     /// [`Error::Argument`](crate::Error::Argument) if beta is negative.
     #[track_caller]
     pub fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
-        compare("smooth_l1_loss", x, y, || {
+        broadcast("smooth_l1_loss", x, y, |x, y| {
             if self.beta.is_nan() || self.beta < 0.0 {
                 return x.bad_argument("smooth_l1_loss", "beta", self.beta, "at least 0");
             }
@@ -92,19 +141,34 @@ impl Default for Huber {
 }
 
 impl Huber {
-    /// The loss of `x` against `y`, which have the same shape.
+    /// The loss of `x` against `y`.
     ///
     /// # Errors
-    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes differ,
+    /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast,
     /// [`Error::Argument`](crate::Error::Argument) if delta is not positive.
     #[track_caller]
     pub fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
-        compare("huber_loss", x, y, || {
-            if self.delta.is_nan() || self.delta <= 0.0 {
-                return x.bad_argument("huber_loss", "delta", self.delta, "above 0");
-            }
-            self.reduction.of(&huber(x, y, self.delta))
+        broadcast("huber_loss", x, y, |x, y| self.reduction.of(&self.each(x, y)))
+    }
+
+    /// The same with a weight for each element of `x`; unlike that of [`mse_loss_weighted`], the mean is over elements, as in
+    /// PyTorch.
+    ///
+    /// # Errors
+    /// As [`Huber::loss`], and [`Error::Shape`](crate::Error::Shape) if `weight` has not the shape of `x`.
+    #[track_caller]
+    pub fn weighted(&self, x: &Tensor, y: &Tensor, weight: &Tensor) -> Tensor {
+        broadcast("huber_loss", x, y, |a, b| {
+            weighted("huber_loss", x, self.each(a, b), weight, |losses| self.reduction.of(losses))
         })
+    }
+
+    #[track_caller]
+    fn each(&self, x: &Tensor, y: &Tensor) -> Tensor {
+        if self.delta.is_nan() || self.delta <= 0.0 {
+            return x.bad_argument("huber_loss", "delta", self.delta, "above 0");
+        }
+        huber(x, y, self.delta)
     }
 }
 

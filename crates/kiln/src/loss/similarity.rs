@@ -1,6 +1,7 @@
-//! Losses of vectors that are to lie near each other or apart.
+//! Losses of vectors that are to lie near each other or apart. Sets of vectors whose shapes differ are broadcast, as in PyTorch,
+//! and the log says so once for each line of the program.
 
-use super::{Reduction, compare};
+use super::{Reduction, broadcast};
 use crate::nn::pairwise_distance;
 use crate::{Lit, Tensor, composed};
 
@@ -23,11 +24,10 @@ impl CosineEmbedding {
     #[track_caller]
     pub fn loss(&self, a: &Tensor, b: &Tensor, y: &Tensor) -> Tensor {
         const OP: &str = "cosine_embedding_loss";
-        compare(OP, a, b, || {
-            let (Ok(own), Ok(given)) = (a.shape(), y.shape()) else { return a + y };
-            if own.rank() == 0 || own.rank() > 2 || given[..] != own[..own.rank() - 1] {
-                return Tensor::bad_shape(OP, &[a, b, y], "vectors [rows, width] and y [rows]");
-            }
+        if a.rank() != b.rank() || y.rank() > 1 || a.rank() != y.rank() + 1 {
+            return composed(OP, || Tensor::bad_shape(OP, &[a, b, y], "vectors [rows, width] and y [rows]"));
+        }
+        broadcast(OP, a, b, |a, b| {
             let sum = |t: Tensor| t.sum_axes(-1, false);
             let squares = |t: &Tensor| sum(t.square()) + Lit(1e-12);
             let cosine = sum(a * b) / (squares(a) * squares(b)).sqrt();
@@ -108,12 +108,16 @@ impl TripletMargin {
             let (Ok(a), Ok(b), Ok(c)) = (anchor.shape(), positive.shape(), negative.shape()) else {
                 return anchor + positive + negative;
             };
-            if a != b || b != c || a.rank() == 0 {
+            if a.rank() != b.rank() || b.rank() != c.rank() {
                 return Tensor::bad_shape(op, &[anchor, positive, negative], "three times [.., width]");
             }
-            let far = distance(anchor, negative);
-            let far = if self.swap { far.minimum(distance(positive, negative)) } else { far };
-            self.reduction.of(&(distance(anchor, positive) - far + self.margin).relu())
+            broadcast(op, anchor, positive, |anchor, positive| {
+                broadcast(op, anchor, negative, |anchor, negative| {
+                    let far = distance(anchor, negative);
+                    let far = if self.swap { far.minimum(distance(positive, negative)) } else { far };
+                    self.reduction.of(&(distance(anchor, positive) - far + self.margin).relu())
+                })
+            })
         })
     }
 }
