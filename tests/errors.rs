@@ -410,7 +410,10 @@ fn layers(r: &mut Rows) {
     r.bad("Shape", &["batch_norm", "[3]"], |w| w.t(&[3]).batch_norm(&w.t(&[3]), &w.t(&[3]), None, None, 1e-5));
     r.bad("Shape", &["batch_norm", "[4]"], |w| w.t(&[2, 3]).batch_norm(&w.t(&[4]), &w.t(&[4]), None, None, 1e-5));
     r.bad("Shape", &["mse_loss", "[2]", "[3]"], |w| loss::mse_loss(&w.t(&[2]), &w.t(&[3])));
-    r.bad("Shape", &["l1_loss", "[2]", "[1]"], |w| loss::l1_loss(&w.t(&[2]), &w.t(&[1])));
+    r.bad("Shape", &["l1_loss", "[2, 3]", "[2]"], |w| loss::l1_loss(&w.t(&[2, 3]), &w.t(&[2])));
+    r.bad("Shape", &["avg_pool3d", "[1, 1, 1, 2, 2]"], |w| w.t(&[1, 1, 1, 2, 2]).avg_pool3d(&Pool { padding: vec![1], ..Pool::new(2) }));
+    r.bad("Shape", &["lp_pool3d", "[1, 2, 2, 1]"], |w| w.t(&[1, 2, 2, 1]).lp_pool3d(2.0, &Pool { ceil: true, ..Pool::new(2) }));
+    r.bad("Argument", &["fractional_max_pool3d", "output"], |w| w.t(&[1, 1, 3, 3, 3]).fractional_max_pool3d(&[2], &[2], &w.t(&[1, 1, 3])).0);
     r.bad("Shape", &["cross_entropy", "[2, 3]", "[3]"], |w| loss::cross_entropy(&w.t(&[2, 3]), &w.i(&[3])));
     r.bad("Shape", &["cross_entropy", "[2, 3]", "[2, 4]"], |w| loss::cross_entropy(&w.t(&[2, 3]), &w.t(&[2, 4])));
     r.bad("Shape", &["cross_entropy", "[4]"], |w| CrossEntropy { weight: Some(w.t(&[4])), ..Default::default() }.loss(&w.t(&[2, 3]), &w.i(&[2])));

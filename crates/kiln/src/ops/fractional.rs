@@ -28,7 +28,7 @@ impl Tensor {
     }
 
     /// As [`Tensor::fractional_max_pool2d`] over `x [batch, channels, depth, height, width]` with
-    /// `samples [batch, channels, 3]`, along the depth first.
+    /// `samples [batch, channels, 3]`, along the depth first; output + kernel may not exceed an extent.
     #[track_caller]
     pub fn fractional_max_pool3d(&self, kernel: &[usize], output: &[usize], samples: &Tensor) -> (Tensor, Tensor) {
         composed("fractional_max_pool3d", || {
@@ -61,15 +61,20 @@ impl Tensor {
             return Err(Tensor::bad_shape(op, &[self, samples], why));
         }
         let lists = (spread(kernel, rank, 1), spread(output, rank, 1), spread(&own[2..], rank, 1));
+        // volumes that the windows just fill are refused, as PyTorch does; images are not
+        let spare = usize::from(rank == 3);
         let fits = |k: [usize; 3], o: [usize; 3], i: [usize; 3]| {
-            (0..3).all(|a| k[a] > 0 && o[a] > 0 && o[a].checked_add(k[a] - 1).is_some_and(|n| n <= i[a]))
+            (0..3).all(|a| k[a] > 0 && o[a] > 0 && o[a].checked_add(k[a] - 1 + spare).is_some_and(|n| n <= i[a]))
         };
         let (Some(kernel), Some(output), Some(input)) = lists else {
             let why = "one entry per spatial axis, or one for all";
             return Err(self.bad_argument(op, "kernel, output", format!("{kernel:?}, {output:?}"), why));
         };
         if !fits(kernel, output, input) {
-            let why = "at least 1, output + kernel - 1 at most the extent";
+            let why = match rank {
+                2 => "at least 1, output + kernel - 1 at most the extent",
+                _ => "at least 1, output + kernel at most the extent",
+            };
             return Err(self.bad_argument(op, "kernel, output", format!("{kernel:?}, {output:?}"), why));
         }
         // PyTorch's samples name the axes of images from the last, those of volumes from the first

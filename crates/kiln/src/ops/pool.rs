@@ -265,6 +265,10 @@ impl Tensor {
             return Err(wrong("a divisor is at least 1"));
         }
         let Some(input) = spread(&own[lead..], rank, 1) else { return Err(wrong("one extent per spatial axis")) };
+        // of volumes only, whatever the padding is: PyTorch's rule for the mean and the power
+        if rank == 3 && !dilated && (0..3).any(|a| input[a] < kernel[a]) {
+            return Err(Tensor::bad_shape(op, &[self], "the window is larger than the volume"));
+        }
         let mut output = [1; 3];
         for a in 0..3 {
             // ceil mode lets the last window hang over, if it starts inside of the image or the padding before it
