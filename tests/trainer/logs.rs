@@ -59,6 +59,31 @@ fn logs_of_a_resumed_training_are_those_of_a_whole_one() {
     fs::remove_dir_all(home).unwrap();
 }
 
+/// A training of its own never writes over what another has left: that gets a name by number, one for all its tables.
+#[test]
+fn logs_of_an_earlier_training_are_put_aside() {
+    let home = scratch("aside");
+    let logged = |steps: usize| {
+        let trainer = Trainer::new(4).batch(8).max_steps(steps);
+        let trainer = trainer.callback(CsvLog::new(&home)).callback(JsonLines::new(home.join("log.jsonl")));
+        run(trainer, sgd, [24, 8]).0.unwrap()
+    };
+    let rows = |name: &str| fs::read_to_string(home.join(name)).unwrap().lines().count();
+    logged(0); // leaves tables without a row, which nobody misses
+    logged(2);
+    assert_eq!([rows("steps.csv"), rows("validations.csv"), rows("log.jsonl")], [1 + 2, 1, 2]);
+    assert!(!home.join("steps.1.csv").exists());
+    logged(7);
+    assert_eq!([rows("steps.csv"), rows("epochs.csv"), rows("log.jsonl")], [1 + 7, 1 + 2, 7 + 2 + 2]);
+    assert_eq!([rows("steps.1.csv"), rows("validations.1.csv"), rows("log.1.jsonl")], [1 + 2, 1, 2]);
+    fs::write(home.join("epochs.2.csv"), "mine").unwrap(); // a number that is taken is passed over
+    logged(1);
+    assert_eq!([rows("steps.csv"), rows("log.jsonl")], [1 + 1, 1]);
+    assert_eq!([rows("steps.3.csv"), rows("epochs.3.csv"), rows("log.2.jsonl")], [1 + 7, 1 + 2, 7 + 2 + 2]);
+    assert_eq!([rows("steps.1.csv"), rows("log.1.jsonl"), rows("epochs.2.csv")], [1 + 2, 2, 1]);
+    fs::remove_dir_all(home).unwrap();
+}
+
 /// CRC-32C by its definition: the remainder of the bits, each byte's lowest first, with 32 more zeros.
 fn masked_crc(data: &[u8]) -> u32 {
     let bits = data.iter().flat_map(|byte| (0..8).map(move |i| byte >> i & 1)).chain([0; 32]);

@@ -1,4 +1,5 @@
-//! Logs of a training: tables and JSON lines. Those of a resumed training go on where its checkpoint is.
+//! Logs of a training: tables and JSON lines. Those of a resumed training go on where its checkpoint is. What an earlier training
+//! has left is never written over: a new one puts it aside as `steps.1.csv`, `log.1.jsonl`, and so on, by the first free number.
 
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -12,7 +13,8 @@ use crate::{Result, store};
 
 /// Writes `steps.csv`, `validations.csv` and `epochs.csv` into a folder, a line at a time.
 ///
-/// A number that there is not is an empty field.
+/// A number that there is not is an empty field. Tables of an earlier training become `steps.1.csv`, `validations.1.csv`,
+/// `epochs.1.csv` (or 2, 3, …) when a new one starts; a resumed one goes on in its own.
 pub struct CsvLog {
     folder: PathBuf,
     steps: Lines,
@@ -37,6 +39,13 @@ impl CsvLog {
 impl Callback for CsvLog {
     fn on_start(&mut self, start: &Start) -> Result<()> {
         fs::create_dir_all(&self.folder).map_err(|why| failed(&self.folder, why))?;
+        if start.step == 0 {
+            put_aside(&[
+                (&self.steps.path, STEPS),
+                (&self.validations.path, VALIDATIONS),
+                (&self.epochs.path, EPOCHS),
+            ])?;
+        }
         self.steps.begin(STEPS, start.step)?;
         self.validations.begin(VALIDATIONS, start.validations)?;
         self.epochs.begin(EPOCHS, start.epochs_done)
@@ -68,7 +77,8 @@ fn field(value: Option<f64>) -> String {
 
 /// Writes a JSON object a line into one file: `{"event":"step",…}`, `{"event":"validation",…}`, `{"event":"epoch",…}`.
 ///
-/// A number that there is not, or that JSON cannot write, is null.
+/// A number that there is not, or that JSON cannot write, is null. The file of an earlier training becomes `NAME.1.jsonl` (or 2,
+/// 3, …) when a new one starts; a resumed one goes on in its own.
 pub struct JsonLines(Lines);
 
 impl JsonLines {
@@ -80,6 +90,9 @@ impl JsonLines {
 
 impl Callback for JsonLines {
     fn on_start(&mut self, start: &Start) -> Result<()> {
+        if start.step == 0 {
+            put_aside(&[(&self.0.path, "")])?;
+        }
         let mut left = [("step", start.step), ("validation", start.validations), ("epoch", start.epochs_done)];
         self.0.keep("", |line| {
             let event = |name: &str| line.starts_with(&format!("{{\"event\":\"{name}\","));
@@ -135,6 +148,31 @@ fn json_figures(figures: Option<Figures>) -> String {
         Some(f) => format!("{{\"loss\":{},\"metric\":{}}}", json(f.loss), f.metric.map_or("null".into(), json)),
         None => "null".to_string(),
     }
+}
+
+/// Gives files of an earlier training names of their own, with one number for all of them, if one of them has more than its head.
+fn put_aside(files: &[(&Path, &str)]) -> Result<()> {
+    let bytes = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
+    if files.iter().all(|(path, head)| bytes(path) <= head.len() as u64) {
+        return Ok(());
+    }
+    let numbered = |path: &Path, n: u64| {
+        let mut name = path.file_stem().unwrap_or_default().to_os_string();
+        name.push(format!(".{n}"));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        path.with_file_name(name)
+    };
+    let mut n = 1;
+    while files.iter().any(|(path, _)| numbered(path, n).exists()) {
+        n += 1;
+    }
+    for (path, _) in files.iter().filter(|(path, _)| path.exists()) {
+        fs::rename(path, numbered(path, n)).map_err(|why| failed(path, why))?;
+    }
+    Ok(())
 }
 
 /// A file of lines that grows.
