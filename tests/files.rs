@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use kiln::data::TensorDataset;
 use kiln::data::files::cifar::{self, Classes};
 use kiln::data::files::csv::{Csv, Missing};
 use kiln::data::files::edges::EdgeFile;
 use kiln::data::files::{Numbers, idx, medmnist, npy, npz, text, wav};
+use kiln::data::{Column, TensorDataset};
 use kiln::nn::StateDict;
 use kiln::prelude::*;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,23 @@ fn every_type_of_numpy_in_both_byte_orders_and_both_orders_of_axes() {
     for version in ["v2.npy", "v3.npy"] {
         assert_eq!(npy::read(file(version)).unwrap().to_i32().unwrap(), [0, 1, 2, 3, 4]);
     }
+}
+
+/// Integers of 32 unsigned bits are labels, exactly, wherever they can be.
+#[test]
+fn unsigned_integers_are_labels_while_they_fit() {
+    let header = "{'descr': '<u4', 'fortran_order': False, 'shape': (3,), }";
+    let array = |numbers: [u32; 3]| {
+        let numbers = numbers.map(u32::to_le_bytes);
+        let bytes =
+            [b"\x93NUMPY\x01\0", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), numbers.as_flattened()];
+        npy::parse(&bytes.concat(), "u4.npy").unwrap()
+    };
+    let small = array([0, (1 << 24) + 1, i32::MAX as u32]);
+    assert!(matches!(small.clone().into_column(), Column::I32(v, _) if v[..] == [0, (1 << 24) + 1, i32::MAX]));
+    let large = array([0, (1 << 24) + 1, 1 << 31]);
+    assert_eq!((small.to_i32().map(|v| v.len()), large.to_i32()), (Some(3), None));
+    assert!(matches!(large.into_column(), Column::F32(v, _) if v[..] == [0.0, 16777216.0, 2147483648.0]));
 }
 
 /// No numbers, whatever the other extents are: they cannot be multiplied.
@@ -160,6 +177,10 @@ fn tables_as_python_writes_them() {
     assert_eq!(csv(Missing::Value(0.5)).numbers(&["weight"]).unwrap(), [3.0, 0.5, 0.5, -4.0]);
     assert_eq!(csv(Missing::Mean).numbers(&["length", "weight"]).unwrap()[3], -0.5);
     assert!(csv(Missing::Nan).numbers(&["weight"]).unwrap()[1].is_nan());
+    let whole = Csv::new().parse(b"id,n\n16777217,1\n-2147483648,2.5\n", "ids.csv").unwrap();
+    assert_eq!(whole.labels("id").unwrap(), [16777217, i32::MIN]);
+    let error = whole.labels("n").unwrap_err().to_string();
+    assert_eq!(error, "ids.csv:3: expected an integer of 32 bits in column \"n\", found \"2.5\"");
     let known = table.without_missing(&["weight"]).unwrap();
     assert_eq!((known.len(), known.numbers(&["weight"]).unwrap()), (2, vec![3.0, -4.0]));
     let set = known.classification(&device(), &["length", "weight"], "kind").unwrap();

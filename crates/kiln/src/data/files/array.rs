@@ -104,14 +104,18 @@ impl Array {
     }
 
     /// A column of a data set: the first axis counts the examples. Bytes stay bytes, which a batch scales to 0..1;
-    /// other integers are labels.
+    /// other integers are labels. Only unsigned ones of which one is 2³¹ or more, which no label is, become real numbers, the
+    /// nearest ones; [`to_i32`](Array::to_i32) says whether all fit.
     pub fn into_column(self) -> Column {
         let row = self.shape.get(1..).unwrap_or_default().to_vec();
         match self.numbers {
             Numbers::F32(v) => Column::F32(v.into(), row),
             Numbers::U8(v) => Column::Bytes(v.into(), row),
             Numbers::I32(v) => Column::I32(v.into(), row),
-            Numbers::U32(v) => Column::F32(v.into_iter().map(|v| v as f32).collect(), row),
+            Numbers::U32(v) => match v.iter().map(|&v| i32::try_from(v)).collect::<Result<Vec<i32>, _>>() {
+                Ok(v) => Column::I32(v.into(), row),
+                Err(_) => Column::F32(v.into_iter().map(|v| v as f32).collect(), row),
+            },
             Numbers::Bool(v) => Column::I32(v.into_iter().map(i32::from).collect(), row),
         }
     }

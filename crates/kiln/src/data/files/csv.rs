@@ -380,6 +380,22 @@ impl Table {
         Ok(number)
     }
 
+    /// A column of integers, exactly: class numbers, or numbers past 2²⁴, which [`numbers`](Table::numbers) would round.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] with the line of a field that is no integer of 32 bits; for a column that is not there.
+    pub fn labels<'a>(&self, column: impl Into<Field<'a>>) -> Result<Vec<i32>> {
+        let column = self.column(column.into())?;
+        let label = |record: usize| {
+            let text = self.field(record, column).trim();
+            text.parse().map_err(|_| {
+                let expected = format!("an integer of 32 bits in column {}", self.named(column));
+                at_line(&self.path, self.lines[record], expected, format!("{text:?}"))
+            })
+        };
+        (0..self.len()).map(label).collect()
+    }
+
     /// A column of categories as class numbers, in the order of the sorted names, and the names.
     ///
     /// # Errors

@@ -147,7 +147,8 @@ impl Parquet {
         self.footer.columns.iter().map(|leaf| leaf.name.as_str()).collect()
     }
 
-    /// The numbers of these columns, row by row. Integers and doubles become the nearest number of 32 bits.
+    /// The numbers of these columns, row by row. Integers and doubles become the nearest number of 32 bits,
+    /// which for integers past 2²⁴ is mostly another one: [`labels`](Parquet::labels) keeps integers exactly.
     ///
     /// # Errors
     /// [`Error::Malformed`] for a column that is not there or has no numbers, a null, a number that does not fit in 32 bits,
