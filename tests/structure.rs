@@ -81,7 +81,9 @@ fn only_the_device_crate_names_wgpu_and_only_plans_run_programs() {
 #[test]
 fn what_the_documents_link_to_is_there() {
     let mut dead = Vec::new();
-    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/results.md"] {
+    for name in
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/results.md", "docs/pytorch.md"]
+    {
         let text = read(name);
         for target in links(&text).into_iter().chain(paths_in_code(&text)) {
             if !root().join(target.split('#').next().unwrap_or_default()).exists() {
@@ -97,6 +99,34 @@ fn the_readme_shows_an_example_that_compiles() {
     let (readme, example) = (read("README.md"), read("examples/digits_mlp.rs"));
     let shown = readme.split("```rust,no_run\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert!(example.ends_with(shown), "README.md and examples/digits_mlp.rs differ");
+}
+
+#[test]
+fn what_pytorchs_names_are_here_is_here() {
+    let page = read("docs/pytorch.md");
+    let ops: String = files("crates/kiln/src/ops", "rs").iter().map(|file| code(file)).collect();
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for word in page.split('`').skip(1).step_by(2) {
+        let Some((home, name)) = word.split_once("::") else { continue };
+        let has = |text: &str, forms: &[String]| forms.iter().any(|form| text.contains(form.as_str()));
+        let there = match home {
+            // a method, or a row of one of the tables that make them
+            "Tensor" => has(&ops, &["pub fn {}(", "    {} {", "    {}: "].map(|form| form.replace("{}", name))),
+            "Init" => read("crates/kiln/src/init.rs").contains(&format!("pub fn {name}(")),
+            "Linear" => read("crates/kiln/src/nn/linear.rs").contains(&format!("pub fn {name}(")),
+            "init" => read("crates/kiln/src/init.rs").contains(&format!("pub enum {name} ")),
+            _ => {
+                let names = read(&format!("crates/kiln/src/{home}/mod.rs"));
+                let mut words = names.split(|c: char| !c.is_alphanumeric() && c != '_');
+                words.any(|word| word == name)
+            }
+        };
+        checked += 1;
+        if !there {
+            wrong.push(word.to_string());
+        }
+    }
+    assert!(wrong.is_empty() && checked > 250, "of {checked} names: {}", wrong.join(", "));
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod pool;
 mod recurrent;
 mod reparam;
 mod resize;
+mod sequences;
 mod sequential;
 mod shape;
 mod softmax_loss;
@@ -85,6 +86,7 @@ pub use pool::{
 pub use recurrent::{Gru, GruCell, Lstm, LstmCell, Nonlinearity, RecurrentOptions, RecurrentWeights, Rnn, RnnCell};
 pub use reparam::{SpectralNorm, WeightNorm, Weighted};
 pub use resize::{Interpolation, Size, Upsample, interpolate};
+pub use sequences::{PaddingSide, pad_sequence, unpad_sequence};
 pub use sequential::Sequential;
 pub use shape::{ChannelShuffle, Flatten, Fold, PixelShuffle, PixelUnshuffle, Unflatten, Unfold};
 pub use softmax_loss::{AdaptiveLogSoftmax, LinearCrossEntropy};
