@@ -25,7 +25,7 @@ import drawn_calls
 from drawn_calls import OPS, R, Call, through
 
 warnings.filterwarnings("ignore")
-REFUSALS = (RuntimeError, IndexError, ValueError, TypeError, NotImplementedError, AssertionError)
+REFUSALS = (RuntimeError, ZeroDivisionError, IndexError, ValueError, TypeError, NotImplementedError, AssertionError)
 
 
 def weight(i, count):

@@ -149,8 +149,7 @@ def _(c):
     padding = extents(c, "padding", n, [0, 1], 0, 0.6)
     ceil, count = flag(c, "ceil_mode"), not flag(c, "without_padding")
     divisor = setting(c, "divisor", [1, 3, 7], None, 0.2) if n > 1 else None
-    # AvgPool3d refuses images smaller than its window, whatever the padding is
-    image(c, R.randint(1, 2), n, low=3 if n == 3 else 1, high=7)
+    image(c, R.randint(1, 2), n, low=R.choice([1, 3]) if n == 3 else 1, high=7)
     more = [divisor] if n > 1 else []
     c.make = lambda: getattr(nn, c.op)(kernel, stride, padding, ceil, count, *more)
     return True
@@ -163,7 +162,7 @@ def _(c):
     kernel = extents(c, "kernel", n, [1, 2, 3])
     stride = extents(c, "stride", n, [1, 2, 3], None, 0.6)
     ceil = flag(c, "ceil_mode")
-    image(c, R.randint(1, 2), n, low=3 if n == 3 else 1, kind="positive" if p != 2 else "normal")
+    image(c, R.randint(1, 2), n, low=R.choice([1, 3]) if n == 3 else 1, kind="positive" if p != 2 else "normal")
     c.make = lambda: getattr(nn, c.op)(p, kernel, stride, ceil)
     return True
 
@@ -220,11 +219,6 @@ def _(c):
     else:
         output, ratio = None, c.arg("ratio", [R.choice([0.5, 0.4, 0.7]) for _ in range(n)])
     pool = lambda x, s: getattr(nn, c.op)(kernel, output, ratio, True, _random_samples=s)(x)
-    try:
-        pool(x, samples)
-    except RuntimeError:
-        if n == 3:  # PyTorch refuses volumes that the windows just fill
-            return None
     return pool
 
 
@@ -258,11 +252,15 @@ def _(c):
         c.arg("momentum", "none" if momentum is None else momentum)
     bias = not flag(c, "no_bias", 0.2)
     given = channels if chance(0.95) else channels + 1
-    if n == 1 and not instance and chance(0.4):
+    # of an empty batch PyTorch takes any channels
+    outer = R.choice([[], [1], [2]]) if instance or given != channels else None
+    if n == 1 and not instance and given == channels and chance(0.4):
         c.add(numbers([R.choice([0, 1, 2, 3, 5]), given], "normal"), views=chance(0.3))
     else:
         # what PyTorch makes of an instance norm of no instance depends on its settings, and is often an error
-        image(c, given, n, high=4, outer=R.choice([[], [1], [2]]) if instance else None)
+        x = image(c, given, n, high=4, outer=outer)
+        # of two numbers the norm is a sign, whose slopes are differences of what is nearly equal
+        c.flags["once"] = instance and numel(x.shape[-n:]) < 3
     mode(c, 0.4)
     c.flags.update(after=track, calls=R.choice([1, 1, 2]))
     c.arg("calls", c.flags["calls"])
@@ -512,6 +510,33 @@ def _(c):
     return lambda m, i, w=None: m(i, None, w)
 
 
+# ---- layers whose weight is computed ----
+
+@layer("weight_norm", "spectral_norm", weight=5)
+def _(c):
+    kind = c.arg("of", R.choice(["Linear", "Conv1d", "Conv2d", "ConvTranspose2d"]))
+    a, b, bias = c.arg("inputs", R.randint(1, 3)), c.arg("outputs", R.randint(1, 3)), not flag(c, "no_bias", 0.3)
+    n = 0 if kind == "Linear" else int(kind[-2])
+    axis = c.arg("axis", R.randint(0, n + 1)) if chance(0.5) else None
+    if kind == "Linear":
+        c.add(numbers(anything(0, 2) + [a], "normal"), views=chance(0.3))
+        inner = lambda: nn.Linear(a, b, bias)
+    else:
+        image(c, a, n, low=2, high=4, outer=R.choice([[], [1], [2]]))
+        inner = lambda: getattr(nn, kind)(a, b, 2, bias=bias)
+    mode(c, 0.5)
+    c.flags["once"] = True
+    if c.op == "weight_norm":
+        whole = axis is None and flag(c, "whole", 0.3)
+        c.make = lambda: nn.utils.parametrizations.weight_norm(inner(), dim=None if whole else axis or 0)
+        return True
+    steps, eps = setting(c, "iterations", [1, 2, 5], 1), setting(c, "eps", [1e-12, 0.5], 1e-12, 0.4)
+    c.flags.update(after=True, calls=R.choice([1, 1, 2]))
+    c.arg("calls", c.flags["calls"])
+    c.make = lambda: nn.utils.parametrizations.spectral_norm(inner(), "weight", steps, eps, axis)
+    return True
+
+
 # ---- recurrence ----
 
 @layer("RNN", "LSTM", "GRU", weight=5)
@@ -628,6 +653,8 @@ def _(c):
     first, before, bias = flag(c, "batch_first"), flag(c, "norm_first"), not flag(c, "no_bias", 0.3)
     act = setting(c, "activation", ["gelu", "silu", "relu"], "relu", 0.5)
     eps = setting(c, "eps", [1e-3, 0.1], 1e-5, 0.4)
+    if width < 4:
+        c.arg("bound", 1e-4)  # layer norms of two numbers that are nearly equal make much of their difference
     layers, norm = c.arg("layers", R.choice([1, 2])), flag(c, "norm", 0.5)
     b, s, t, alone = R.choice([1, 2]), R.randint(1, 3), R.randint(1, 3), chance(0.2)
     decoder, whole = "Decoder" in c.op, c.op == "Transformer"

@@ -16,11 +16,13 @@ def rows(low=0, high=3):
 
 
 def alike(a):
-    """The shape `a`, seldom one that does not fit. PyTorch broadcasts in some losses, and warns; here that is refused."""
+    """The shape `a`, seldom one that broadcasts with it or does not fit."""
     wide = [i for i, d in enumerate(a) if d > 1]
-    if chance(0.95) or not wide:
+    if chance(0.9) or not wide:
         return a
     i = R.choice(wide)
+    if chance(0.5):
+        return a[i:] if chance(0.3) else a[:i] + [1] + a[i + 1:]
     return a[:i] + [a[i] + 1] + a[i + 1:]
 
 
@@ -39,6 +41,10 @@ def _(c):
     more = {"SmoothL1Loss": {"beta": [1.0, 0.5, 2.0, 0.0] + ([-1.0] if chance(0.1) else [])},
             "HuberLoss": {"delta": [1.0, 0.5, 2.0] + ([0.0, -1.0] if chance(0.1) else [])}}.get(c.op, {})
     more = {k: setting(c, k, v, 1.0) for k, v in more.items()}
+    if c.op != "SmoothL1Loss" and flag(c, "weight", 0.2):
+        c.const(numbers(a if chance(0.95) else a + [1], "positive"))
+        function = {"MSELoss": F.mse_loss, "L1Loss": F.l1_loss, "HuberLoss": F.huber_loss}[c.op]
+        return lambda x, y, w: function(x, y, reduction=r, weight=w, **more)
     return lambda x, y: getattr(nn, c.op)(reduction=r, **more)(x, y)
 
 
@@ -87,7 +93,8 @@ def _(c):
     a = rows(0 if c.op[0] != "G" else 1)
     if c.op[0] == "K":
         log = flag(c, "log_target")
-        y = numbers(a, "normal") if log else torch.tensor([R.choice([0.0, R.random()]) for _ in range(numel(a))]).reshape(a)
+        b = alike(a)
+        y = numbers(b, "normal") if log else torch.tensor([R.choice([0.0, R.random()]) for _ in range(numel(b))]).reshape(b)
         c.add(numbers(a, "normal"), views=chance(0.3))
         # PyTorch's gradient of a target of 0 is NaN
         c.add(y, views=False) if log else c.const(y)
@@ -102,7 +109,7 @@ def _(c):
         c.const(y)
         return lambda x, y: nn.PoissonNLLLoss(log_input=log, full=full, eps=eps, reduction=r)(x, y)
     eps = setting(c, "eps", [1e-6, 1.0], 1e-6)
-    c.add(numbers(a, "normal"), views=chance(0.3)), c.add(numbers(a, "normal"), views=False)
+    c.add(numbers(a, "normal"), views=chance(0.3)), c.add(numbers(alike(a), "normal"), views=False)
     v = R.choice([a, a, a[:-1] + [1], a[:-1], [1] * len(a), a + [1]])
     c.add(numbers(v, "positive"), views=False)
     c.flags.update(once=True)
@@ -153,7 +160,7 @@ def _(c):
         p, margin = setting(c, "p", [1, 2] + ([3] if chance(0.1) else []), 1), setting(c, "margin", [1.0, 0.5, 0.0], 1.0)
         c.add(ints(outer, 0, classes if chance(0.96) else classes + 1), views=False)
     else:
-        c.const(bools(outer + [classes]).float())
+        c.const(bools(alike(outer + [classes])).float())
     if weight:
         c.const(numbers([classes], "positive"))
     if c.op == "MultiMarginLoss":
@@ -172,7 +179,7 @@ def _(c):
     margin = setting(c, "margin", [0.0, 0.5, -0.5], 0.0)
     outer = R.choice([[], [1], [2], [3], [0]])
     w = R.randint(1, 4)
-    c.add(numbers(outer + [w], "normal"), views=chance(0.3)), c.add(numbers(outer + [w], "normal"), views=False)
+    c.add(numbers(outer + [w], "normal"), views=chance(0.3)), c.add(numbers(alike(outer + [w]), "normal"), views=False)
     c.const(signs(outer if chance(0.95) else outer + [1]))
     return lambda a, b, y: nn.CosineEmbeddingLoss(margin, reduction=r)(a, b, y)
 

@@ -84,6 +84,17 @@ fn draws_follow_their_distributions() {
         (y * Tensor::arange(&device, 0, 4, 1)).sum().grad(&[&logits]).unwrap()[0].to_vec::<f32>().unwrap()
     };
     assert!(worst(&slope(true), &slope(false)) < 1e-6 && slope(false).iter().any(|v| v.abs() > 1e-3));
+    // by the definition, with the noise of the same key and call
+    for (axis, tau) in [(0i64, 0.5), (1, 1.0), (-1, 3.0)] {
+        let x = Rng::new(&device, 1).normal([5, 4]);
+        let noise = Rng::new(&device, 4).gumbel([5, 4]);
+        let want = ((&x + noise) / tau).softmax(axis);
+        let soft = gumbel_softmax(&x, tau, false, axis, &Rng::new(&device, 4));
+        assert!(worst(&soft.to_vec::<f32>().unwrap(), &want.to_vec::<f32>().unwrap()) < 1e-6);
+        let hard = gumbel_softmax(&x, tau, true, axis, &Rng::new(&device, 4));
+        let largest = want.eq(want.amax(axis, true)).cast(DType::F32);
+        assert!(worst(&hard.to_vec::<f32>().unwrap(), &largest.to_vec::<f32>().unwrap()) < 1e-6);
+    }
     assert!(gumbel_softmax(&logits, 0.0, false, -1, &rng).eval().is_err());
     assert!(gumbel_softmax(&logits, 1.0, true, 3, &rng).eval().is_err());
 }

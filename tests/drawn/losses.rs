@@ -16,6 +16,9 @@ pub fn loss(c: &Call, x: &[Tensor]) -> Option<Tensor> {
     let weight = |at: usize| x.get(at).filter(|_| c.flag("weight")).cloned();
     let (a, b) = (x.first()?, x.get(1)?);
     Some(match c.name() {
+        "MSELoss" if c.flag("weight") => mse_loss_weighted(a, b, &x[2], reduction),
+        "L1Loss" if c.flag("weight") => l1_loss_weighted(a, b, &x[2], reduction),
+        "HuberLoss" if c.flag("weight") => Huber { delta: or("delta", 1.0), reduction }.weighted(a, b, &x[2]),
         "MSELoss" => mse_loss_with(a, b, reduction),
         "L1Loss" => l1_loss_with(a, b, reduction),
         "SmoothL1Loss" => SmoothL1 { beta: or("beta", 1.0), reduction }.loss(a, b),

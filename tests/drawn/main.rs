@@ -11,6 +11,7 @@ mod layers;
 mod losses;
 mod ops;
 mod training;
+mod weights;
 
 use call::{Call, Text, Want};
 use kiln::prelude::*;
@@ -34,7 +35,8 @@ fn layer<'a>(device: &'a Device, call: &'a Call) -> Layer<'a> {
         let one = losses::loss(call, x).or_else(|| function(call, x)).map(|y| vec![y]);
         one.or_else(|| training::run(device, call, x)).unwrap_or_else(|| ops::run(device, call, x))
     };
-    named(call, &mut Init::new(device, 0)).unwrap_or_else(|| with(nn::Identity, operation))
+    let init = &mut Init::new(device, 0);
+    named(call, init).or_else(|| weights::named(call, init)).unwrap_or_else(|| with(nn::Identity, operation))
 }
 
 /// What a call gives and PyTorch does too: name, result, what PyTorch says.
@@ -115,7 +117,8 @@ fn compare(name: &str, tensor: &Tensor, got: &[u8], want: &Want, bound: f64) -> 
             }
             // an element that is small because its terms cancel cannot be better than its terms
             let scale = 1.0 + f64::from(w.abs()) + 0.1 * f64::from(peak.min(1e3));
-            g == w || (g.is_nan() && w.is_nan()) || (f64::from(g) - f64::from(w)).abs() <= bound * scale
+            let apart = (f64::from(g) - f64::from(w)).abs();
+            g == w || (g.is_nan() && w.is_nan()) || (w.is_finite() && apart <= bound * scale)
         };
         let first = got.iter().zip(&want).position(|(&g, &w)| !near(g, w));
         first.map(|i| format!("{} is not {} at {i}\n   got  {got:?}\n   want {want:?}", got[i], want[i]))

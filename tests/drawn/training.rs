@@ -9,14 +9,17 @@ use kiln::schedule::*;
 /// The learning rates and what else a schedule, an optimizer and the like give; `None` if `c` names none.
 pub fn run(device: &Device, c: &Call, x: &[Tensor]) -> Option<Vec<Tensor>> {
     if let Some(schedule) = schedule(c, c.name(), "") {
-        return Some(vec![rates(device, c, schedule)]);
+        return Some(rates(device, c, schedule));
     }
     match c.name() {
-        "ReduceLROnPlateau" => Some(vec![plateau(device, c)]),
+        "ReduceLROnPlateau" => Some(plateau(device, c)),
         "LBFGS" => Some(vec![lbfgs(c, x)]),
-        "AveragedModel" => Some(vec![averaged(c, &x[0])]),
+        "AveragedModel" => Some(averaged(c, x)),
+        "update_bn" => Some(updated(c, &x[0])),
         "init" => Some(vec![first_weights(device, c)]),
-        "clip_grad_norm" | "clip_grad_value" => Some(clipped(c, x)),
+        "init_exactly" => Some(vec![fixed_weights(device, c)]),
+        "init_spread" => Some(vec![spread_weights(device, c)]),
+        "clip_grad_norm" | "clip_grads_with_norm" | "get_total_norm" | "clip_grad_value" => Some(clipped(c, x)),
         _ => optimizer(c, x),
     }
 }
@@ -84,10 +87,28 @@ fn optimizer(c: &Call, x: &[Tensor]) -> Option<Vec<Tensor>> {
             step!(Rprop::new(&model, lr).etas(pair("etas", (0.5, 1.2))).step_sizes(sizes), [], [])
         }
         "Adafactor" => {
-            let second = if c.has("eps2") { c.number("eps2") } else { 1e-3 };
-            let make = Adafactor::new(&model, lr).rule(|rule| rule.eps.1 = second);
-            step!(make, [beta2_decay d weight_decay], [])
+            let or = |key: &str, default: f64| if c.has(key) { c.number(key) } else { default };
+            let eps = (or("eps1", f64::from(f32::EPSILON)), or("eps2", 1e-3));
+            step!(Adafactor::new(&model, lr).eps(eps), [beta2_decay d weight_decay], [])
         }
+        "Muon" => {
+            let make = match c.text("adjust_lr") {
+                "match_rms_adamw" => Muon::new(&model, lr).adjust_lr(AdjustLr::MatchRmsAdamW),
+                "spectral_unclamped" => Muon::new(&model, lr).adjust_lr(AdjustLr::SpectralUnclamped),
+                _ => Muon::new(&model, lr),
+            };
+            let make = if c.has("ns_steps") { make.ns_steps(c.size("ns_steps")) } else { make };
+            let make = match c.floats("ns_coefficients")[..] {
+                [x, y, z] => make.ns_coefficients((x, y, z)),
+                _ => make,
+            };
+            step!(make.nesterov(!c.flag("no_nesterov")), [momentum eps weight_decay], [])
+        }
+        "Lion" => {
+            let make = Lion::new(&model, lr);
+            step!(if c.has("betas") { make.betas(betas) } else { make }, [weight_decay], [])
+        }
+        "Lamb" => step!(Lamb::new(&model, lr).betas(betas), [eps weight_decay], []),
         _ => return None,
     })
 }
@@ -109,9 +130,13 @@ fn train(mut optimizer: impl Optimizer, c: &Call, model: &[Param], gradients: &[
 fn lbfgs(c: &Call, x: &[Tensor]) -> Tensor {
     let p = Init::new(x[0].device(), 0).param(&x[0]);
     let lbfgs = Lbfgs::new(&p, c.number("lr")).max_iter(c.size("max_iter")).history_size(c.size("history_size"));
-    let mut lbfgs = if c.flag("strong_wolfe") { lbfgs.strong_wolfe() } else { lbfgs };
+    let lbfgs = if c.flag("strong_wolfe") { lbfgs.strong_wolfe() } else { lbfgs };
+    let lbfgs = if c.has("max_eval") { lbfgs.max_eval(c.size("max_eval")) } else { lbfgs };
+    let lbfgs = if c.has("tolerance_grad") { lbfgs.tolerance_grad(c.number("tolerance_grad")) } else { lbfgs };
+    let lbfgs = if c.has("tolerance_change") { lbfgs.tolerance_change(c.number("tolerance_change")) } else { lbfgs };
+    let (mut lbfgs, sign) = if c.flag("maximize") { (lbfgs.maximize(), -1.0) } else { (lbfgs, 1.0) };
     for _ in 0..c.size("steps") {
-        lbfgs.step(|| p.dot(&x[1].mv(&p)) * 0.5 - p.dot(&x[2])).unwrap();
+        lbfgs.step(|| (p.dot(&x[1].mv(&p)) * 0.5 - p.dot(&x[2])) * sign).unwrap();
     }
     p.value()
 }
@@ -123,25 +148,48 @@ fn clipped(c: &Call, x: &[Tensor]) -> Vec<Tensor> {
     let loss = model.iter().zip(x).map(|(p, g)| (&**p * g).sum()).reduce(|a, b| a + b).unwrap();
     let mut gradients = loss.backward().unwrap();
     let mut out = Vec::new();
-    if c.name() == "clip_grad_value" {
-        clip_grad_value(&mut gradients, c.number("most"));
-    } else {
-        out.extend(clip_grad_norm_of(&mut gradients, c.float("most"), c.float("p")));
+    let p = c.float("p");
+    match c.name() {
+        "get_total_norm" => return vec![total_norm(&gradients, p).unwrap()],
+        "clip_grad_value" => clip_grad_value(&mut gradients, c.number("most")),
+        "clip_grads_with_norm" => {
+            let norm = Tensor::new(device, if p.abs() < 9.0 { p.abs() } else { 0.25 });
+            clip_grads_with_norm(&mut gradients, c.float("most"), &norm);
+        }
+        _ => out.extend(clip_grad_norm_of(&mut gradients, c.float("most"), p)),
     }
     out.extend(model.iter().map(|p| gradients.get(p).unwrap()));
     out
 }
 
-fn averaged(c: &Call, x: &Tensor) -> Tensor {
-    let [steps, n] = x.dims::<2>().unwrap();
-    let model = Init::new(x.device(), 0).zeros(&[1, n]);
+fn averaged(c: &Call, x: &[Tensor]) -> Vec<Tensor> {
+    let [steps, n] = x[0].dims::<2>().unwrap();
+    let model = BatchNorm1d::new(n, &mut Init::new(x[0].device(), 0));
     let average =
         if c.has("decay") { AveragedModel::ema(&model, c.number("decay")) } else { AveragedModel::swa(&model) };
+    let average = if c.flag("use_buffers") { average.use_buffers() } else { average };
+    let (weight, mean) = (&model.named_parameters()[0].1, &model.named_states()[0].1);
     for t in 0..steps as i64 {
-        model.set(&x.narrow(0, t, 1)).unwrap();
+        weight.set(&x[0].select(0, t)).unwrap();
+        mean.set(&x[1].select(0, t)).unwrap();
         average.update().unwrap();
     }
-    average.named_states().pop().unwrap().1.value()
+    let found = average.state_dict();
+    ["module.weight", "module.running_mean"].map(|name| found[name].clone()).to_vec()
+}
+
+fn updated(c: &Call, x: &Tensor) -> Vec<Tensor> {
+    let ([batches, _, n], init) = (x.dims::<3>().unwrap(), &mut Init::new(x.device(), 0));
+    let norm = |init: &mut Init| BatchNorm1d::new(n, init).momentum(Some(c.number("momentum")));
+    let model = Sequential::new().push(norm(init)).push(norm(init));
+    model.eval();
+    let rows = (0..batches as i64).map(|t| x.select(0, t));
+    update_bn(&model, rows, |batch| model.forward(batch)).unwrap();
+    let found = model.state_dict();
+    let mut out =
+        ["0.running_mean", "0.running_var", "1.running_mean", "1.running_var"].map(|name| found[name].clone()).to_vec();
+    out.push(model.forward(&x.select(0, 0)));
+    out
 }
 
 /// The schedule `name`, whose settings in `c` have `prefix` before their names.
@@ -209,26 +257,35 @@ fn schedule(c: &Call, name: &str, prefix: &str) -> Option<Box<dyn Schedule>> {
     })
 }
 
-fn some_sgd(device: &Device, c: &Call) -> Sgd {
-    Sgd::new(&Init::new(device, 0).zeros(&[1]), c.number("lr"))
+/// The learning rate, and the momentum if it is cycled, of 30 steps; the step after them has what was refused.
+fn rates(device: &Device, c: &Call, schedule: Box<dyn Schedule>) -> Vec<Tensor> {
+    let (param, lr) = (Init::new(device, 0).zeros(&[1]), c.number("lr"));
+    match c.text("by") {
+        "Adam" => rates_of(device, Adam::new(&param, lr), &param, schedule),
+        "Adagrad" => rates_of(device, Adagrad::new(&param, lr), &param, schedule),
+        _ => rates_of(device, Sgd::new(&param, lr).momentum(0.9), &param, schedule),
+    }
 }
 
-/// The learning rate, and the momentum if it is cycled, of 30 steps.
-fn rates(device: &Device, c: &Call, schedule: Box<dyn Schedule>) -> Tensor {
-    let mut sgd = some_sgd(device, c).momentum(0.9);
+fn rates_of(device: &Device, mut optimizer: impl Optimizer, param: &Param, schedule: Box<dyn Schedule>) -> Vec<Tensor> {
     let cycled = schedule.momentum(0).is_some();
-    let mut scheduler = Scheduler::new(schedule, &mut sgd);
+    let mut scheduler = Scheduler::new(schedule, &mut optimizer);
     let mut out = Vec::new();
     for _ in 0..30 {
-        out.push(sgd.lr() as f32);
-        out.extend(sgd.present_momentum().filter(|_| cycled).map(|m| m as f32));
-        scheduler.step(&mut sgd);
+        out.push(optimizer.lr() as f32);
+        out.extend(optimizer.present_momentum().filter(|_| cycled).map(|m| m as f32));
+        scheduler.step(&mut optimizer);
     }
-    Tensor::from_slice(device, &out, &[30, 1 + usize::from(cycled)])
+    let stepped = optimizer.step(&param.sum());
+    if stepped.is_ok() && out.len() % 30 == 0 {
+        return vec![Tensor::from_slice(device, &out, &[30, out.len() / 30])];
+    }
+    or_error(device, stepped, Vec::new())
 }
 
-fn plateau(device: &Device, c: &Call) -> Tensor {
-    let mut sgd = some_sgd(device, c);
+fn plateau(device: &Device, c: &Call) -> Vec<Tensor> {
+    let param = Init::new(device, 0).zeros(&[1]);
+    let mut sgd = Sgd::new(&param, c.number("lr"));
     let mut plateau = ReduceLrOnPlateau {
         mode: if c.text("mode") == "min" { PlateauMode::Min } else { PlateauMode::Max },
         factor: c.number("factor"),
@@ -245,7 +302,9 @@ fn plateau(device: &Device, c: &Call) -> Tensor {
         plateau.step(figure, &mut sgd);
         sgd.lr() as f32
     });
-    Tensor::from_vec(device, lrs.collect(), &[30])
+    let lrs = Tensor::from_vec(device, lrs.collect(), &[30]);
+    let stepped = sgd.step(&param.sum());
+    or_error(device, stepped, vec![lrs])
 }
 
 /// Logarithms of the deviation of weights, and of the largest where it has a bound.
@@ -273,4 +332,30 @@ fn first_weights(device: &Device, c: &Call) -> Tensor {
     let largest = weight.abs().max().ln();
     let uniform = c.text("how").ends_with("uniform");
     Tensor::stack(&[&deviation, &largest][..if uniform { 2 } else { 1 }], 0)
+}
+
+/// First weights that are not random, or how many zeros there are in each column of sparse ones.
+fn fixed_weights(device: &Device, c: &Call) -> Tensor {
+    let init = &mut Init::new(device, 7);
+    let shape = c.sizes("shape");
+    match c.text("how") {
+        "eye" => init.eye(&shape).value(),
+        "dirac" => init.dirac(&shape, c.size("groups")).value(),
+        "constant" => init.constant(&shape, c.number("value")).value(),
+        "ones" => init.ones(&shape).value(),
+        "zeros" => init.zeros(&shape).value(),
+        _ => init.sparse(&shape, c.number("sparsity"), 0.01).eq(0.0).cast(DType::F32).sum_axes(0, false),
+    }
+}
+
+/// Mean and deviation of many weights.
+fn spread_weights(device: &Device, c: &Call) -> Tensor {
+    let init = &mut Init::new(device, 7);
+    let (range, mean, std) = (c.number("a")..c.number("b"), c.number("mean"), c.number("std"));
+    let weight = match c.text("how") {
+        "uniform" => init.uniform(&[90, 90], range),
+        "normal" => init.normal(&[90, 90], mean, std),
+        _ => init.trunc_normal(&[90, 90], mean, std, range),
+    };
+    Tensor::stack(&[&weight.mean(), &weight.reshape([-1i64]).std(0i64, 0, false)], 0)
 }

@@ -1,7 +1,7 @@
 //! Averaged gradient descent.
 
 use crate::nn::Module;
-use crate::optim::method::{Method, Rule, Turn, setters};
+use crate::optim::method::{Method, Refused, Rule, Turn, negative, setters};
 use crate::{Lit, Tensor};
 
 /// Averaged stochastic gradient descent, as PyTorch has it. With g the gradient plus `weight_decay · p`, in step t:
@@ -44,6 +44,10 @@ setters! { Asgd:
 impl Rule for AsgdRule {
     fn pure(&self) -> bool {
         true
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        negative(&[("lambd", self.lambd), ("alpha", self.alpha)])
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {

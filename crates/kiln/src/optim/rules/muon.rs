@@ -120,7 +120,9 @@ impl Rule for MuonRule {
     }
 
     fn refused(&self) -> Option<Refused> {
+        let many = self.ns_steps >= 100;
         negative(&[("momentum", self.momentum)])
+            .or_else(|| many.then_some(("ns_steps", self.ns_steps as f64, "below 100")))
     }
 
     fn memory(&self, value: &Tensor, _lr: f64) -> Vec<(&'static str, Tensor)> {
