@@ -284,8 +284,9 @@ pub(crate) fn test(
     trial: impl Fn(&Walk, Option<Vec<Variant>>) -> Option<Trial>,
     definition: impl Fn(&[f64]) -> Vec<f64>,
 ) -> Option<Trial> {
-    // what is tested is how lanes join: whether they hold the row is for one of them, and the rest only arithmetic
-    let of = |v: &Variant| v.class() == Some(class) && (v.lanes >= 256 || v.rows > 1);
+    // what is tested is how lanes join: whether they hold the row is for one of them, and the rest only arithmetic, of
+    // which rows that are not held have the least to compile
+    let of = |v: &Variant| v.class() == Some(class) && v.held == 0 && (v.lanes >= 256 || v.rows > 1);
     let variant = variants(caps, walk).into_iter().find(of)?;
     let trial = trial(walk, Some(vec![variant])).filter(|trial| !trial.candidates.is_empty())?;
     let rows = |operands: &[Vec<f64>]| operands[0].chunks(TEST_COLS as usize).flat_map(&definition).collect();
