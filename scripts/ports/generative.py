@@ -1,4 +1,4 @@
-"""A normalising flow, two adversarial pairs, diffusion, a vector-quantised autoencoder, a mixture density network."""
+"""A normalising flow, two adversarial pairs, diffusion."""
 import math
 
 import torch
@@ -186,79 +186,4 @@ def ddpm():
     return both, dict(x0=x0, noise=noise, times=times), step
 
 
-class VectorQuantizer(nn.Module):
-    def __init__(self, codes, width, beta):
-        super().__init__()
-        self.embedding, self.beta = nn.Embedding(codes, width), beta
-        self.embedding.weight.data.uniform_(-1 / codes, 1 / codes)
-
-    def forward(self, z):  # [batch, width, h, w]
-        z = z.permute(0, 2, 3, 1).contiguous()
-        flat = z.view(-1, z.shape[-1])
-        w = self.embedding.weight
-        d = flat.pow(2).sum(1, keepdim=True) + w.pow(2).sum(1) - 2 * flat @ w.t()
-        q = self.embedding(d.argmin(dim=1)).view(z.shape)
-        loss = F.mse_loss(q, z.detach()) + self.beta * F.mse_loss(z, q.detach())
-        q = z + (q - z).detach()  # straight through
-        return q.permute(0, 3, 1, 2).contiguous(), loss
-
-
-class VQVAE(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(1, 6, 4, 2, 1), nn.ReLU(), nn.Conv2d(6, 4, 3, 1, 1))
-        self.quantizer = VectorQuantizer(8, 4, 0.25)
-        self.decoder = nn.Sequential(nn.ConvTranspose2d(4, 6, 4, 2, 1), nn.ReLU(), nn.Conv2d(6, 1, 3, padding=1))
-
-    def forward(self, x):
-        q, loss = self.quantizer(self.encoder(x))
-        return self.decoder(q), loss
-
-
-def vqvae():
-    model = VQVAE()
-    x = torch.rand(3, 1, 8, 8)
-    opt = torch.optim.Adam(model.parameters(), lr=2e-3, amsgrad=True)
-
-    def step(t):
-        y, vq = model(x)
-        rec = F.mse_loss(y, x)
-        loss = rec + vq
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        return [rec, vq]
-
-    return model, dict(x=x), step
-
-
-class MDN(nn.Module):
-    def __init__(self, hidden, parts):
-        super().__init__()
-        self.hidden = nn.Linear(1, hidden)
-        self.pi, self.mu, self.sigma = nn.Linear(hidden, parts), nn.Linear(hidden, parts), nn.Linear(hidden, parts)
-
-    def forward(self, x):
-        h = torch.tanh(self.hidden(x))
-        return self.pi(h), self.mu(h), F.elu(self.sigma(h)) + 1 + 1e-6
-
-
-def mdn():
-    model = MDN(12, 4)
-    y = torch.linspace(-2, 2, 20).unsqueeze(1)
-    x = 0.7 * torch.sin(2 * y) + 0.3 * y
-    opt = torch.optim.Adam(model.parameters(), lr=1e-2)
-
-    def step(t):
-        pi, mu, sigma = model(x)
-        component = torch.distributions.Normal(mu, sigma).log_prob(y)
-        loss = -torch.logsumexp(F.log_softmax(pi, dim=1) + component, dim=1).mean()
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        return [loss]
-
-    return model, dict(x=x, y=y), step
-
-
-PORTS = [realnvp, gan, wgan_gp, ddpm, vqvae, mdn]
+PORTS = [realnvp, gan, wgan_gp, ddpm]

@@ -1,4 +1,4 @@
-"""Graph networks written by hand on edge lists, and what is learnt from pairs."""
+"""Graph networks written by hand on edge lists, and what is learnt from two views of the same."""
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -80,93 +80,6 @@ def molecules():
     return model, dict(atoms=atoms, edges=edges, kind=kind, batch=batch, y=y), step
 
 
-class SkipGram(nn.Module):
-    def __init__(self, vocab, width):
-        super().__init__()
-        self.u_embeddings = nn.Embedding(vocab, width)
-        self.v_embeddings = nn.Embedding(vocab, width)
-        nn.init.uniform_(self.u_embeddings.weight, -0.5 / width, 0.5 / width)
-
-    def forward(self, u, v, negative):
-        u, v, negative = self.u_embeddings(u), self.v_embeddings(v), self.v_embeddings(negative)
-        score = F.logsigmoid((u * v).sum(dim=1).clamp(-10, 10))
-        other = torch.bmm(negative, u.unsqueeze(2)).squeeze(2).clamp(-10, 10)
-        return -(score + F.logsigmoid(-other).sum(dim=1)).mean()
-
-
-def word2vec():
-    model = SkipGram(20, 6)
-    u, v, negative = torch.randint(20, (8,)), torch.randint(20, (8,)), torch.randint(20, (8, 3))
-    opt = torch.optim.Adagrad(model.parameters(), lr=0.1)
-
-    def step(t):
-        loss = model(u, v, negative)
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        return [loss]
-
-    return model, dict(u=u, v=v, negative=negative), step
-
-
-class Factors(nn.Module):
-    def __init__(self, users, items, tags, width):
-        super().__init__()
-        self.user, self.item = nn.Embedding(users, width), nn.Embedding(items, width)
-        self.tags = nn.EmbeddingBag(tags, width, mode="mean")
-        self.user_bias, self.item_bias = nn.Embedding(users, 1), nn.Embedding(items, 1)
-        self.mean = nn.Parameter(torch.tensor(3.0))
-
-    def forward(self, user, item, tags, offsets):
-        item_vector = self.item(item) + self.tags(tags, offsets)
-        dot = (self.user(user) * item_vector).sum(-1)
-        return dot + self.user_bias(user).squeeze(-1) + self.item_bias(item).squeeze(-1) + self.mean
-
-
-def factorisation():
-    model = Factors(6, 7, 9, 4)
-    user, item = torch.randint(6, (10,)), torch.randint(7, (10,))
-    tags, offsets = torch.randint(9, (22,)), torch.tensor([0, 2, 5, 5, 8, 10, 13, 15, 18, 20])
-    rating = torch.randint(1, 6, (10,)).double()
-    opt = torch.optim.SGD(model.parameters(), lr=0.05, weight_decay=1e-3)
-
-    def step(t):
-        predicted = model(user, item, tags, offsets)
-        loss = F.mse_loss(predicted, rating)
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        return [loss]
-
-    return model, dict(user=user, item=item, tags=tags, offsets=offsets, rating=rating), step
-
-
-def embedder():
-    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 5))
-
-
-def hard_triplets():
-    """Batch-hard mining (Hermans et al. 2017)."""
-    model = embedder()
-    x, y = torch.randn(9, 6), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
-    opt = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-
-    def step(t):
-        e = F.normalize(model(x), dim=1)
-        d = (2 - 2 * e @ e.t()).clamp(min=1e-12).sqrt()
-        same = y[:, None] == y[None, :]
-        positive = same & ~torch.eye(len(y), dtype=torch.bool)
-        furthest = (d * positive).max(dim=1).values
-        nearest = d.masked_fill(same, float("inf")).min(dim=1).values
-        loss = F.relu(furthest - nearest + 0.3).mean()
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        return [loss]
-
-    return model, dict(x=x, y=y), step
-
-
 class SimCLR(nn.Module):
     def __init__(self):
         super().__init__()
@@ -198,4 +111,4 @@ def simclr():
     return model, dict(a=a, b=b), step
 
 
-PORTS = [molecules, word2vec, factorisation, hard_triplets, simclr]
+PORTS = [molecules, simclr]

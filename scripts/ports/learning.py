@@ -1,6 +1,4 @@
-"""Policies by PPO, values by DQN, learning to learn, distillation, splines, one-class anomaly detection."""
-import copy
-
+"""A policy by PPO, learning to learn, splines by L-BFGS."""
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -57,34 +55,6 @@ def ppo():
     return model, given, step
 
 
-def dqn():
-    """Double DQN with a target network that follows slowly."""
-    online = nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3))
-    target = copy.deepcopy(online).requires_grad_(False)
-    both = nn.ModuleDict(dict(online=online, target=target))
-    n = 8
-    state, action, reward = torch.randn(n, 4), torch.randint(3, (n,)), torch.randn(n)
-    following, done = torch.randn(n, 4), (torch.rand(n) < 0.3).double()
-    opt = torch.optim.AdamW(online.parameters(), lr=3e-3, amsgrad=True)
-
-    def step(t):
-        q = online(state).gather(1, action.unsqueeze(1)).squeeze(1)
-        with torch.no_grad():
-            best = online(following).argmax(1, keepdim=True)
-            wanted = reward + 0.99 * (1 - done) * target(following).gather(1, best).squeeze(1)
-        loss = F.smooth_l1_loss(q, wanted)
-        opt.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_value_(online.parameters(), 100)
-        opt.step()
-        with torch.no_grad():
-            for a, b in zip(target.parameters(), online.parameters()):
-                a.mul_(1 - 0.05).add_(0.05 * b)
-        return [loss]
-
-    return both, dict(state=state, action=action, reward=reward, following=following, done=done), step
-
-
 def maml():
     """Two inner steps, differentiated through (Finn et al. 2017)."""
     model = nn.Sequential(nn.Linear(1, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 1))
@@ -110,29 +80,6 @@ def maml():
         return [outer]
 
     return model, dict(xs=xs, ys=ys, xq=xq, yq=yq), step
-
-
-def distillation():
-    teacher = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4)).requires_grad_(False)
-    student = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
-    both = nn.ModuleDict(dict(teacher=teacher, student=student))
-    x, y = torch.randn(8, 6), torch.randint(4, (8,))
-    opt = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9)
-    heat, alpha = 4.0, 0.7
-
-    def step(t):
-        with torch.no_grad():
-            wanted = teacher(x)
-        logits = student(x)
-        soft = F.kl_div(F.log_softmax(logits / heat, dim=-1), F.softmax(wanted / heat, dim=-1), reduction="batchmean") * heat**2
-        hard = F.cross_entropy(logits, y)
-        loss = alpha * soft + (1 - alpha) * hard
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        return [soft, hard]
-
-    return both, dict(x=x, y=y), step
 
 
 class KANLinear(nn.Module):
@@ -181,47 +128,4 @@ def kan():
     return model, dict(x=x, y=y), step
 
 
-class DeepSVDD(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.encoder = nn.LSTM(2, 6, batch_first=True)
-        self.project = nn.Linear(6, 3, bias=False)
-        self.decoder = nn.GRU(3, 6, batch_first=True)
-        self.out = nn.Linear(6, 2)
-        self.register_buffer("c", torch.zeros(3))
-
-    def forward(self, x):
-        _, (h, _) = self.encoder(x)
-        z = self.project(h[-1])
-        y, _ = self.decoder(z.unsqueeze(1).repeat(1, x.shape[1], 1))
-        return z, self.out(y)
-
-
-def deep_svdd():
-    """An autoencoder of windows of a time series whose codes are drawn to a centre (Ruff et al. 2018)."""
-    model = DeepSVDD()
-    t = torch.arange(12) * 0.5
-    phases = torch.rand(6, 1)
-    x = torch.stack([torch.sin(t + 6 * phases), torch.cos(1.3 * t + 6 * phases)], dim=-1)
-    opt = torch.optim.Adam(model.parameters(), lr=5e-3, weight_decay=1e-4)
-
-    def step(i):
-        if i == 0:  # the centre: the mean of the first codes, away from 0
-            with torch.no_grad():
-                c = model(x)[0].mean(0)
-                c = torch.where((c.abs() < 0.05) & (c < 0), -0.05, torch.where((c.abs() < 0.05) & (c >= 0), 0.05, c))
-                model.c.copy_(c)
-        z, y = model(x)
-        distance = ((z - model.c) ** 2).sum(dim=1)
-        svdd = torch.quantile(distance, 0.9) + F.relu(distance - torch.quantile(distance, 0.9).detach()).mean()
-        rec = F.huber_loss(y, x.flip(1))
-        loss = svdd + rec
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        return [svdd, rec]
-
-    return model, dict(x=x), step
-
-
-PORTS = [ppo, dqn, maml, distillation, kan, deep_svdd]
+PORTS = [ppo, maml, kan]

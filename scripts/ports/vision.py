@@ -1,4 +1,4 @@
-"""ConvNeXt, MobileNetV3, Swin, a U-Net that upsamples."""
+"""ConvNeXt, Swin."""
 from functools import partial
 
 import torch
@@ -69,74 +69,6 @@ def convnext():
 
     def step(t):
         loss = F.cross_entropy(model(x), y, label_smoothing=0.1)
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        sched.step()
-        return [loss]
-
-    return model, dict(x=x, y=y), step
-
-
-def conv_norm(inputs, outputs, kernel, stride=1, groups=1, activation=nn.Hardswish):
-    layers = [nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False), nn.BatchNorm2d(outputs, eps=0.001, momentum=0.01)]
-    return nn.Sequential(*layers, *([activation()] if activation else []))
-
-
-class SqueezeExcitation(nn.Module):
-    def __init__(self, channels, squeeze):
-        super().__init__()
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc1, self.fc2 = nn.Conv2d(channels, squeeze, 1), nn.Conv2d(squeeze, channels, 1)
-        self.activation, self.scale_activation = nn.ReLU(), nn.Hardsigmoid()
-
-    def forward(self, x):
-        scale = self.scale_activation(self.fc2(self.activation(self.fc1(self.avgpool(x)))))
-        return scale * x
-
-
-class InvertedResidual(nn.Module):
-    def __init__(self, inputs, expanded, outputs, kernel, stride, se, activation):
-        super().__init__()
-        layers = []
-        if expanded != inputs:
-            layers.append(conv_norm(inputs, expanded, 1, activation=activation))
-        layers.append(conv_norm(expanded, expanded, kernel, stride, expanded, activation))
-        if se:
-            layers.append(SqueezeExcitation(expanded, max(expanded // 4, 2)))
-        layers.append(conv_norm(expanded, outputs, 1, activation=None))
-        self.block, self.use_res_connect = nn.Sequential(*layers), stride == 1 and inputs == outputs
-
-    def forward(self, x):
-        result = self.block(x)
-        return result + x if self.use_res_connect else result
-
-
-class MobileNetV3(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.features = nn.Sequential(
-            conv_norm(3, 6, 3, 2),
-            InvertedResidual(6, 6, 6, 3, 2, True, nn.ReLU),
-            InvertedResidual(6, 12, 8, 5, 1, False, nn.ReLU),
-            InvertedResidual(8, 16, 8, 3, 1, True, nn.Hardswish),
-            conv_norm(8, 16, 1),
-        )
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(nn.Linear(16, 12), nn.Hardswish(inplace=True), nn.Dropout(p=0.0), nn.Linear(12, classes))
-
-    def forward(self, x):
-        return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
-
-
-def mobilenet_v3():
-    model = MobileNetV3(4)
-    x, y = torch.randn(6, 3, 16, 16), torch.randint(4, (6,))
-    opt = torch.optim.RMSprop(model.parameters(), lr=0.01, momentum=0.9, alpha=0.9, eps=0.0316, weight_decay=1e-5)
-    sched = torch.optim.lr_scheduler.StepLR(opt, step_size=2, gamma=0.973)
-
-    def step(t):
-        loss = F.cross_entropy(model(x), y)
         opt.zero_grad()
         loss.backward()
         opt.step()
@@ -266,62 +198,4 @@ def swin():
     return model, dict(x=x, y=y), step
 
 
-class DoubleConv(nn.Module):
-    def __init__(self, inputs, outputs):
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1),
-        )
-
-    def forward(self, x):
-        return self.net(x)
-
-
-class UNet(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.down1, self.down2, self.bottom = DoubleConv(1, 4), DoubleConv(4, 8), DoubleConv(8, 8)
-        self.pool = nn.MaxPool2d(2)
-        self.upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
-        self.up2, self.up1 = DoubleConv(16, 4), DoubleConv(8, 4)
-        self.head = nn.Conv2d(4, classes, 1)
-
-    def forward(self, x):
-        a = self.down1(x)
-        b = self.down2(self.pool(a))
-        c = self.bottom(self.pool(b))
-        y = self.up2(torch.cat([self.upsample(c), b], dim=1))
-        y = self.up1(torch.cat([self.upsample(y), a], dim=1))
-        return self.head(y)
-
-
-def dice_loss(logits, y, smooth=1.0):
-    p = logits.softmax(dim=1)
-    onehot = F.one_hot(y, logits.shape[1]).permute(0, 3, 1, 2).to(p.dtype)
-    inter = (p * onehot).sum(dim=(2, 3))
-    union = p.sum(dim=(2, 3)) + onehot.sum(dim=(2, 3))
-    return 1 - ((2 * inter + smooth) / (union + smooth)).mean()
-
-
-def unet():
-    model = UNet(3)
-    x, y = torch.randn(2, 1, 12, 12), torch.randint(3, (2, 12, 12))
-    y[0, :2] = 255
-    weight = torch.tensor([0.2, 1.0, 1.5])
-    opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
-
-    def step(t):
-        logits = model(x)
-        ce = F.cross_entropy(logits, y, weight=weight, ignore_index=255)
-        dice = dice_loss(logits, y.clamp(max=2))
-        loss = ce + 0.5 * dice
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        return [ce, dice]
-
-    return model, dict(x=x, y=y, weight=weight), step
-
-
-PORTS = [convnext, mobilenet_v3, swin, unet]
+PORTS = [convnext, swin]

@@ -1,4 +1,4 @@
-//! A normalising flow, two adversarial pairs, diffusion, a vector-quantised autoencoder, a mixture density network.
+//! A normalising flow, two adversarial pairs, diffusion.
 
 use kiln::distributions::Normal;
 use kiln::nn::{Interpolation, Size, interpolate};
@@ -267,84 +267,6 @@ fn ddpm() {
         let loss = mse_loss(&model.forward(&xt, &t), &noise);
         adam.step(&loss)?;
         ema.update()?;
-        Ok([loss])
-    });
-}
-
-#[derive(Module)]
-struct Quantizer {
-    embedding: Embedding,
-}
-
-impl Quantizer {
-    /// `z [batch, width, h, w]` → the nearest codes, through which gradients go straight, and the loss.
-    fn forward(&self, z: &Tensor) -> (Tensor, Tensor) {
-        let z = z.permute([0, 2, 3, 1]);
-        let (flat, codes) = (z.flatten(0, 2), &self.embedding.weight);
-        let squares = flat.square().sum_axes(1, true) + codes.square().sum_axes(1, false);
-        let distances = squares - 2.0 * flat.matmul(&codes.t());
-        let q = self.embedding.forward(&distances.argmin(1, false)).reshape_as(&z);
-        let loss = mse_loss(&q, &z.detach()) + 0.25 * mse_loss(&z, &q.detach());
-        ((&z + (&q - &z).detach()).permute([0, 3, 1, 2]), loss)
-    }
-}
-
-#[derive(Module)]
-struct VqVae {
-    encoder: Sequential,
-    quantizer: Quantizer,
-    decoder: Sequential,
-}
-
-#[test]
-fn vqvae() {
-    let port = Port::open("vqvae");
-    let [x] = port.given(["x"]);
-    let model = port.model(|init| VqVae {
-        encoder: Sequential::new()
-            .push(Conv2d::new(1, 6, 4, init).stride(2).padding(1))
-            .push(Relu)
-            .push(Conv2d::new(6, 4, 3, init).padding(1)),
-        quantizer: Quantizer { embedding: Embedding::of(init.uniform(&[8, 4], -0.125..0.125)) },
-        decoder: Sequential::new()
-            .push(ConvTranspose2d::new(4, 6, 4, init).stride(2).padding(1))
-            .push(Relu)
-            .push(Conv2d::new(6, 1, 3, init).padding(1)),
-    });
-    let mut adam = Adam::new(&model, 2e-3).amsgrad();
-    port.train(&model, |_| {
-        let (q, quantization) = model.quantizer.forward(&model.encoder.forward(&x));
-        let reconstruction = mse_loss(&model.decoder.forward(&q), &x);
-        adam.step(&(&reconstruction + &quantization))?;
-        Ok([reconstruction, quantization])
-    });
-}
-
-#[derive(Module)]
-struct Mdn {
-    hidden: Linear,
-    pi: Linear,
-    mu: Linear,
-    sigma: Linear,
-}
-
-#[test]
-fn mdn() {
-    let port = Port::open("mdn");
-    let [x, y] = port.given(["x", "y"]);
-    let model = port.model(|init| Mdn {
-        hidden: Linear::new(1, 12, init),
-        pi: Linear::new(12, 4, init),
-        mu: Linear::new(12, 4, init),
-        sigma: Linear::new(12, 4, init),
-    });
-    let mut adam = Adam::new(&model, 1e-2);
-    port.train(&model, |_| {
-        let h = model.hidden.forward(&x).tanh();
-        let sigma = model.sigma.forward(&h).elu(1.0) + (1.0 + 1e-6);
-        let component = Normal::new(&model.mu.forward(&h), sigma).log_prob(&y);
-        let loss = -(model.pi.forward(&h).log_softmax(1) + component).logsumexp(1, false).mean();
-        adam.step(&loss)?;
         Ok([loss])
     });
 }

@@ -1,4 +1,4 @@
-//! Graph networks written by hand on edge lists, and what is learnt from pairs.
+//! Graph networks written by hand on edge lists, and what is learnt from two views of the same.
 
 use kiln::ScatterReduce;
 use kiln::prelude::*;
@@ -90,86 +90,6 @@ fn molecules() {
         let losses = each.loss(&logits, &Tensor::where_(&known, &y, 0.0));
         let loss = (losses * &known).sum() / known.sum();
         adam.step(&loss)?;
-        Ok([loss])
-    });
-}
-
-#[derive(Module)]
-struct SkipGram {
-    u_embeddings: Embedding,
-    v_embeddings: Embedding,
-}
-
-#[test]
-fn word2vec() {
-    let port = Port::open("word2vec");
-    let [u, v, negative] = port.given(["u", "v", "negative"]);
-    let model = port.model(|init| SkipGram {
-        u_embeddings: Embedding::of(init.uniform(&[20, 6], -0.5 / 6.0..0.5 / 6.0)),
-        v_embeddings: Embedding::new(20, 6, init),
-    });
-    let mut adagrad = kiln::optim::Adagrad::new(&model, 0.1);
-    port.train(&model, |_| {
-        let u = model.u_embeddings.forward(&u);
-        let (v, negative) = (model.v_embeddings.forward(&v), model.v_embeddings.forward(&negative));
-        let score = (&u * v).sum_axes(1, false).clamp(-10.0, 10.0).logsigmoid();
-        let others = negative.bmm(&u.unsqueeze(2)).squeeze(2).clamp(-10.0, 10.0);
-        let loss = -(score + (-others).logsigmoid().sum_axes(1, false)).mean();
-        adagrad.step(&loss)?;
-        Ok([loss])
-    });
-}
-
-#[derive(Module)]
-struct Factors {
-    user: Embedding,
-    item: Embedding,
-    tags: EmbeddingBag,
-    user_bias: Embedding,
-    item_bias: Embedding,
-    mean: Param,
-}
-
-#[test]
-fn factorisation() {
-    let port = Port::open("factorisation");
-    let [user, item, tags, offsets, rating] = port.given(["user", "item", "tags", "offsets", "rating"]);
-    let model = port.model(|init| Factors {
-        user: Embedding::new(6, 4, init),
-        item: Embedding::new(7, 4, init),
-        tags: EmbeddingBag::new(9, 4, BagMode::Mean, init),
-        user_bias: Embedding::new(6, 1, init),
-        item_bias: Embedding::new(7, 1, init),
-        mean: init.constant(&[], 3.0),
-    });
-    let mut sgd = Sgd::new(&model, 0.05).weight_decay(1e-3);
-    port.train(&model, |_| {
-        let item_vector = model.item.forward(&item) + model.tags.offsets(&tags, &offsets, None);
-        let dot = (model.user.forward(&user) * item_vector).sum_axes(-1, false);
-        let biases = model.user_bias.forward(&user) + model.item_bias.forward(&item);
-        let loss = mse_loss(&(dot + biases.squeeze(-1) + &model.mean), &rating);
-        sgd.step(&loss)?;
-        Ok([loss])
-    });
-}
-
-/// Batch-hard mining (Hermans et al. 2017): of each example the furthest of its class and the nearest of another.
-#[test]
-fn hard_triplets() {
-    let port = Port::open("hard_triplets");
-    let [x, y] = port.given(["x", "y"]);
-    let model =
-        port.model(|init| Sequential::new().push(Linear::new(6, 12, init)).push(Relu).push(Linear::new(12, 5, init)));
-    let mut sgd = Sgd::new(&model, 0.05).momentum(0.9);
-    port.train(&model, |_| {
-        let e = model.forward(&x).normalize(2.0, 1);
-        let d = (2.0 - 2.0 * e.matmul(&e.t())).clamp_min(1e-12).sqrt();
-        let same = y.unsqueeze(1).eq(y.unsqueeze(0));
-        let positive = &same & !Tensor::eye(&port.device, 9).cast(DType::Bool);
-        let (furthest, _) = (&d * positive).max_with_index(1, false);
-        let (nearest, _) = d.masked_fill(&same, f32::INFINITY).min_with_index(1, false);
-        let loss = (furthest - nearest + 0.3).relu().mean();
-        sgd.step(&loss)?;
         Ok([loss])
     });
 }

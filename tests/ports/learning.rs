@@ -1,4 +1,4 @@
-//! Policies by PPO, values by DQN, learning to learn, distillation, splines, one-class anomaly detection.
+//! A policy by PPO, learning to learn, splines by L-BFGS.
 
 use kiln::distributions::{Categorical, Normal};
 use kiln::nn::{StateDict, functional_call};
@@ -50,48 +50,6 @@ fn ppo() {
     });
 }
 
-fn mlp(widths: &[usize], init: &mut Init) -> Sequential {
-    widths.windows(2).enumerate().fold(Sequential::new(), |net, (i, pair)| {
-        let net = if i > 0 { net.push(Relu) } else { net };
-        net.push(Linear::new(pair[0], pair[1], init))
-    })
-}
-
-#[derive(Module)]
-struct QNetworks {
-    online: Sequential,
-    target: Sequential,
-}
-
-/// The parameters of `slow` become `decay` of what they were and the rest of `fast`'s, in one plan.
-fn follow(slow: &impl Module, fast: &impl Module, decay: f64) -> Result<()> {
-    let pairs = slow.parameters().into_iter().zip(fast.parameters());
-    let next = pairs.map(|(slow, fast)| (State::clone(&slow), &slow * decay + &fast * (1.0 - decay)));
-    kiln::step(&[], next.collect(), &[])
-}
-
-/// Double DQN with a target network that follows slowly.
-#[test]
-fn dqn() {
-    let port = Port::open("dqn");
-    let [state, action, reward, following, done] = port.given(["state", "action", "reward", "following", "done"]);
-    let model = port.model(|init| QNetworks { online: mlp(&[4, 12, 3], init), target: mlp(&[4, 12, 3], init) });
-    let QNetworks { online, target } = &model;
-    let mut adam = AdamW::new(online, 3e-3).amsgrad();
-    port.train(&model, |_| {
-        let q = online.forward(&state).gather(1, &action.unsqueeze(1)).squeeze(1);
-        let best = online.forward(&following).argmax(1, true);
-        let value = target.forward(&following).gather(1, &best).squeeze(1);
-        let wanted = (&reward + 0.99 * (1.0 - &done) * value).detach();
-        let loss = smooth_l1_loss(&q, &wanted, 1.0);
-        let mut gradients = loss.backward()?;
-        clip_grad_value(&mut gradients, 100.0);
-        adam.step(&gradients)?;
-        follow(target, online, 0.95)?;
-        Ok([loss])
-    });
-}
-
 /// Two inner steps, differentiated through (Finn et al. 2017).
 #[test]
 fn maml() {
@@ -125,31 +83,6 @@ fn maml() {
         let loss = Tensor::stack(&outer, 0).mean();
         adam.step(&loss)?;
         Ok([loss])
-    });
-}
-
-#[derive(Module)]
-struct Distillation {
-    teacher: Sequential,
-    student: Sequential,
-}
-
-#[test]
-fn distillation() {
-    let port = Port::open("distillation");
-    let [x, y] = port.given(["x", "y"]);
-    let both = port.model(|init| Distillation { teacher: mlp(&[6, 16, 4], init), student: mlp(&[6, 5, 4], init) });
-    let Distillation { teacher, student } = &both;
-    teacher.freeze();
-    let mut sgd = Sgd::new(student, 0.1).momentum(0.9);
-    let (heat, alpha) = (4.0, 0.7);
-    port.train(&both, |_| {
-        let (wanted, logits) = (teacher.forward(&x), student.forward(&x));
-        let wanted = (wanted / heat).softmax(-1);
-        let soft = KlDiv::default().batch_mean(&(&logits / heat).log_softmax(-1), &wanted) * (heat * heat);
-        let hard = cross_entropy(&logits, &y);
-        sgd.step(&(alpha * &soft + (1.0 - alpha) * &hard))?;
-        Ok([soft, hard])
     });
 }
 
@@ -207,54 +140,5 @@ fn kan() {
     port.train(&model, |_| {
         let loss = lbfgs.step(|| mse_loss(&model.forward(&x), &y))?;
         Ok([Tensor::scalar(&port.device, loss)])
-    });
-}
-
-#[derive(Module)]
-struct DeepSvdd {
-    encoder: Lstm,
-    project: Linear,
-    decoder: Gru,
-    out: Linear,
-    c: State,
-}
-
-impl DeepSvdd {
-    /// The code of a window, and the window back again.
-    fn forward(&self, x: &Tensor) -> (Tensor, Tensor) {
-        let (_, (h, _)) = self.encoder.run(x, None, None);
-        let z = self.project.forward(&h.select(0, -1));
-        let (y, _) = self.decoder.run(&z.unsqueeze(1).repeat([1, 12, 1]), None, None);
-        let back = self.out.forward(&y);
-        (z, back)
-    }
-}
-
-/// An autoencoder of windows of a time series whose codes are drawn to a centre (Ruff et al. 2018).
-#[test]
-fn deep_svdd() {
-    let port = Port::open("deep_svdd");
-    let [x] = port.given(["x"]);
-    let options = RecurrentOptions { batch_first: true, ..Default::default() };
-    let model = port.model(|init| DeepSvdd {
-        encoder: Lstm::with(2, 6, options.clone(), init),
-        project: Linear::no_bias(6, 3, init),
-        decoder: Gru::with(3, 6, options.clone(), init),
-        out: Linear::new(6, 2, init),
-        c: init.state(&Tensor::zeros(init.device(), [3])),
-    });
-    // the centre: the mean of the first codes, away from 0
-    let c = model.forward(&x).0.mean_axes(0, false);
-    let away = Tensor::where_(&c.lt(0.0), c.clamp_max(-0.05), c.clamp_min(0.05));
-    model.c.set(&away.detach()).unwrap();
-    let mut adam = Adam::new(&model, 5e-3).weight_decay(1e-4);
-    port.train(&model, |_| {
-        let (z, back) = model.forward(&x);
-        let distance = (z - &model.c).square().sum_axes(1, false);
-        let radius = distance.quantile(0.9, 0, false);
-        let svdd = &radius + (distance - radius.detach()).relu().mean();
-        let reconstruction = huber_loss(&back, &x.flip(1), 1.0);
-        adam.step(&(&svdd + &reconstruction))?;
-        Ok([svdd, reconstruction])
     });
 }

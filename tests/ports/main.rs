@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod convnext;
 mod generative;
 mod graphs;
 mod language;
 mod learning;
-mod sequence;
 mod swin;
 mod translation;
-mod vision;
+mod wavenet;
 
 use std::path::Path;
 use std::sync::OnceLock;
