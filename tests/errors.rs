@@ -208,6 +208,7 @@ fn errors_come_in_as_many_pieces_as_asked_for() {
         assert_eq!(pieces.len(), 3);
         assert!(pieces.iter().all(|piece| piece.eval().is_err()));
     }
+    assert!(bad.chunk(usize::MAX, 1).iter().all(|piece| piece.eval().is_err()));
     assert_eq!(bad.with_dims(|[]| unreachable!("it carries an error")).eval(), bad.eval());
 }
 

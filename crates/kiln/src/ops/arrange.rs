@@ -1,6 +1,6 @@
 //! Other arrangements of the same elements, out of the views of [`super::view`].
 
-use super::join::references;
+use super::join::{pieces, references};
 use super::view::{Extents, on_diagonal};
 use crate::node::composed;
 use crate::shape::MAX_RANK;
@@ -243,9 +243,9 @@ impl Tensor {
             }
             Ok(_) => {
                 let bad = self.bad_argument("tensor_split", "count", count, "at least 1, of a tensor with axes");
-                vec![bad; count.max(1)]
+                pieces(bad, count)
             }
-            Err(invalid) => vec![invalid; count.max(1)],
+            Err(invalid) => pieces(invalid, count),
         })
     }
 

@@ -4,6 +4,11 @@ use super::view::Extents;
 use crate::Tensor;
 use crate::node::{Op, composed};
 
+/// What is wrong, as often as pieces were asked for, within reason: a pattern finds it in each place.
+pub(crate) fn pieces(bad: Tensor, count: usize) -> Vec<Tensor> {
+    vec![bad; count.clamp(1, 1 << 12)]
+}
+
 /// What operations on lists of tensors work with.
 pub(crate) fn references<T: AsRef<Tensor>>(tensors: &[T]) -> Vec<&Tensor> {
     tensors.iter().map(AsRef::as_ref).collect()
@@ -106,12 +111,14 @@ impl Tensor {
     pub fn split_sizes(&self, sizes: &[usize], axis: i64) -> Vec<Tensor> {
         let at = match self.axis("split", axis) {
             Ok(at) if self.rank() > 0 => at,
-            Ok(_) => return vec![Tensor::bad_shape("split", &[self], "a single number has no axes"); sizes.len()],
-            Err(invalid) => return vec![invalid; sizes.len()],
+            Ok(_) => {
+                return pieces(Tensor::bad_shape("split", &[self], "a single number has no axes"), sizes.len());
+            }
+            Err(invalid) => return pieces(invalid, sizes.len()),
         };
         if sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size)) != Some(self.shape_or_scalar()[at]) {
             let bad = self.bad_argument("split", "sizes", format!("{sizes:?}"), "they must add up to the extent");
-            return vec![bad; sizes.len()];
+            return pieces(bad, sizes.len());
         }
         let mut from = 0;
         sizes
@@ -136,8 +143,8 @@ impl Tensor {
                 // as many as asked for where there is nothing to share
                 Ok(at) if self.rank() > 0 && self.shape_or_scalar()[at] == 0 => vec![self.current(); count],
                 Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count), axis),
-                Ok(_) => vec![Tensor::bad_shape("chunk", &[self], "a single number has no axes"); count],
-                Err(invalid) => vec![invalid; count],
+                Ok(_) => pieces(Tensor::bad_shape("chunk", &[self], "a single number has no axes"), count),
+                Err(invalid) => pieces(invalid, count),
             }
         })
     }
