@@ -167,6 +167,7 @@ fn main() -> Result<()> {
         let model = Mlp(Linear::new(16, 16, init), Linear::new(16, 16, init), Linear::new(16, 4, init));
         let mut adam = Adam::new(&model, 1e-3);
         let (x, y) = (Tensor::ones(&device, [4, 16]), Tensor::new(&device, [0, 1, 2, 3]));
+        x.eval()?; // a batch is in memory, as it comes from a loader
         let loss = |x: &Tensor| {
             let h = model.1.forward(&model.0.forward(x).relu()).relu();
             cross_entropy(&model.2.forward(&h), &y)
