@@ -2,7 +2,7 @@
 //! policy, a flow or a variational autoencoder is written with; PyTorch's `torch.distributions`.
 //!
 //! Parameters may have any shape, the batch; every answer has it, or that which value and batch broadcast to. Numbers are
-//! drawn from an [`Rng`]: there is no global state.
+//! drawn from an [`Rng`](crate::Rng): there is no global state.
 //!
 //! ```
 //! # use kiln::prelude::*; use kiln::distributions::Categorical;
