@@ -108,3 +108,32 @@ fn gradients_of_gradients_and_inputs() {
     assert_eq!(y.sum().grad(&[&x]).unwrap()[0].to_vec::<f32>().unwrap(), (x.exp() * 2.0).to_vec::<f32>().unwrap());
     assert_eq!(checkpoint(|| 3), 3);
 }
+
+#[test]
+fn a_value_that_was_read_on_the_way_is_not_computed_again() {
+    let device = Device::open().unwrap();
+    let x = input(&device, 4, 8);
+    let run = |again: bool, read: bool| {
+        println!("checkpoint {again}, read {read}");
+        let mut seen = None;
+        let mut f = || {
+            let h = x.layer_norm(1, None, None, 1e-5);
+            let pooled = (&h * 3.0).reshape([1, 1, 4, 8]).max_pool2d(&Pool::new(2));
+            seen = Some([h.clone(), pooled.clone()]);
+            pooled.exp().sum() + h.tanh().square().sum()
+        };
+        let loss = if again { checkpoint(&mut f) } else { f() };
+        if read {
+            seen.unwrap().iter().for_each(|t| t.eval().unwrap());
+        }
+        let dx = loss.grad(&[&x]).unwrap().remove(0);
+        let ddx = dx.square().sum().grad(&[&x]).unwrap().remove(0);
+        [dx.to_vec::<f32>().unwrap(), ddx.to_vec::<f32>().unwrap()]
+    };
+    let want = run(false, false);
+    for (again, read) in [(false, true), (true, false), (true, true)] {
+        for (a, b) in run(again, read).iter().flatten().zip(want.iter().flatten()) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{a} is not {b}: checkpoint {again}, read {read}");
+        }
+    }
+}

@@ -17,6 +17,9 @@ pub(super) struct Again {
 impl Again {
     /// The value of `root` made anew from what its checkpoint was given, not before `dy` is there.
     pub(super) fn of(&mut self, root: &Tensor, dy: &Tensor) -> Tensor {
+        if Self::in_memory(root) {
+            return root.clone();
+        }
         let part = root.0.again;
         let mut stack = vec![(root.clone(), false)];
         while let Some((tensor, expanded)) = stack.pop() {
@@ -25,7 +28,7 @@ impl Again {
                 continue;
             }
             let inputs = tensor.inputs();
-            let made = if inputs.is_empty() || tensor.stored().is_some() || tensor.0.again != part {
+            let made = if inputs.is_empty() || Self::in_memory(&tensor) || tensor.0.again != part {
                 Self::after(&tensor, dy)
             } else if expanded {
                 let inputs: SmallVec<[&Tensor; 3]> = inputs.iter().map(|i| &self.made[&(part, i.id())]).collect();
@@ -39,6 +42,12 @@ impl Again {
             self.made.insert(key, made);
         }
         self.made[&(part, root.id())].clone()
+    }
+
+    /// Whether somebody has read it, or the result beside it: a second result is that of a kernel, never of a view.
+    fn in_memory(tensor: &Tensor) -> bool {
+        let of_stored = || tensor.inputs().first().is_some_and(|first| first.stored().is_some());
+        tensor.stored().is_some() || (matches!(tensor.0.op, Op::Second) && of_stored())
     }
 
     /// `tensor` as it is, but read only after `dy` has been computed: without this, a plan could compute everything
