@@ -1,7 +1,7 @@
 //! Other arrangements of the same elements, out of the views of [`super::view`].
 
 use super::join::{pieces, references};
-use super::view::{Extents, on_diagonal};
+use super::view::Extents;
 use crate::node::composed;
 use crate::shape::MAX_RANK;
 use crate::{Result, Shape, Tensor};
@@ -189,34 +189,6 @@ impl Tensor {
                 2 => self.flip([first, second]),
                 _ => self.flip(first).transpose(first, second),
             }
-        })
-    }
-
-    /// The last axis as the diagonal `offset` of square matrices of zeros, whose axes are the last two of the result.
-    #[track_caller]
-    pub fn diag_embed(&self, offset: i64) -> Tensor {
-        composed("diag_embed", || {
-            if self.error().is_some() {
-                return self.current();
-            }
-            let own = self.shape_or_scalar();
-            if own.rank() == 0 || own.rank() == MAX_RANK || offset.unsigned_abs() > i32::MAX as u64 {
-                return self.bad_argument("diag_embed", "offset", format!("{offset} of {own}"), "1 to 7 axes");
-            }
-            let len = own.extent_from_end(1);
-            let side = len + offset.unsigned_abs() as usize;
-            let dims: Vec<usize> = own[..own.rank() - 1].iter().copied().chain([side, side]).collect();
-            on_diagonal(self, Shape::of(&dims), own.rank() - 1, own.rank(), offset as isize, len)
-        })
-    }
-
-    /// The diagonal `offset` of a matrix; of a vector, the matrix with it as this diagonal.
-    #[track_caller]
-    pub fn diag(&self, offset: i64) -> Tensor {
-        composed("diag", || match self.rank() {
-            1 => self.diag_embed(offset),
-            2 => self.diagonal(offset, 0, 1),
-            _ => Tensor::bad_shape("diag", &[self], "a vector or a matrix"),
         })
     }
 
