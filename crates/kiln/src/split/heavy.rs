@@ -1,6 +1,7 @@
 //! Regions of reductions, products, convolutions and pooling: where operands are larger than results, sums of parts.
 
-use super::{Region, Result, STEP, Splitter, count, gcd, project, shape_of, whole};
+use super::region::{Region, count, project, shape_of, whole};
+use super::{Result, Splitter};
 use crate::layout::ViewOp;
 use crate::node::{Op, Reduction};
 use crate::ops::binary::{Binary, rows};
@@ -9,16 +10,6 @@ use crate::{DType, Shape};
 use std::ops::Range;
 
 impl Splitter<'_> {
-    /// Ranges of an axis, `inner` elements at each place, that fit in a binding; where [`Splitter::chop`] cuts too.
-    pub(super) fn ranges(&self, range: &Range<usize>, inner: usize) -> Vec<Range<usize>> {
-        let step = STEP / gcd(inner.max(1), STEP);
-        let mut rows = (self.most.saturating_sub(STEP) / inner.max(1)).max(1);
-        if rows >= step {
-            rows -= rows % step;
-        }
-        range.clone().step_by(rows).map(|start| start..range.end.min(start + rows)).collect()
-    }
-
     /// What two parts of a reduction give together.
     fn both(&mut self, kind: Reduction, a: u32, b: u32) -> u32 {
         let dtype = self.new.dtype(a);

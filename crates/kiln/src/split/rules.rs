@@ -1,6 +1,7 @@
 //! How each operation makes a region of its result.
 
-use super::{Region, Result, Splitter, count, project, shape_of, whole};
+use super::region::{Region, count, project, shape_of, whole};
+use super::{Result, Splitter};
 use crate::node::{Op, Random};
 use crate::ops::binary::{Binary, rows};
 use crate::{DType, Shape};

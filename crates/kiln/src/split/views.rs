@@ -1,6 +1,7 @@
 //! Regions seen through views.
 
-use super::{Region, Result, Splitter, count, project, shape_of, whole};
+use super::region::{Region, count, project, shape_of, whole};
+use super::{Result, Splitter};
 use crate::layout::ViewOp;
 use crate::node::Op;
 use crate::{DType, Shape};
