@@ -4,6 +4,8 @@
 //! expression is first turned into a list of instructions, whose loads say where their elements lie as layouts over
 //! that space; then axes that every layout walks alike are merged; then text is written.
 
+mod address;
+mod body;
 mod build;
 mod grid;
 mod text;
