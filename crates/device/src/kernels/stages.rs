@@ -1,6 +1,8 @@
 //! Kernels that take several launches, with scratch buffers between them.
 
+use super::{Kind, Scalar, reduce};
 use crate::buffer::Buffer;
+use crate::caps::Caps;
 use crate::device::Device;
 use crate::error::Result;
 use crate::program::{Launch, Step};
@@ -28,6 +30,24 @@ pub struct Stages {
 }
 
 impl Stages {
+    /// A launch that stores so many slices of each sum, and one that adds the slices up, `width` results at once.
+    ///
+    /// # Errors
+    /// Those of the second launch.
+    pub(crate) fn sliced(caps: &Caps, launch: Launch, slices: u32, results: u32, width: u32) -> Result<Stages> {
+        let mut stages = Stages::default();
+        if slices == 1 {
+            stages.push(launch, Vec::new(), false, true);
+            return Ok(stages);
+        }
+        let (kind, ty) = (Kind::Sum, Scalar::F32);
+        let sum = reduce::Cols { kind, ty, outer: 1, rows: slices, inner: results, width, chunks: 1 };
+        let parts = stages.scratch(slices.saturating_mul(results));
+        stages.push(launch, vec![("out", parts)], false, false);
+        stages.push(reduce::cols(caps, &sum)?, vec![("x", parts)], false, true);
+        Ok(stages)
+    }
+
     /// Another scratch buffer of `words` words of four bytes.
     pub(crate) fn scratch(&mut self, words: u32) -> usize {
         self.scratch.push(4 * u64::from(words));

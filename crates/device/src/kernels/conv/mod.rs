@@ -27,7 +27,7 @@ pub(crate) use tuned::FAMILY;
 pub use tuned::pick;
 pub use variant::{Algorithm, Coop, Tile, Variant};
 
-use super::{Kind, Scalar, Stages, reduce};
+use super::Stages;
 use crate::{Caps, Error, Launch, Result};
 
 /// What is computed from what.
@@ -256,16 +256,7 @@ pub fn launch_with(caps: &Caps, p: &Problem, variant: &Variant) -> Result<Launch
 /// As [`launch_with`].
 pub fn stages(caps: &Caps, p: &Problem, variant: &Variant) -> Result<Stages> {
     let launch = launch_with(caps, p, variant)?;
-    let mut stages = Stages::default();
-    if variant.split == 1 {
-        stages.push(launch, Vec::new(), false, true);
-        return Ok(stages);
-    }
-    let (rows, inner) = (variant.split, u32::try_from(p.results()).unwrap_or(u32::MAX));
-    let width = if inner.is_multiple_of(4) { 4 } else { 1 };
-    let sum = reduce::Cols { kind: Kind::Sum, ty: Scalar::F32, outer: 1, rows, inner, width, chunks: 1 };
-    let parts = stages.scratch(rows.saturating_mul(inner));
-    stages.push(launch, vec![("out", parts)], false, false);
-    stages.push(reduce::cols(caps, &sum)?, vec![("x", parts)], false, true);
-    Ok(stages)
+    let results = u32::try_from(p.results()).unwrap_or(u32::MAX);
+    let width = if results.is_multiple_of(4) { 4 } else { 1 };
+    Stages::sliced(caps, launch, variant.split, results, width)
 }

@@ -17,7 +17,7 @@ pub(crate) use tuned::FAMILY;
 pub use tuned::pick;
 pub use variant::{Algorithm, Coop, Tile, Variant};
 
-use super::{Kind, Scalar, Stages, reduce};
+use super::Stages;
 use crate::{Caps, Error, Launch, Params, Result, Source, fold_groups};
 
 /// How an operand is stored. Products are accumulated in f32.
@@ -175,18 +175,9 @@ pub fn launch_with(caps: &Caps, p: &Problem, variant: &Variant) -> Result<Launch
 /// As [`launch_with`].
 pub fn stages(caps: &Caps, p: &Problem, variant: &Variant) -> Result<Stages> {
     let launch = launch_with(caps, p, variant)?;
-    let mut stages = Stages::default();
-    if variant.split == 1 {
-        stages.push(launch, Vec::new(), false, true);
-        return Ok(stages);
-    }
-    let inner = (p.batches() as u32).saturating_mul(p.m).saturating_mul(p.n);
-    let (rows, width) = (variant.split, launch.width);
-    let sum = reduce::Cols { kind: Kind::Sum, ty: Scalar::F32, outer: 1, rows, inner, width, chunks: 1 };
-    let parts = stages.scratch(rows.saturating_mul(inner));
-    stages.push(launch, vec![("out", parts)], false, false);
-    stages.push(reduce::cols(caps, &sum)?, vec![("x", parts)], false, true);
-    Ok(stages)
+    let results = (p.batches() as u32).saturating_mul(p.m).saturating_mul(p.n);
+    let width = launch.width;
+    Stages::sliced(caps, launch, variant.split, results, width)
 }
 
 /// Thin variant: invocations along n. The others go along k, where neighbours should read neighbouring elements.
