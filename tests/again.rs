@@ -3,40 +3,34 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use kiln::gpu::{Params, Source};
 use kiln::optim::{Clipped, Joined, Method, Muon, Rule, Slots, StepInput, Turn, Updates, take_step};
 use kiln::prelude::*;
 use kiln::{Custom, CustomLaunch};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use support::net::{self, bits};
 
+/// The small network on top of a table.
 #[derive(Module)]
 struct Net {
     table: Embedding,
-    first: Linear,
-    norm: BatchNorm1d,
-    dropout: Dropout,
-    last: Linear,
+    top: net::Net,
 }
 
 impl Net {
     fn new(device: &Device) -> Self {
-        let init = &mut Init::new(device, 3);
-        Self {
-            table: Embedding::new(7, 6, init),
-            first: Linear::new(6, 16, init),
-            norm: BatchNorm1d::new(16, init),
-            dropout: Dropout::new(0.25, init),
-            last: Linear::new(16, 4, init),
-        }
+        Self { table: Embedding::new(7, 6, &mut Init::new(device, 4)), top: net::Net::new(device) }
     }
 
     fn hidden(&self, x: &Tensor) -> Tensor {
-        self.norm.forward(&self.first.forward(&self.table.forward(x))).relu()
+        self.top.hidden(&self.table.forward(x))
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
-        self.last.forward(&self.dropout.forward(&self.hidden(x)))
+        self.top.forward(&self.table.forward(x))
     }
 }
 
@@ -44,13 +38,6 @@ fn batch(device: &Device, rows: usize, seed: usize) -> (Tensor, Tensor) {
     let x = (0..rows).map(|i| ((i * 31 + seed * 17) % 7) as i32).collect();
     let y = (0..rows).map(|i| ((i + seed) % 4) as i32).collect();
     (Tensor::from_vec(device, x, &[rows]), Tensor::from_vec(device, y, &[rows]))
-}
-
-/// Every parameter, buffer and moment, by name.
-fn bytes(model: &impl Module, optimizer: &impl Optimizer) -> Vec<(String, Vec<u32>)> {
-    let all = model.state_dict().into_iter().chain(optimizer.state_dict());
-    let bits = |t: Tensor| t.cast(DType::F32).to_vec::<f32>().unwrap().iter().map(|v| v.to_bits()).collect();
-    all.map(|(name, t)| (name, bits(t))).collect()
 }
 
 /// How a step is taken.
@@ -103,7 +90,7 @@ fn steps_do_the_same_and_make_no_gradients() {
             by.step(&mut adam, &loss, &[]).unwrap();
             losses.push(loss.item().unwrap().to_bits());
         }
-        (losses, bytes(&model, &adam))
+        (losses, bits(&model, &adam))
     });
     assert_eq!(made, 4, "each of two structures is made twice");
 }
@@ -129,7 +116,7 @@ fn settings_count_at_once() {
             let (x, y) = batch(device, 8, i);
             by.step(&mut sgd, &cross_entropy(&model.forward(&x), &y), &[]).unwrap();
         }
-        bytes(&model, &sgd)
+        bits(&model, &sgd)
     });
     assert!((2..30).contains(&made), "{made} times");
 }
@@ -152,7 +139,7 @@ fn numbers_go_to_their_parameters() {
             let y = model.2.forward(&model.1.forward(&model.0.forward(&x).tanh()).tanh());
             by.step(&mut adam, &y.square().mean(), &[]).unwrap();
         }
-        bytes(&model, &adam)
+        bits(&model, &adam)
     });
 }
 
@@ -172,7 +159,7 @@ fn numbers_of_the_loss_and_other_results() {
             // held by the program: computed by the step, from the values before it
             seen.extend(logits.to_vec::<f32>().unwrap().iter().map(|v| (v.to_bits(), 0)));
         }
-        (seen, bytes(&model, &adam))
+        (seen, bits(&model, &adam))
     });
     assert_eq!(made, 2);
 }
@@ -187,24 +174,24 @@ fn what_is_held_keeps_its_value() {
             let (x, y) = batch(device, 8, i);
             let hidden = if i % 3 == 0 { Some(model.hidden(&x)) } else { None };
             if i % 2 == 0 {
-                held.push((model.last.weight.value(), &model.first.weight.value() * 2.0));
+                held.push((model.top.last.weight.value(), &model.top.first.weight.value() * 2.0));
             }
             let loss = match &hidden {
-                Some(hidden) => cross_entropy(&model.last.forward(hidden), &y),
+                Some(hidden) => cross_entropy(&model.top.last.forward(hidden), &y),
                 None => cross_entropy(&model.forward(&x), &y),
             };
             by.step(&mut adam, &loss, &[]).unwrap();
             if let Some(hidden) = hidden {
                 seen.push(hidden.to_vec::<f32>().unwrap());
                 // its own graph is there still, on the old values where somebody holds them
-                let old = hidden.sum().backward().and_then(|g| g.get(&model.first.weight).unwrap().to_vec::<f32>());
+                let old = hidden.sum().backward().and_then(|g| g.get(&model.top.first.weight).unwrap().to_vec::<f32>());
                 seen.extend(old.ok());
             }
         }
         for (weight, doubled) in &held {
             seen.extend([weight.to_vec::<f32>().unwrap(), doubled.to_vec::<f32>().unwrap()]);
         }
-        (seen, bytes(&model, &adam))
+        (seen, bits(&model, &adam))
     });
 }
 
@@ -219,16 +206,16 @@ fn changes_of_the_model_are_noticed() {
             match i {
                 4 => model.eval(),
                 8 => model.train(),
-                12 => model.first.weight.set_trainable(false),
-                15 => model.first.weight.set_trainable(true),
-                18 => model.last.weight.set(&Tensor::ones(device, [4, 16])).unwrap(),
-                21 => model.last.weight.project(&model.last.weight.clamp(-0.01, 0.01)).unwrap(),
+                12 => model.top.first.weight.set_trainable(false),
+                15 => model.top.first.weight.set_trainable(true),
+                18 => model.top.last.weight.set(&Tensor::ones(device, [4, 16])).unwrap(),
+                21 => model.top.last.weight.project(&model.top.last.weight.clamp(-0.01, 0.01)).unwrap(),
                 24 => {
                     let states = adam.states();
-                    let (_, state) = states.iter().find(|(name, _)| name == "last.bias.exp_avg").unwrap();
+                    let (_, state) = states.iter().find(|(name, _)| name == "top.last.bias.exp_avg").unwrap();
                     state.set(&Tensor::ones(device, [4])).unwrap();
                 }
-                27 => model.norm.running.as_ref().unwrap().running_mean.set(&Tensor::ones(device, [16])).unwrap(),
+                27 => model.top.norm.running.as_ref().unwrap().running_mean.set(&Tensor::ones(device, [16])).unwrap(),
                 _ => {}
             }
             let (x, y) = batch(device, 8, i);
@@ -239,7 +226,7 @@ fn changes_of_the_model_are_noticed() {
             }
             seen.push(loss.item().unwrap().to_bits());
         }
-        (seen, bytes(&model, &adam))
+        (seen, bits(&model, &adam))
     });
 }
 
@@ -249,17 +236,17 @@ fn replacements_that_wait_on_moments_are_carried_out() {
     same(|device, by| {
         let model = Net::new(device);
         let mut sgd = Sgd::new(&model, 0.1).momentum(0.9);
-        let seen = model.last.bias.as_ref().unwrap().group().state(&Tensor::zeros(device, [4]));
+        let seen = model.top.last.bias.as_ref().unwrap().group().state(&Tensor::zeros(device, [4]));
         let mut log = Vec::new();
         for i in 0..8 {
             let (x, y) = batch(device, 8, i);
             let loss = cross_entropy(&model.forward(&x), &y);
-            let buffer = sgd.states().into_iter().find(|(name, _)| name.starts_with("last.bias")).unwrap().1;
+            let buffer = sgd.states().into_iter().find(|(name, _)| name.starts_with("top.last.bias")).unwrap().1;
             seen.set(&(buffer.value() * 0.5 + 1.0)).unwrap();
             by.step(&mut sgd, &loss, &[]).unwrap();
             log.push(seen.to_vec::<f32>().unwrap());
         }
-        (log, bytes(&model, &sgd))
+        (log, bits(&model, &sgd))
     });
 }
 
@@ -274,14 +261,14 @@ fn expressions_that_are_in_memory_are_still_differentiated() {
             if i % 3 == 1 {
                 hidden.eval().unwrap();
             }
-            let loss = cross_entropy(&model.last.forward(&hidden), &y);
+            let loss = cross_entropy(&model.top.last.forward(&hidden), &y);
             if i % 3 == 2 {
                 loss.item().unwrap();
             }
             drop(hidden);
             by.step(&mut sgd, &loss, &[]).unwrap();
         }
-        bytes(&model, &sgd)
+        bits(&model, &sgd)
     });
 }
 
@@ -289,18 +276,18 @@ fn expressions_that_are_in_memory_are_still_differentiated() {
 fn checkpoints_branches_and_second_optimizers() {
     let made = same(|device, by| {
         let model = Net::new(device);
-        let (mut adam, mut sgd) = (Adam::new(&model.first, 1e-2), Sgd::new(&model.last, 1e-1));
+        let (mut adam, mut sgd) = (Adam::new(&model.top.first, 1e-2), Sgd::new(&model.top.last, 1e-1));
         for i in 0..12 {
             let (x, y) = batch(device, 8, i);
             let hidden = kiln::checkpoint(|| kiln::checkpoint(|| model.hidden(&x)).tanh());
-            let loss = cross_entropy(&model.last.forward(&hidden), &y);
+            let loss = cross_entropy(&model.top.last.forward(&hidden), &y);
             drop(hidden);
             if i % 2 == 0 { by.step(&mut adam, &loss, &[]) } else { by.step(&mut sgd, &loss, &[]) }.unwrap();
             if i == 7 {
                 device.clear_plans();
             }
         }
-        (bytes(&model, &adam), bytes(&model, &sgd))
+        (bits(&model, &adam), bits(&model, &sgd))
     });
     assert!(made < 12, "{made} of 12");
 }
@@ -323,13 +310,13 @@ fn bad_steps_change_nothing_and_name_their_line() {
     for i in 0..8 {
         train(i % 4, 1.0, i % 2 == 0).unwrap();
     }
-    let before = model.last.weight.to_vec::<f32>().unwrap();
+    let before = model.top.last.weight.to_vec::<f32>().unwrap();
     for (other, line) in [(false, here_line), (true, there_line), (false, here_line), (true, there_line)] {
         let error = train(3, f32::NAN, other).unwrap_err();
         assert!(matches!(&error, Error::NotFinite { op: "mul", at, .. } if at.line() == line), "{line}: {error}");
         let error = train(9, 1.0, other).unwrap_err();
         assert!(matches!(&error, Error::Index { row: 3, at, .. } if at.line() == line), "{line}: {error}");
-        assert_eq!(model.last.weight.to_vec::<f32>().unwrap(), before);
+        assert_eq!(model.top.last.weight.to_vec::<f32>().unwrap(), before);
     }
     // what is wrong with the expression is said as ever
     let x = Tensor::new(&device, [0, 1]);
@@ -453,8 +440,8 @@ fn long_story<O: Optimizer>(
             22 => optimizer.set_momentum(0.5),
             24 => model.eval(),
             26 => model.train(),
-            28 => model.first.weight.set_trainable(false),
-            32 => model.first.weight.set_trainable(true),
+            28 => model.top.first.weight.set_trainable(false),
+            32 => model.top.first.weight.set_trainable(true),
             _ => {}
         }
         let (x, y) = batch(device, if i % 3 == 0 { 5 } else { 8 }, i);
@@ -470,7 +457,7 @@ fn long_story<O: Optimizer>(
     for logits in held {
         seen.extend(logits.to_vec::<f32>().unwrap().iter().map(|v| v.to_bits()));
     }
-    (seen, bytes(&model, &optimizer))
+    (seen, bits(&model, &optimizer))
 }
 
 #[test]
@@ -537,7 +524,7 @@ fn overflows_are_skipped() {
             by.step(&mut sgd, &(cross_entropy(&model.forward(&x), &y) * 1.0), &[]).unwrap();
             seen.push((0, sgd.scale().unwrap() as u32, sgd.skipped_steps().unwrap()));
         }
-        (seen, bytes(&model, &sgd))
+        (seen, bits(&model, &sgd))
     });
 }
 
@@ -602,7 +589,7 @@ fn the_trainer_takes_steps_again() {
         trainer
             .fit(&model, &mut optimizer, &data, None, |(x, y)| Outcome::classification(&model.forward(x), y))
             .unwrap();
-        (bytes(&model, &optimizer), differentiated(&device))
+        (bits(&model, &optimizer), differentiated(&device))
     }
     let ((want, all), (got, few)) = (fit(InFull), fit(|adam| adam));
     assert_eq!(got, want);

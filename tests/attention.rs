@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::path::Path;
+mod support;
 
-use kiln::nn::StateDict;
 use kiln::prelude::*;
+use support::{close, reference};
 
 /// Element `i` of the sequence `seed`, as the script makes it.
 fn hash(index: u32, seed: u32) -> u32 {
@@ -54,24 +54,10 @@ fn mask_of(device: &Device, kind: i32, [b, h, l, s]: [usize; 4]) -> Option<Tenso
     }
 }
 
-/// The largest |got − want| / (1 + |want|); a NaN is infinitely wrong.
-fn worst(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!(got.shape().unwrap(), want.shape().unwrap());
-    let (got, want) = (got.to_vec::<f64>().unwrap(), want.to_vec::<f64>().unwrap());
-    let errors = got.iter().zip(&want).map(|(g, w)| (g - w).abs() / (1.0 + w.abs()));
-    errors.fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, e) })
-}
-
-fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
-    let error = worst(got, want);
-    assert!(error <= tolerance, "{what}: off by {error:e}");
-}
-
 #[test]
 fn agrees_with_pytorch() {
     let device = Device::open().unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/attention.safetensors");
-    let known: StateDict = store::load_tensors(&device, path).unwrap().0;
+    let known = reference(&device, "attention");
     let mut count = 0;
     while let Some(config) = known.get(&format!("{count:02}.config")) {
         let c: Vec<i32> = config.to_vec().unwrap();

@@ -2,47 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use kiln::nn::Init;
+mod support;
+
 use kiln::optim::{Captured, Traced};
 use kiln::prelude::*;
 use std::cell::Cell;
-
-#[derive(Module)]
-struct Net {
-    first: Linear,
-    norm: BatchNorm1d,
-    dropout: Dropout,
-    last: Linear,
-}
-
-impl Net {
-    fn new(device: &Device) -> Self {
-        let init = &mut Init::new(device, 3);
-        Self {
-            first: Linear::new(6, 16, init),
-            norm: BatchNorm1d::new(16, init),
-            dropout: Dropout::new(0.25, init),
-            last: Linear::new(16, 4, init),
-        }
-    }
-
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let h = self.norm.forward(&self.first.forward(x)).relu();
-        self.last.forward(&self.dropout.forward(&h))
-    }
-}
+use support::net::{Net, bits};
 
 fn batch(device: &Device, rows: usize, seed: usize) -> (Tensor, Tensor) {
     let number = |i: usize| ((i * 2_654_435_761 + seed * 40_503) % 1000) as f32 / 500.0 - 1.0;
     let x = Tensor::from_vec(device, (0..rows * 6).map(number).collect(), &[rows, 6]);
     let y = Tensor::from_vec(device, (0..rows).map(|i| ((i + seed) % 4) as i32).collect(), &[rows]);
     (x, y)
-}
-
-/// Every parameter, buffer and moment, by name.
-fn bytes(model: &Net, optimizer: &impl Optimizer) -> Vec<(String, Vec<f32>)> {
-    let all = model.state_dict().into_iter().chain(optimizer.state_dict());
-    all.map(|(name, t)| (name, t.cast(DType::F32).to_vec::<f32>().unwrap())).collect()
 }
 
 const ROWS: [usize; 8] = [8, 8, 5, 8, 5, 5, 8, 3];
@@ -62,7 +33,7 @@ fn captured_steps_give_the_same_bits() {
         adam.step(&loss).unwrap();
         losses.push(loss.item().unwrap());
     }
-    let want = bytes(&model, &adam);
+    let want = bits(&model, &adam);
 
     let model = Net::new(&device);
     let mut adam = AdamW::new(&model, 1e-2);
@@ -76,7 +47,7 @@ fn captured_steps_give_the_same_bits() {
         let loss = train.step(&batch(&device, *rows, i)).unwrap();
         assert_eq!(loss.item().unwrap(), losses[i], "step {i}");
     }
-    assert_eq!(bytes(&model, &adam), want);
+    assert_eq!(bits(&model, &adam), want);
     assert!(made.get() <= 6, "{} graphs for three shapes", made.get());
 }
 
@@ -165,7 +136,7 @@ fn settings_that_change_on_the_way_count() {
                 sgd.step(&cross_entropy(&model.forward(&x), &y).backward().unwrap()).unwrap();
             }
         }
-        bytes(&model, &sgd)
+        bits(&model, &sgd)
     };
     assert_eq!(trained(true), trained(false));
 }
@@ -230,7 +201,7 @@ fn clipped_gradients_and_other_results() {
                 seen.push(logits.to_vec::<f32>().unwrap());
             }
         }
-        (seen, bytes(&model, &sgd))
+        (seen, bits(&model, &sgd))
     };
     assert_eq!(run(true), run(false));
 }

@@ -3,22 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use kiln::nn::StateDict;
 use kiln::prelude::*;
-use std::path::Path;
-
-/// The largest |got − want| / (1 + |want|); a NaN is infinitely wrong.
-fn worst(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!(got.shape().unwrap(), want.shape().unwrap());
-    let (got, want) = (got.to_vec::<f64>().unwrap(), want.to_vec::<f64>().unwrap());
-    let errors = got.iter().zip(&want).map(|(g, w)| (g - w).abs() / (1.0 + w.abs()));
-    errors.fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, e) })
-}
-
-fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
-    let error = worst(got, want);
-    assert!(error <= tolerance, "{what}: off by {error:e}");
-}
+use support::{close, reference};
 
 /// What a case computes: the result, and an index where it has one.
 type Run = Box<dyn Fn(&[Tensor]) -> (Tensor, Option<Tensor>)>;
@@ -32,8 +21,7 @@ struct Cases {
 impl Cases {
     fn new() -> Self {
         let device = Device::open().unwrap();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/conv.safetensors");
-        let reference = store::load_tensors(&device, path).unwrap().0;
+        let reference = reference(&device, "conv");
         Self { device, reference, count: 0 }
     }
 

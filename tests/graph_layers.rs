@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod sequence;
+mod support;
 
 use kiln::ScatterReduce;
 use kiln::data::{Graph, GraphBatch};
@@ -12,7 +13,8 @@ use kiln::nn::{
     global_max_pool, global_mean_pool,
 };
 use kiln::prelude::*;
-use sequence::{Case, Reference, close};
+use sequence::{Case, Reference};
+use support::{below, close};
 
 #[derive(Module)]
 struct Nothing;
@@ -58,7 +60,7 @@ fn convolutions_agree_with_their_formulas() {
     let gin = GinConv::trained(mlp, 0.1, init);
     check(&case("gin"), &gin, |layer, x, _| layer.run(x, &edges));
     let fixed = GinConv::new(gin.nn, 0.0, init);
-    fixed.load_state_dict(&sequence::below(case("gin").all(), "before.")).unwrap();
+    fixed.load_state_dict(&below(case("gin").all(), "before.")).unwrap();
     assert!(fixed.named_parameters().iter().all(|(name, _)| name != "eps"));
     close("fixed", &fixed.run(&case("gin").get("x"), &edges), &case("gin").get("y"), 1e-5);
 }

@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod cases;
+mod support;
 
 use cases::compare::judge;
 use cases::{FAMILIES, Table};
 use kiln::gpu::Options;
 use kiln::loss::cross_entropy;
 use kiln::prelude::*;
+use support::worst;
 
 /// A device whose bindings hold so many bytes.
 fn device(max_binding: u64) -> Device {
@@ -93,13 +95,12 @@ fn parts_give_the_same_bits() {
 }
 
 /// A result and gradients on a device of small bindings are those of another device.
-fn close(what: &str, tolerance: f32, make: impl Fn(&Device) -> Vec<Tensor>) {
+fn close(what: &str, tolerance: f64, make: impl Fn(&Device) -> Vec<Tensor>) {
     let values = |device: &Device| make(device).iter().map(|t| t.to_vec::<f32>().unwrap()).collect::<Vec<_>>();
     let (small, large) = (values(&device(1 << 16)), values(&Device::open().unwrap()));
     for (k, (small, large)) in small.iter().zip(&large).enumerate() {
-        assert_eq!(small.len(), large.len(), "{what} {k}");
-        let worst = small.iter().zip(large).map(|(a, b)| ((a - b).abs() / (1.0 + b.abs())).to_bits()).max().unwrap();
-        assert!(f32::from_bits(worst) <= tolerance, "{what} {k}: {} off", f32::from_bits(worst));
+        let error = worst(small, large);
+        assert!(error <= tolerance, "{what} {k}: off by {error:e}");
     }
 }
 
@@ -223,8 +224,7 @@ fn training_in_parts() {
     for ((name, a), (_, b)) in state.iter().zip(&want_state) {
         // Adam divides by the root of squares of gradients that are nearly nothing: a sum in another order moves a
         // weight by a part of its rate
-        let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs() / (1.0 + b.abs())).fold(0.0, f32::max);
-        assert!(worst < 2e-3, "{name}: {worst}");
+        assert!(worst(a, b) < 2e-3, "{name}: {}", worst(a, b));
     }
     let again = train(&device(1 << 16), fused);
     assert!(again.0 == losses && again.1 == state, "two runs, the same bits");

@@ -3,18 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::path::Path;
+mod support;
 
 use kiln::nn::StateDict;
 use kiln::prelude::*;
+use support::{below, close, reference};
 
 /// What PyTorch computed, by name.
 struct Reference(StateDict);
 
 impl Reference {
     fn load(device: &Device) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/training.safetensors");
-        Self(store::load_tensors(device, path).unwrap().0)
+        Self(reference(device, "training"))
     }
 
     fn get(&self, name: &str) -> Tensor {
@@ -24,25 +24,6 @@ impl Reference {
     fn find(&self, name: &str) -> Option<&Tensor> {
         self.0.get(name)
     }
-
-    /// The entries below `prefix`, without it.
-    fn below(&self, prefix: &str) -> StateDict {
-        let strip = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.clone()));
-        self.0.iter().filter_map(strip).collect()
-    }
-}
-
-/// The largest |got − want| / (1 + |want|); a NaN is infinitely wrong.
-fn worst(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!(got.shape().unwrap(), want.shape().unwrap());
-    let (got, want) = (got.to_vec::<f64>().unwrap(), want.to_vec::<f64>().unwrap());
-    let errors = got.iter().zip(&want).map(|(g, w)| (g - w).abs() / (1.0 + w.abs()));
-    errors.fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, e) })
-}
-
-fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
-    let error = worst(got, want);
-    assert!(error <= tolerance, "{what}: off by {error:e}");
 }
 
 fn layers(init: &mut Init) -> Vec<(&'static str, Box<dyn Forward>)> {
@@ -93,7 +74,7 @@ fn layers_agree_with_pytorch() {
     let reference = Reference::load(&device);
     for (name, layer) in layers(&mut Init::new(&device, 0)) {
         let of = |part: &str| format!("layer.{name}.{part}");
-        layer.load_state_dict(&reference.below(&of("before."))).unwrap_or_else(|e| panic!("{name}: {e}"));
+        layer.load_state_dict(&below(&reference.0, &of("before."))).unwrap_or_else(|e| panic!("{name}: {e}"));
 
         let x = reference.get(&of("x"));
         let y = layer.forward(&x);

@@ -3,21 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod sequence;
-
-use std::path::Path;
+mod support;
 
 use kiln::nn::{
     BatchNorm, Lora, LoraOptions, Orthogonal, OrthogonalMap, StateDict, Weighted, fuse_conv_bn, fuse_linear_bn,
     parameters_to_vector, vector_to_parameters,
 };
 use kiln::prelude::*;
-use sequence::{below, close, worst};
-
-fn reference(device: &Device) -> StateDict {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/linalg.safetensors");
-    store::load_tensors(device, path).unwrap().0
-}
+use support::{below, close, off, reference};
 
 fn run(name: &str, x: &[Tensor]) -> Tensor {
     let flag = |at: usize| name.as_bytes()[name.len() - 3 + at] == b'1';
@@ -36,7 +29,7 @@ fn run(name: &str, x: &[Tensor]) -> Tensor {
 #[test]
 fn matrices_agree_with_pytorch() {
     let device = Device::open().unwrap();
-    let all = reference(&device);
+    let all = reference(&device, "linalg");
     let names: Vec<&str> = all.keys().filter_map(|name| name.strip_suffix(".y0")).collect();
     assert!(names.len() >= 27, "{names:?}");
     let mut wrong = Vec::new();
@@ -45,7 +38,7 @@ fn matrices_agree_with_pytorch() {
         let x: Vec<Tensor> = (0..2).filter_map(|at| part.get(&format!("x{at}")).cloned()).collect();
         let mut check = |what: String, got: &Tensor, tolerance: f64| {
             let want = &part[&what];
-            let error = worst(got, want);
+            let error = off(got, want);
             if error > tolerance {
                 wrong.push(format!("{name}.{what}: off by {error:e}"));
             }
@@ -155,7 +148,7 @@ fn held<L: Weighted>(name: &str, make: impl FnOnce(&mut Init) -> L, map: Option<
 fn orthogonal_weights_agree_with_pytorch() {
     use OrthogonalMap::{Cayley, Householder, MatrixExp};
     let device = Device::open().unwrap();
-    let all = reference(&device);
+    let all = reference(&device, "linalg");
     held("exp", |init| Linear::new(5, 5, init), None, &all);
     held("exp_tall", |init| Linear::new(3, 5, init), Some(MatrixExp), &all);
     held("cayley", |init| Linear::no_bias(4, 4, init), Some(Cayley), &all);
@@ -196,7 +189,7 @@ fn orthogonal_weights_agree_with_pytorch() {
 #[test]
 fn batch_norm_folds_into_the_layer_before_it() {
     let device = Device::open().unwrap();
-    let all = reference(&device);
+    let all = reference(&device, "linalg");
     let init = &mut Init::new(&device, 0);
     fn check<L: Weighted, const N: usize>(
         name: &str,

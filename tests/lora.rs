@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use kiln::nn::{Gpt2, Gpt2Options, LoraOptions};
 use kiln::prelude::*;
+use support::worst;
 
 /// A temporary file, gone at the end.
 struct File(std::path::PathBuf);
@@ -36,13 +39,6 @@ fn loss(gpt: &Gpt2, tokens: &Tensor) -> Tensor {
 
 fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.to_vec().unwrap()
-}
-
-/// The largest |a − b| / (1 + |b|).
-fn worst(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let error = |(a, b): (&f32, &f32)| f64::from((a - b).abs()) / (1.0 + f64::from(b.abs()));
-    a.iter().zip(b).map(error).fold(0.0, |worst, error| if error <= worst { worst } else { error })
 }
 
 /// A pretrained model as a file, adapters on its products, training, the adapter's own file, another process's model,

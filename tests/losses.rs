@@ -3,28 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Mutex;
 
 use kiln::loss::*;
-use kiln::nn::{StateDict, cosine_similarity};
+use kiln::nn::cosine_similarity;
 use kiln::prelude::*;
-
-/// The largest |got − want| / (1 + |want|); equal infinities and NaN for NaN are right.
-fn worst(got: &[f32], want: &[f32]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let error = |(&g, &w): (&f32, &f32)| {
-        if g == w || (g.is_nan() && w.is_nan()) { 0.0 } else { f64::from((g - w).abs()) / (1.0 + f64::from(w.abs())) }
-    };
-    got.iter().zip(want).map(error).fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, e) })
-}
-
-/// The elements of several tensors, computed in one plan.
-fn values(tensors: &[&Tensor]) -> Vec<Vec<f32>> {
-    let bytes = Tensor::read_all(tensors).unwrap();
-    bytes.iter().map(|b| b.chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect()).collect()
-}
+use support::{reference, values, worst};
 
 /// A loss of the reference's inputs.
 type Loss = Box<dyn Fn(&[Tensor]) -> Tensor>;
@@ -172,8 +159,7 @@ fn losses_agree_with_pytorch() {
         part(&mut cases);
     }
     let device = Device::open().unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/losses.safetensors");
-    let reference: StateDict = store::load_tensors(&device, path).unwrap().0;
+    let reference = reference(&device, "losses");
 
     let mut wrong = Vec::new();
     let mut used = BTreeSet::new();
@@ -191,8 +177,8 @@ fn losses_agree_with_pytorch() {
             wanted.push(find(format!("d{i}")).unwrap());
             limits.push(1e-4);
         }
-        let got = values(&got.iter().collect::<Vec<_>>());
-        for (part, ((got, want), limit)) in got.iter().zip(values(&wanted)).zip(limits).enumerate() {
+        let got = values(&got.iter().collect::<Vec<_>>()).unwrap();
+        for (part, ((got, want), limit)) in got.iter().zip(values(&wanted).unwrap()).zip(limits).enumerate() {
             let error = worst(got, &want);
             if error > limit {
                 wrong.push(format!("{name}: part {part} (the loss, then gradients) off by {error:e}"));

@@ -4,25 +4,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use kiln::nn::{AttentionArgs, MultiheadAttention, MultiheadOptions, StateDict};
+use kiln::nn::{AttentionArgs, MultiheadAttention, MultiheadOptions};
 use kiln::prelude::*;
-
-fn reference(device: &Device) -> StateDict {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/models.safetensors");
-    store::load_tensors(device, path).unwrap().0
-}
+use support::{below, close, reference};
 
 /// Loads the state dict of `name` into what `make` makes, and compares its outputs for the inputs.
 fn check<M: Module>(name: &str, make: impl FnOnce(&mut Init) -> M, run: impl FnOnce(&M, &[Tensor]) -> Tensor) {
     let device = Device::open().unwrap();
-    let all = reference(&device);
+    let all = reference(&device, "models");
     let model = make(&mut Init::new(&device, 1));
-    let prefix = format!("{name}.state.");
-    let state: StateDict =
-        all.iter().filter_map(|(path, t)| Some((path.strip_prefix(&prefix)?.to_string(), t.clone()))).collect();
+    let state = below(&all, &format!("{name}.state."));
     // through a file, as a user would
     let path = std::env::temp_dir().join(format!("kiln-{name}-{}.safetensors", std::process::id()));
     store::save_tensors(&state, &store::Metadata::new(), &path).unwrap();
@@ -30,12 +25,7 @@ fn check<M: Module>(name: &str, make: impl FnOnce(&mut Init) -> M, run: impl FnO
     std::fs::remove_file(path).unwrap();
     model.eval();
     let x: Vec<Tensor> = (0..3).map_while(|i| all.get(&format!("{name}.{i}")).cloned()).collect();
-    let (got, want) = (run(&model, &x), &all[&format!("{name}.y")]);
-    assert_eq!(got.shape().unwrap(), want.shape().unwrap());
-    let (got, want) = (got.to_vec::<f32>().unwrap(), want.to_vec::<f32>().unwrap());
-    for (got, want) in got.iter().zip(&want) {
-        assert!((got - want).abs() <= 1e-4 * (1.0 + want.abs()), "{name}: {got} is not {want}");
-    }
+    close(name, &run(&model, &x), &all[&format!("{name}.y")], 1e-4);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use kiln::nn::{self, Interpolation::*, *};
 use kiln::prelude::*;
@@ -13,30 +14,7 @@ use kiln::{Patches, loss};
 #[path = "models/resnet18.rs"]
 mod resnet18;
 use resnet18::ResNet18;
-
-fn reference(device: &Device) -> StateDict {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/nn_layers.safetensors");
-    store::load_tensors(device, path).unwrap().0
-}
-
-/// The entries below `prefix`, without it.
-fn below(all: &StateDict, prefix: &str) -> StateDict {
-    all.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
-}
-
-/// The largest |got − want| / (1 + |want|); a NaN is infinitely wrong.
-fn worst(got: &[f32], want: &[f32]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let errors = got.iter().zip(want).map(|(g, w)| f64::from((g - w).abs()) / (1.0 + f64::from(w.abs())));
-    errors.fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, e) })
-}
-
-/// The elements of several tensors, computed in one plan.
-fn values(tensors: &[&Tensor]) -> Vec<Vec<f32>> {
-    let tensors: Vec<Tensor> = tensors.iter().map(|t| t.cast(DType::F32)).collect();
-    let bytes = Tensor::read_all(&tensors.iter().collect::<Vec<_>>()).unwrap();
-    bytes.iter().map(|b| b.chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect()).collect()
-}
+use support::{below, reference, values, worst};
 
 type Run = Box<dyn Fn(&[Tensor]) -> Tensor>;
 
@@ -204,7 +182,7 @@ fn layers_agree_with_pytorch() {
     for part in [convolutions, pooling, resizing, moving, norms, tables_and_distances, activations] {
         part(&mut cases, &mut init);
     }
-    let all = reference(&device);
+    let all = reference(&device, "nn_layers");
     let mut wrong = Vec::new();
     let mut used = BTreeSet::new();
     for Case { name, module, run } in &cases.0 {
@@ -227,7 +205,9 @@ fn layers_agree_with_pytorch() {
             parts.push((path.clone(), got, need(&format!("d.{path}")), 1e-4));
         }
         let (got, want): (Vec<&Tensor>, Vec<&Tensor>) = parts.iter().map(|(_, got, want, _)| (got, want)).unzip();
-        for ((part, .., limit), (got, want)) in parts.iter().zip(values(&got).iter().zip(values(&want))) {
+        for ((part, .., limit), (got, want)) in
+            parts.iter().zip(values(&got).unwrap().iter().zip(values(&want).unwrap()))
+        {
             let error = worst(got, &want);
             if error > *limit {
                 wrong.push(format!("{name} {part}: off by {error:e}"));
@@ -255,7 +235,7 @@ fn layers_agree_with_pytorch() {
 #[test]
 fn a_resnet_of_torchvision_loads_by_name_and_gives_its_logits() {
     let device = Device::open().unwrap();
-    let all = reference(&device);
+    let all = reference(&device, "nn_layers");
     let model = ResNet18::new(4, 5, &mut Init::new(&device, 1));
     model.load_state_dict(&below(&all, "resnet.state.")).unwrap();
     model.eval();

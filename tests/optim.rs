@@ -4,24 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::path::Path;
+mod support;
 
 use kiln::nn::StateDict;
 use kiln::optim::*;
 use kiln::prelude::*;
 use kiln::schedule::*;
-
-fn reference(device: &Device) -> (StateDict, store::Metadata) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/optim.safetensors");
-    store::load_tensors(device, path).unwrap()
-}
-
-/// The largest |got − want| / (1 + |want|); a NaN is infinitely wrong.
-fn worst(got: &[f64], want: &[f64]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let errors = got.iter().zip(want).map(|(g, w)| (g - w).abs() / (1.0 + w.abs()));
-    errors.fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, e) })
-}
+use support::{reference, reference_with_notes, worst};
 
 #[derive(Module)]
 struct Embed {
@@ -182,7 +171,7 @@ const RULES: [(&str, &str, Make); 37] = [
 #[test]
 fn every_rule_walks_as_pytorchs() {
     let device = Device::open().unwrap();
-    let (all, _) = reference(&device);
+    let all = reference(&device, "optim");
     let names = all.keys().filter(|name| name.starts_with("rule.") && name.ends_with(".losses")).count();
     assert_eq!(names, RULES.len(), "a rule of the reference has no row");
     let wrong: Vec<String> = RULES
@@ -199,7 +188,7 @@ fn every_rule_walks_as_pytorchs() {
 #[test]
 fn architectures_with_schedules_walk_as_pytorchs() {
     let device = Device::open().unwrap();
-    let (all, _) = reference(&device);
+    let all = reference(&device, "optim");
     let mut wrong = Vec::new();
     let mut count = 0;
     for name in all.keys().filter_map(|name| name.strip_suffix(".losses")) {
@@ -240,7 +229,7 @@ fn architectures_with_schedules_walk_as_pytorchs() {
 #[test]
 fn momenta_are_cycled_and_groups_have_schedules_of_their_own() {
     let device = Device::open().unwrap();
-    let (all, _) = reference(&device);
+    let all = reference(&device, "optim");
     let mut wrong = Vec::new();
     let mut walk = |name: &str, model: &dyn Forward, optimizer: &mut dyn Optimizer, schedule: &dyn Schedule| {
         let losses = twenty_steps(&all, "mlp", model, optimizer, Some(schedule));
@@ -282,7 +271,7 @@ fn momenta_are_cycled_and_groups_have_schedules_of_their_own() {
 #[test]
 fn lbfgs_walks_as_pytorchs() {
     let device = Device::open().unwrap();
-    let (all, _) = reference(&device);
+    let all = reference(&device, "optim");
     let mut wrong = Vec::new();
     for name in ["plain", "wolfe"] {
         let model = loaded(&all, "mlp", &device);
@@ -311,7 +300,7 @@ fn lbfgs_walks_as_pytorchs() {
 #[test]
 fn schedules_are_pytorchs() {
     let device = Device::open().unwrap();
-    let (_, metadata) = reference(&device);
+    let (_, metadata) = reference_with_notes(&device, "optim");
     let scale: fn(f64) -> f64 = |x| 5f64.powf(-x * 0.0001);
     let cyclic = CyclicLr { step_size_up: 8, ..CyclicLr::new(0.01, 0.2) };
     let cycle = OneCycleLr::new(0.2, 120);
@@ -409,7 +398,7 @@ fn close(name: &str, t: usize, got: [f64; 2], want: [f64; 2]) {
 #[test]
 fn plateaus_are_pytorchs() {
     let device = Device::open().unwrap();
-    let (_, metadata) = reference(&device);
+    let (_, metadata) = reference_with_notes(&device, "optim");
     let falling = |t: usize| 1.0 / (1 + t / 9) as f64 + if t % 4 == 3 { 0.01 } else { 0.0 };
     let (max, abs) = (PlateauMode::Max, ThresholdMode::Abs);
     let base = ReduceLrOnPlateau::default();

@@ -2,25 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::path::Path;
+mod support;
 
 use kiln::init::Draws;
 use kiln::loss::{CrossEntropy, GaussianNll};
 use kiln::nn::{self, Interpolation::Linear, *};
 use kiln::optim::{clip_grad_norm_of, total_norm};
-use kiln::prelude::{DType, Device, Error, Init, Optimizer, Rng, Sgd, Tensor, mse_loss, store};
-
-/// The largest |got − want| / (1 + |want|).
-fn worst(got: &[f32], want: &[f32]) -> f32 {
-    assert_eq!(got.len(), want.len());
-    got.iter().zip(want).map(|(g, w)| (g - w).abs() / (1.0 + w.abs())).fold(0.0, f32::max)
-}
+use kiln::prelude::{DType, Device, Error, Init, Optimizer, Rng, Sgd, Tensor, mse_loss};
+use support::{off, reference, worst};
 
 #[test]
 fn a_table_cut_to_a_length_trains_as_pytorchs() {
     let device = Device::open().unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/sweep.safetensors");
-    let (all, _) = store::load_tensors(&device, path).unwrap();
+    let all = reference(&device, "sweep");
     let goal = &all["trained.goal"] * 3.0;
     let index = |step: i32| (Tensor::new(&device, [[3i32, 1, 5, 1], [0, 3, 3, 2]]) + step).rem(6);
     let make = || {
@@ -29,7 +23,7 @@ fn a_table_cut_to_a_length_trains_as_pytorchs() {
         table
     };
     let judge = |table: &Embedding| {
-        let error = worst(&table.weight.to_vec().unwrap(), &all["trained.after"].to_vec().unwrap());
+        let error = off(&table.weight, &all["trained.after"]);
         assert!(error < 1e-5, "off by {error:e}");
     };
     let table = make();

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod sequence;
+mod support;
 
 use kiln::nn::{GruCell, LstmCell, Nonlinearity, RecurrentWeights, RnnCell};
 use kiln::prelude::*;
-use sequence::{Reference, close};
+use sequence::Reference;
+use support::close;
 
 fn options(num_layers: usize, bidirectional: bool) -> RecurrentOptions {
     RecurrentOptions { num_layers, bidirectional, ..Default::default() }

@@ -1,6 +1,8 @@
 //! A training that was killed goes on to the same bytes, and a checkpoint that cannot be written leaves the one before.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -15,30 +17,7 @@ use kiln::data::augment::Draw;
 use kiln::prelude::*;
 use kiln::schedule::{OneCycleLr, ReduceLrOnPlateau};
 use kiln::train::{Callback, Checkpoints, Every, Step};
-
-#[derive(Module)]
-struct Net {
-    hidden: Linear,
-    norm: BatchNorm1d,
-    dropout: Dropout,
-    out: Linear,
-}
-
-impl Net {
-    fn new(device: &Device) -> Self {
-        let mut init = Init::new(device, 5);
-        Self {
-            hidden: Linear::new(6, 16, &mut init),
-            norm: BatchNorm1d::new(16, &mut init),
-            dropout: Dropout::new(0.3, &mut init),
-            out: Linear::new(16, 3, &mut init),
-        }
-    }
-
-    fn forward(&self, x: &Tensor) -> Tensor {
-        self.out.forward(&self.dropout.forward(&self.norm.forward(&self.hidden.forward(x)).relu()))
-    }
-}
+use support::net::Net;
 
 /// Three classes on a plane through six numbers.
 fn set(device: &Device, rows: usize) -> TensorDataset {

@@ -4,39 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use kiln::loss::{CrossEntropy, Ctc, GaussianNll};
 use kiln::nn::{self, Interpolation::*, Nonlinearity, *};
-use kiln::prelude::{DType, Device, Init, PaddingMode, Pool, RecurrentOptions, Reduction, Tensor, store};
-
-fn reference(device: &Device) -> StateDict {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/sweep.safetensors");
-    store::load_tensors(device, path).unwrap().0
-}
-
-/// The entries below `prefix`, without it.
-fn below(all: &StateDict, prefix: &str) -> StateDict {
-    all.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
-}
-
-/// The largest |got − want| / (1 + |want|); equal infinities are right, a NaN is infinitely wrong.
-fn worst(got: &[f32], want: &[f32]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let error = |(g, w): (&f32, &f32)| {
-        if g == w { 0.0 } else { f64::from((g - w).abs()) / (1.0 + f64::from(w.abs())) }
-    };
-    got.iter().zip(want).map(error).fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, e) })
-}
-
-/// The elements of several tensors, computed in one plan.
-fn values(tensors: &[&Tensor]) -> kiln::Result<Vec<Vec<f32>>> {
-    let tensors: Vec<Tensor> = tensors.iter().map(|t| t.cast(DType::F32)).collect();
-    let bytes = Tensor::read_all(&tensors.iter().collect::<Vec<_>>())?;
-    Ok(bytes.iter().map(|b| b.chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect()).collect())
-}
+use kiln::prelude::{Device, Init, PaddingMode, Pool, RecurrentOptions, Reduction, Tensor};
+use support::{below, off, reference, values, worst};
 
 type Run = Box<dyn Fn(&[Tensor]) -> Vec<Tensor>>;
 
@@ -452,7 +428,7 @@ fn every_option_is_as_in_pytorch() {
     for part in [convolutions, pooling, resizing, padding, norms, tables, functions, losses, sequences, transformers] {
         part(&mut cases, &mut init);
     }
-    let all = reference(&device);
+    let all = reference(&device, "sweep");
     let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
     for case in &cases.0 {
         match compare(&all, case, &mut used) {
@@ -468,12 +444,12 @@ fn every_option_is_as_in_pytorch() {
 #[test]
 fn an_adaptive_softmax_knows_all_classes() {
     let device = Device::open().unwrap();
-    let all = reference(&device);
+    let all = reference(&device, "sweep");
     let softmax = AdaptiveLogSoftmax::with(6, 12, &[3, 5, 9], 2.0, false, &mut Init::new(&device, 0));
     softmax.load_state_dict(&below(&all, "adaptive.before.")).unwrap();
     let x = &all["adaptive.0"];
     let (logp, chosen) = (softmax.log_prob(x), softmax.predict(x));
-    assert!(worst(&logp.to_vec().unwrap(), &all["adaptive.log_prob"].to_vec().unwrap()) < 1e-5);
+    assert!(off(&logp, &all["adaptive.log_prob"]) < 1e-5);
     assert_eq!(chosen.to_vec::<i32>().unwrap(), all["adaptive.predict"].to_vec::<i32>().unwrap());
 
     let labels = |label: i32| Tensor::from_vec(&device, vec![label; 7], &[7]);

@@ -3,32 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use kiln::data::digits;
-use kiln::nn::StateDict;
 use kiln::optim::take_step;
 use kiln::prelude::*;
-
-fn reference(device: &Device) -> StateDict {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/training.safetensors");
-    store::load_tensors(device, path).unwrap().0
-}
-
-fn below(all: &StateDict, prefix: &str) -> StateDict {
-    let strip = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.clone()));
-    all.iter().filter_map(strip).collect()
-}
-
-/// The largest |got − want| / (1 + |want|); a NaN is infinitely wrong.
-fn worst(got: &[f64], want: &[f64]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let errors = got.iter().zip(want).map(|(g, w)| (g - w).abs() / (1.0 + w.abs()));
-    errors.fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, e) })
-}
+use support::{below, off, reference, worst};
 
 /// Every parameter and buffer as a name and a sum over all of its bits (FNV-1a).
 fn bits(model: &dyn Module) -> Vec<(String, u64)> {
@@ -94,7 +79,7 @@ fn twenty_steps(model: &Sequential, optimizer: &mut dyn Optimizer, clip: Clip, x
 /// PyTorch in float64 is the judge: what f32 loses in twenty steps stays below 1e-4.
 fn agrees(kind: &str, name: &str, model: &Sequential, optimizer: &mut dyn Optimizer, clip: Clip) {
     let device = model.parameters()[0].device().clone();
-    let all = reference(&device);
+    let all = reference(&device, "training");
     model.load_state_dict(&below(&all, &format!("train.{kind}.before."))).unwrap();
     let (x, y) = (&all[&format!("train.{kind}.x")], &all[&format!("train.{kind}.y")]);
     let losses = twenty_steps(model, optimizer, clip, x, y);
@@ -102,7 +87,7 @@ fn agrees(kind: &str, name: &str, model: &Sequential, optimizer: &mut dyn Optimi
     assert!(worst(&losses, &want) < 1e-4, "{kind} {name}: {losses:?} is not {want:?}");
     let after = below(&all, &format!("train.{kind}.{name}.after."));
     for (path, got) in model.state_dict() {
-        let error = worst(&got.to_vec::<f64>().unwrap(), &after[&path].to_vec::<f64>().unwrap());
+        let error = off(&got, &after[&path]);
         assert!(error < 1e-4, "{kind} {name}: {path} is off by {error:e}");
     }
 }

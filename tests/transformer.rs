@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod sequence;
+mod support;
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use kiln::nn::{
     generate,
 };
 use kiln::prelude::*;
-use sequence::{Reference, close};
+use sequence::Reference;
+use support::close;
 
 #[test]
 fn attention_agrees_with_pytorch() {

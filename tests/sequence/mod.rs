@@ -1,10 +1,8 @@
-//! What PyTorch computed for recurrent, attention and graph layers (scripts/reference_sequence.py), and how to
-//! compare with it.
+//! What PyTorch computed for recurrent, attention and graph layers (scripts/reference_sequence.py), case by case.
 
 #![allow(dead_code)] // each test program uses a part
 
-use std::path::Path;
-
+use crate::support::{below, close, reference};
 use kiln::nn::StateDict;
 use kiln::prelude::*;
 
@@ -12,8 +10,7 @@ pub(crate) struct Reference(StateDict);
 
 impl Reference {
     pub(crate) fn load(device: &Device) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/sequence.safetensors");
-        Self(store::load_tensors(device, path).unwrap().0)
+        Self(reference(device, "sequence"))
     }
 
     /// The entries of one case.
@@ -76,27 +73,4 @@ impl Case {
             close(&format!("{}.d.{path}", self.name), &got, &want, 1e-4);
         }
     }
-}
-
-/// The entries below `prefix`, without it.
-pub(crate) fn below(dict: &StateDict, prefix: &str) -> StateDict {
-    let strip = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.clone()));
-    dict.iter().filter_map(strip).collect()
-}
-
-/// The largest |got − want| / (1 + |want|); NaN agrees with NaN alone.
-pub(crate) fn worst(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!(got.shape().unwrap(), want.shape().unwrap());
-    let (got, want) = (got.to_vec::<f64>().unwrap(), want.to_vec::<f64>().unwrap());
-    let error = |(g, w): (&f64, &f64)| match (g.is_nan(), w.is_nan()) {
-        (true, true) => 0.0,
-        (false, false) => (g - w).abs() / (1.0 + w.abs()),
-        _ => f64::INFINITY,
-    };
-    got.iter().zip(&want).map(error).fold(0.0, f64::max)
-}
-
-pub(crate) fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
-    let error = worst(got, want);
-    assert!(error <= tolerance, "{what}: off by {error:e}");
 }

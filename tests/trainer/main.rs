@@ -10,6 +10,10 @@ use kiln::schedule::{ReduceLrOnPlateau, StepLr};
 use kiln::train::{Callback, Checkpoints, Every, LrFinder, Start, Step, Validation};
 
 mod logs;
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::worst;
 
 fn net(device: &Device) -> Sequential {
     let mut init = Init::new(device, 1);
@@ -51,9 +55,9 @@ fn sgd(model: &Sequential) -> Sgd {
     Sgd::new(model, 0.2).momentum(0.9)
 }
 
-fn close(a: &[f32], b: &[f32], within: f32) {
-    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs() / (1.0 + b.abs())).fold(0.0, f32::max);
-    assert!(a.len() == b.len() && worst <= within, "{worst}");
+fn close(a: &[f32], b: &[f32], within: f64) {
+    let error = worst(a, b);
+    assert!(error <= within, "{error:e}");
 }
 
 #[test]
