@@ -57,7 +57,7 @@ enum Task {
 const AFTER: &str = "\
 KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12 choose the
 adapter; RUST_LOG=info shows more.
-Exit status: 0 done, 1 failed, 2 wrong arguments, 3 no adapter, 130 stopped with Ctrl-C.";
+Exit status: 0 done, 1 failed, 2 wrong arguments, 3 no adapter, 130 stopped.";
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=error"))

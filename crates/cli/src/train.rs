@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.plan {
         crate::plan::run(&device, &training.settings, &train)?;
     }
-    let stop = stop_on_ctrl_c();
+    let stop = stop_on_ctrl_c(args.dashboard);
     let live = args.dashboard.then(|| dashboard(&device, &training.settings, &stop)).transpose()?;
     let started = Instant::now();
     let mut logs = args.log.as_deref().map(report::logs).unwrap_or_default();
@@ -199,7 +199,9 @@ fn line(ink: Ink, epochs: usize, epoch: &Epoch) -> String {
 }
 
 /// The first Ctrl-C, or a signal to terminate, asks for a clean end, the second ends at once.
-fn stop_on_ctrl_c() -> Arc<AtomicBool> {
+///
+/// `quiet` where the terminal shows a dashboard, which says so itself.
+fn stop_on_ctrl_c(quiet: bool) -> Arc<AtomicBool> {
     let asked = Arc::new(AtomicBool::new(false));
     let flag = asked.clone();
     let handler = ctrlc::set_handler(move || {
@@ -208,8 +210,10 @@ fn stop_on_ctrl_c() -> Arc<AtomicBool> {
             Live::give_back();
             std::process::exit(130);
         }
-        let note = "Stopping after this step; Ctrl-C again leaves at once, back to the last epoch.";
-        let _ = writeln!(std::io::stderr(), "\n{note}");
+        if !quiet {
+            let note = "Stopping after this step; Ctrl-C again leaves at once, back to the last epoch.";
+            let _ = writeln!(std::io::stderr(), "\n{note}");
+        }
     });
     if let Err(why) = handler {
         log::warn!("Ctrl-C will end the program without saving: {why}");
