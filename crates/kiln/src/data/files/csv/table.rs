@@ -105,7 +105,8 @@ impl Table {
     /// The numbers of these columns, record by record. What is missing is treated as [`Csv::missing`] says.
     ///
     /// # Errors
-    /// [`Error::Malformed`] with the line of a field that is no number of 32 bits; for a column that is not there.
+    /// [`Error::Malformed`](crate::Error::Malformed) with the line of a field that is no number of 32 bits; for a column
+    /// that is not there.
     pub fn numbers<'a, F: Into<Field<'a>> + Copy>(&self, columns: &[F]) -> Result<Vec<f32>> {
         let columns: Vec<usize> = columns.iter().map(|&field| self.column(field.into())).collect::<Result<_>>()?;
         let mut numbers = Vec::with_capacity(self.len() * columns.len());
@@ -148,7 +149,8 @@ impl Table {
     /// A column of integers, exactly: class numbers, or numbers past 2²⁴, which [`numbers`](Table::numbers) would round.
     ///
     /// # Errors
-    /// [`Error::Malformed`] with the line of a field that is no integer of 32 bits; for a column that is not there.
+    /// [`Error::Malformed`](crate::Error::Malformed) with the line of a field that is no integer of 32 bits; for a column
+    /// that is not there.
     pub fn labels<'a>(&self, column: impl Into<Field<'a>>) -> Result<Vec<i32>> {
         let column = self.column(column.into())?;
         let label = |record: usize| {
@@ -164,7 +166,7 @@ impl Table {
     /// A column of categories as class numbers, in the order of the sorted names, and the names.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for an empty field, or a column that is not there.
+    /// [`Error::Malformed`](crate::Error::Malformed) for an empty field, or a column that is not there.
     pub fn classes<'a>(&self, column: impl Into<Field<'a>>) -> Result<(Vec<i32>, Vec<String>)> {
         let column = self.column(column.into())?;
         let names: BTreeSet<&str> = (0..self.len()).map(|record| self.field(record, column).trim()).collect();
@@ -175,7 +177,7 @@ impl Table {
     /// A column of categories as places in `names`: for a table that must agree with another one.
     ///
     /// # Errors
-    /// [`Error::Malformed`] with the line of a name that is not among them; for a column that is not there.
+    /// [`Error::Malformed`](crate::Error::Malformed) with the line of a name that is not among them; for a column that is not there.
     pub fn classes_of<'a>(&self, column: impl Into<Field<'a>>, names: &[String]) -> Result<Vec<i32>> {
         self.classes_among(self.column(column.into())?, names)
     }
@@ -196,7 +198,7 @@ impl Table {
     /// Only the records that have a value in each of these columns.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for a column that is not there.
+    /// [`Error::Malformed`](crate::Error::Malformed) for a column that is not there.
     pub fn without_missing<'a, F: Into<Field<'a>> + Copy>(&self, columns: &[F]) -> Result<Self> {
         let columns: Vec<usize> = columns.iter().map(|&field| self.column(field.into())).collect::<Result<_>>()?;
         let mut kept = Self { text: String::new(), ends: Vec::new(), lines: Vec::new(), ..self.clone() };
