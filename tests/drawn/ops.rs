@@ -57,7 +57,7 @@ fn elementwise(name: &str, c: &Call, x: &Tensor) -> Vec<Tensor> {
             _ => DType::Bool,
         }),
         "number" if c.whole("n") => number(c, x, c.int("n") as i32),
-        "number" => number(c, x, f64::from(c.float("n"))),
+        "number" => number(c, x, c.float("n")),
         "powf" => x.powf(c.float("p")),
         "logit" => x.logit(Some(c.float("p")).filter(|&eps| eps > 0.0)),
         "nan_to_num" if c.flag("full") => x.nan_to_num(0.5, Some(7.0), Some(-8.0)),

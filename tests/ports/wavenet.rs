@@ -50,7 +50,7 @@ fn wavenet() {
     });
     // the µ-law in 8 steps
     let mu = 7.0;
-    let pressed = wave.sign() * (mu * wave.abs()).log1p() / f64::ln_1p(mu);
+    let pressed = wave.sign() * (mu * wave.abs()).log1p() / f32::ln_1p(mu);
     let samples = ((pressed + 1.0) / 2.0 * mu + 0.5).cast(DType::I32);
     let mut adam = Adam::new(&model, 3e-3);
     port.train(&model, |_| {

@@ -29,7 +29,7 @@ impl HingeEmbedding {
     #[track_caller]
     pub fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
         broadcast("hinge_embedding_loss", x, y, |x, y| {
-            let far = Tensor::where_(&y.eq(Lit(1.0)), Lit(0.0), (self.margin - x).relu());
+            let far = Tensor::where_(&y.eq(Lit(1.0)), Lit(0.0), (Lit(self.margin as f32) - x).relu());
             let near = Tensor::where_(&y.eq(Lit(-1.0)), Lit(0.0), x);
             self.reduction.of(&(far + near))
         })
@@ -58,7 +58,7 @@ impl MarginRanking {
             let why = "as many axes in each";
             return composed("margin_ranking_loss", || Tensor::bad_shape("margin_ranking_loss", &[a, b, y], why));
         }
-        broadcast("margin_ranking_loss", a, b, |a, b| self.reduction.of(&(self.margin - (a - b) * y).relu()))
+        broadcast("margin_ranking_loss", a, b, |a, b| self.reduction.of(&(Lit(self.margin as f32) - (a - b) * y).relu()))
     }
 }
 

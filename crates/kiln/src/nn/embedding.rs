@@ -49,7 +49,7 @@ impl TableOptions {
         let value = table.value().detach();
         let length = value.norm(self.norm_type, -1, true);
         let long = length.gt(max_norm).logical_and(how_often(table, index).gt(Lit(0.0)).unsqueeze(-1));
-        table.project(&Tensor::where_(&long, &value * (f64::from(max_norm) / (length + Lit(1e-7))), &value))
+        table.project(&Tensor::where_(&long, &value * (max_norm / (length + Lit(1e-7))), &value))
     }
 }
 

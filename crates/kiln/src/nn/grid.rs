@@ -188,7 +188,7 @@ impl GridOptions {
                 let flips = (d.detach() / span).floor();
                 let extra = d - &flips * span;
                 let odd = (&flips - (&flips * Lit(0.5)).floor() * Lit(2.0)).gt(Lit(0.5));
-                Tensor::where_(&odd, span - &extra, &extra) + low
+                Tensor::where_(&odd, Lit(span as f32) - &extra, &extra) + low
             }
         };
         at.clamp(0.0, extent - 1.0)

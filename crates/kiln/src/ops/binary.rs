@@ -247,7 +247,7 @@ impl Tensor {
     }
 }
 
-/// On the left of an operator stands an `f64`, an `i32` or a [`Lit`](crate::Lit). Were `f32` among them, the compiler would not
+/// On the left of an operator stands an `f32`, an `i32` or a [`Lit`](crate::Lit). Were `f64` among them, the compiler would not
 /// know what `1.0` is in `(1.0 - x).exp()`.
 macro_rules! operators {
     ($($trait:ident $method:ident $call:ident),*) => {$(
@@ -271,7 +271,7 @@ macro_rules! operators {
             #[track_caller]
             fn $method(self, other: R) -> Tensor { Tensor::$call(self, other) }
         }
-        operators! { @numbers $trait $method $call f64 i32 Lit }
+        operators! { @numbers $trait $method $call f32 i32 Lit }
     )*};
     (@numbers $trait:ident $method:ident $call:ident $($number:ty)*) => {$(
         impl $trait<Tensor> for $number {
