@@ -7,7 +7,7 @@ use crate::failure::Result;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Also list the kernel variants that the adapter in use takes, whether
+    /// Also list the kernel variants that the adapter in use takes:
     /// tuned, chosen without tuning, or put aside by their self-test.
     #[arg(long, verbatim_doc_comment)]
     kernels: bool,
@@ -36,12 +36,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let used = used?;
     if used.caps().is_cpu() {
-        say("The adapter in use computes on the processor: everything works, at a processor's pace.");
+        say("This adapter computes on the processor: all works, at a processor's pace.");
     }
     if args.kernels {
         say(choices(ink, &used));
     }
-    say("KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12 choose another one.");
+    say("KILN_ADAPTER=part-of-its-name and KILN_BACKEND=vulkan|metal|dx12 choose another.");
     Ok(())
 }
 

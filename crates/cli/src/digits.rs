@@ -7,7 +7,7 @@ use kiln::prelude::*;
 /// Which model.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Two linear layers with a ReLU between: 98.3 % of the held-out images.
+    /// Two linear layers with a ReLU between: 98.3 % of held-out images.
     Mlp,
     /// Two convolutions with norm and pooling, a linear layer: 98.9 %.
     Cnn,

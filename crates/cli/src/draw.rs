@@ -8,6 +8,29 @@ pub(crate) fn say(line: impl Display) {
     let _ = writeln!(anstream::stdout(), "{line}");
 }
 
+/// A text for people in lines of at most `most` characters, where words allow it; `indent` before each but the first. A
+/// text of several lines, such as an error with its source, has its own shape and keeps it.
+pub(crate) fn wrapped(text: &str, indent: &str, most: usize) -> String {
+    if text.contains('\n') {
+        return text.to_owned();
+    }
+    let (mut out, mut width) = (String::new(), 0);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if width > 0 && width + 1 + length > most {
+            out += "\n";
+            out += indent;
+            width = 0;
+        } else if width > 0 {
+            out.push(' ');
+            width += 1;
+        }
+        out += word;
+        width += length;
+    }
+    out
+}
+
 /// How things are drawn.
 #[derive(Clone, Copy)]
 pub(crate) struct Ink {
@@ -144,6 +167,16 @@ mod tests {
                 assert_eq!(anstream::adapter::strip_str(&line).to_string().chars().count(), 16);
             }
         }
+    }
+
+    #[test]
+    fn long_lines_are_wrapped_between_words() {
+        let text = vec!["word"; 40].join(" ");
+        let lines: Vec<String> = wrapped(&text, "  ", 78).lines().map(str::to_owned).collect();
+        assert!(lines.len() == 3 && lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
+        assert!(lines[1].starts_with("  word") && lines.join("").replace("  ", " ").matches("word").count() == 40);
+        assert_eq!(wrapped("a\nb", "  ", 78), "a\nb");
+        assert_eq!(wrapped(&"x".repeat(100), "  ", 78), "x".repeat(100));
     }
 
     #[test]

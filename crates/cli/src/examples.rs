@@ -29,7 +29,7 @@ example!(vae, "../../../examples/vae.rs");
 /// Arguments of the examples.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What first weights, data and their order are drawn from.
+    /// What weights, data and their order are drawn from.
     #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..1 << 31))]
     seed: u64,
     /// A few steps only, to see it run.
@@ -151,7 +151,7 @@ impl Example {
 pub(crate) fn run(example: &Example) -> Result<()> {
     let device = Device::open()?;
     if example.args().summary {
-        say(example.summary(&device)?);
+        say(example.summary(&device)?.to_string().trim_end());
         return Ok(());
     }
     say(format_args!("On {}", device.caps().name));

@@ -48,7 +48,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Learn to read handwritten digits (1,797 small images, in the program).
+    /// Learn to read handwritten digits (1,797 images, in the program).
     Digits(train::Args),
     #[command(flatten)]
     Example(examples::Example),
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "{failure}");
+            let _ = writeln!(std::io::stderr(), "{}", draw::wrapped(failure.to_string().trim_end(), "", 80));
             failure.exit_code()
         }
     }

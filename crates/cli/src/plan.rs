@@ -55,8 +55,8 @@ fn table(ink: Ink, memory: &PlanMemory, dispatches: usize, counters: Counters) -
             TensorUse::Gradient => "gradient",
             _ => "temporary",
         };
-        let what = format!("{} {} {:?}, {kind}", tensor.op, tensor.shape, tensor.dtype);
-        out += &format!("{} {}\n", line(&what, tensor.bytes).trim_end(), ink.faint(&tensor.at.to_string()));
+        let what = format!("{} {}, {kind}", tensor.op, tensor.shape);
+        out += &format!("  {what:<36} {:>8}  {}\n", size(tensor.bytes), ink.faint(&tensor.at.to_string()));
     }
     out
 }

@@ -21,41 +21,41 @@ pub(crate) struct Args {
     /// The model.
     #[arg(long, value_enum, default_value_t = Kind::Cnn)]
     model: Kind,
-    /// Passes over the training images [default: 15 for the cnn, 30 for the mlp].
+    /// Passes over the images [default: 15 for the cnn, 30 for the mlp].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     epochs: Option<u32>,
     /// Images in a batch.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Learning rate of Adam at first; it falls to zero along half a cosine.
-    #[arg(long, default_value_t = 5e-3, value_parser = positive)]
+    /// Adam's learning rate at first; it falls to zero.
+    #[arg(long, default_value_t = 5e-3, value_parser = positive, allow_negative_numbers = true)]
     lr: f64,
-    /// What the first weights and the order of the images are drawn from.
+    /// What weights and the order of images are drawn from.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for the model, the learning curves and, until the end, a checkpoint.
+    /// Folder for model, curves and checkpoint.
     #[arg(long, value_name = "DIR", default_value = "runs/digits")]
     out: PathBuf,
-    /// Go on with the training that stopped in this folder, with its settings.
+    /// Go on with the training that stopped in this folder.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "epochs", "batch", "lr", "seed", "out"])]
     resume: Option<PathBuf>,
-    /// Write logs into this folder: CSV, JSON lines, a TensorBoard event file.
+    /// Write logs into this folder: CSV, JSON lines, TensorBoard.
     #[arg(long, value_name = "DIR")]
     log: Option<PathBuf>,
-    /// Write a report as one HTML page: curves, confusion matrix, images.
+    /// Write a report as one HTML page.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Show the training on the whole terminal: curves, throughput, time left.
+    /// Show the training on the whole terminal while it runs.
     #[arg(long)]
     dashboard: bool,
-    /// Before training, shows where a step's time goes, and writes a trace
-    /// for ui.perfetto.dev [default FILE: trace.json in the folder of --out].
+    /// First show where a step's time goes, with a trace for
+    /// ui.perfetto.dev [default FILE: trace.json in --out].
     #[arg(long, value_name = "FILE", num_args = 0..=1, verbatim_doc_comment)]
     profile: Option<Option<PathBuf>>,
-    /// Before training, shows what memory a step needs, and its largest tensors.
+    /// First show what memory a step needs.
     #[arg(long)]
     plan: bool,
-    /// Only show the model: what each layer makes, holds and costs.
+    /// Only show the model, layer by layer.
     #[arg(long)]
     summary: bool,
 }
@@ -74,7 +74,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.summary {
         let model = args.model.build(&mut Init::new(&device, args.seed));
         model.eval();
-        say(nn::summary(&model, &model.forward(&Tensor::zeros(&device, [1, 64])))?);
+        let summary = nn::summary(&model, &model.forward(&Tensor::zeros(&device, [1, 64])))?;
+        say(summary.to_string().trim_end());
         return Ok(());
     }
     let write = |path: &Path, why| Failure::Write { path: path.to_owned(), why };
@@ -84,6 +85,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(_) => Settings::resumed(&device, &checkpoints)?,
         None => Settings::of(args),
     };
+    let stop = Arc::new(AtomicBool::new(false));
+    let live = args.dashboard.then(|| dashboard(&device, &settings, &stop)).transpose()?;
     std::fs::create_dir_all(out).map_err(|why| write(out, why))?;
     if args.resume.is_none() && checkpoints.exists() && Checkpoints::newest(&checkpoints)?.is_some() {
         return Err(Failure::Unfinished(out.clone()));
@@ -99,8 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.plan {
         crate::plan::run(&device, &training.settings, &train)?;
     }
-    let stop = stop_on_ctrl_c(args.dashboard);
-    let live = args.dashboard.then(|| dashboard(&device, &training.settings, &stop)).transpose()?;
+    stop_on_ctrl_c(stop.clone(), args.dashboard);
     let started = Instant::now();
     let mut logs = args.log.as_deref().map(report::logs).unwrap_or_default();
     let mut page = report::begin(&training.settings, &device, training.model.num_parameters());
@@ -201,11 +203,9 @@ fn line(ink: Ink, epochs: usize, epoch: &Epoch) -> String {
 /// The first Ctrl-C, or a signal to terminate, asks for a clean end, the second ends at once.
 ///
 /// `quiet` where the terminal shows a dashboard, which says so itself.
-fn stop_on_ctrl_c(quiet: bool) -> Arc<AtomicBool> {
-    let asked = Arc::new(AtomicBool::new(false));
-    let flag = asked.clone();
+fn stop_on_ctrl_c(asked: Arc<AtomicBool>, quiet: bool) {
     let handler = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
+        if asked.swap(true, Ordering::Relaxed) {
             #[cfg(feature = "dashboard")]
             Live::give_back();
             std::process::exit(130);
@@ -218,7 +218,6 @@ fn stop_on_ctrl_c(quiet: bool) -> Arc<AtomicBool> {
     if let Err(why) = handler {
         log::warn!("Ctrl-C will end the program without saving: {why}");
     }
-    asked
 }
 
 /// What a training is made from.

@@ -3,26 +3,26 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kiln::gpu::{Device, Error, Tuner, cache_dir};
+use kiln::gpu::{Device, Tuner, cache_dir};
 
 use crate::draw::{Ink, say};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Stop after so many seconds; what was measured until then is kept.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Stop after so many seconds; what was measured is kept.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     limit: u64,
     /// Only this family of kernels (matmul, …).
     #[arg(long)]
     family: Option<String>,
-    /// Only size classes whose names begin like this, such as 512x512x512.
+    /// Only size classes that begin like this, such as 512x512x512.
     #[arg(long)]
     class: Option<String>,
     /// List the families and size classes, and measure nothing.
     #[arg(long)]
     list: bool,
-    /// Forget what was tuned on this adapter, and measure nothing.
+    /// Forget what was tuned on this adapter; measure nothing.
     #[arg(long, conflicts_with = "list")]
     forget: bool,
 }
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let mut tuner = Tuner::new(&device).limit(Duration::from_secs(args.limit));
     if let Some(family) = &args.family {
-        tuner = tuner.family(family)?;
+        tuner = tuner.family(family).map_err(|why| Failure::Usage(why.to_string()))?;
     }
     if let Some(class) = &args.class {
         tuner = tuner.class(class);
@@ -46,9 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let classes = tuner.classes();
     if classes.is_empty() {
         let class = args.class.as_deref().unwrap_or_default();
-        return Err(
-            Error::Validation(format!("no size class begins with `{class}`; `kiln tune --list` names them")).into()
-        );
+        return Err(Failure::Usage(format!("no size class begins with `{class}`; `kiln tune --list` names them")));
     }
     if args.list {
         classes.iter().for_each(|(family, class)| say(format!("{} {class}", ink.faint(family))));

@@ -19,18 +19,18 @@ use crate::failure::{Failure, Result};
 pub(crate) struct Args {
     /// The op.
     op: String,
-    /// Its size [default: what this adapter should do in some 20 ms].
+    /// Its size [default: some 20 ms of work for this adapter].
     #[arg(long)]
     size: Option<String>,
     /// f32 or f16.
     #[arg(long, default_value = "f32")]
     dtype: String,
-    /// Given twice: the two variants (`auto` is the library's
+    /// Given twice: the two variants (`auto`: the library's
     /// choice); given once: that one on both sides.
     #[arg(long, verbatim_doc_comment)]
     variant: Vec<String>,
-    /// Given twice: the two settings, such as `--set fusion=on`
-    /// and `--set fusion=off`; there are fusion, checks,
+    /// Given twice: the two settings, as in `--set fusion=on
+    /// --set fusion=off`; there are fusion, checks,
     /// immediates and subgroups.
     #[arg(long, value_name = "NAME=on|off", verbatim_doc_comment)]
     set: Vec<String>,
@@ -66,24 +66,26 @@ impl Args {
     }
 }
 
+/// The name of a setting, and whether it is to be on.
+fn setting(set: &str) -> Result<(&str, bool)> {
+    match set.split_once('=') {
+        Some((name @ ("fusion" | "checks" | "immediates" | "subgroups"), value @ ("on" | "off"))) => {
+            Ok((name, value == "on"))
+        }
+        _ => Err(Failure::Usage(format!("--set {set}: fusion, checks, immediates or subgroups, =on or =off"))),
+    }
+}
+
 /// A device with a setting.
 fn device_with(set: Option<&str>) -> Result<Device> {
     let Some(set) = set else { return Ok(Device::open()?) };
-    let wrong =
-        || Failure::Usage(format!("--set {set}: it takes fusion, checks, immediates or subgroups, =on or =off"));
-    let (name, value) = set.split_once('=').ok_or_else(wrong)?;
-    let on = match value {
-        "on" => true,
-        "off" => false,
-        _ => return Err(wrong()),
-    };
+    let (name, on) = setting(set)?;
     let options = Options::from_env()?;
     let options = match name {
-        "fusion" => options,
         "checks" => Options { checked: on, ..options },
         "immediates" => Options { immediates: on, ..options },
         "subgroups" => Options { subgroups: on, ..options },
-        _ => return Err(wrong()),
+        _ => options,
     };
     let device = Device::open_with(&options)?;
     if name == "fusion" {
@@ -103,6 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let size = args.size.as_ref().map(|text| op.size(text)).transpose()?;
     let sides = args.sides()?;
+    sides.iter().filter_map(|(_, set)| *set).try_for_each(|set| setting(set).map(drop))?;
     let mut made = Vec::new();
     let mut peaks = None;
     for (variant, set) in sides {
@@ -157,7 +160,7 @@ fn verdict(args: &Args, a: &mut Side, b: &mut Side) -> Result<()> {
     let verdict = Verdict::of(&first, &second, 1.0);
     let clock = if gpu { "gpu" } else { "wall" };
     say(format_args!(
-        "B is {}: {:.3} of A's {clock} time, {rounds} rounds in turn",
+        "{}: B takes {:.3} of A's {clock} time, {rounds} rounds in turn",
         verdict.name(ink),
         second.median / first.median
     ));

@@ -16,10 +16,10 @@ pub(crate) struct Args {
     before: PathBuf,
     /// The run to judge.
     after: PathBuf,
-    /// Differences of medians up to this many percent are none.
+    /// Medians this many percent apart are the same.
     #[arg(long, default_value_t = 3.0, value_parser = percent)]
     threshold: f64,
-    /// Compare wall times even where both runs have GPU times.
+    /// Compare wall times even if there are GPU times.
     #[arg(long)]
     wall: bool,
 }

@@ -24,7 +24,7 @@ use std::path::Path;
 use clap::Subcommand;
 use kiln::prelude::*;
 
-use crate::draw::{Ink, say};
+use crate::draw::{Ink, say, wrapped};
 use crate::failure::{Failure, Result};
 use op::Op;
 use peak::{Peaks, size_name};
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Peak(PeakArgs),
     /// Measure ops: answers checked, GPU and wall time, percent of the peaks.
     Run(run::Args),
-    /// Compare two saved runs (JSON lines); exit status 1 if anything is slower.
+    /// Compare two saved runs (JSON lines); exit status 1 if one is slower.
     Compare(compare::Args),
     /// Measure two variants or two settings in turn, A B A B, in one process.
     Ab(ab::Args),
@@ -92,7 +92,9 @@ fn list() -> Result<()> {
         let sizes: Vec<String> =
             op.ladder.iter().map(|size| size.iter().map(usize::to_string).collect::<Vec<_>>().join("x")).collect();
         let dtypes = if op.half { "f32, f16" } else { "f32" };
-        say(ink.faint(&format!("  {:<20} {}: {}   {dtypes}", "", op.axes.join("x"), sizes.join(" "))));
+        let indent = " ".repeat(23);
+        say(ink.faint(&format!("{indent}{}; {dtypes}", op.axes.join(" x "))));
+        say(ink.faint(&format!("{indent}{}", wrapped(&sizes.join(" "), &indent, 80 - indent.len()))));
     }
     say("The default is the size that this adapter should do in some 20 ms; --size gives another.");
     Ok(())
@@ -100,10 +102,7 @@ fn list() -> Result<()> {
 
 /// A sentence that belongs to every figure of a software adapter.
 fn note(device: &Device) -> Option<&'static str> {
-    device
-        .caps()
-        .is_cpu()
-        .then_some("This is a software adapter: the numbers are for it only and say nothing of a GPU.")
+    device.caps().is_cpu().then_some("This is a software adapter: the numbers are its own and say nothing of a GPU.")
 }
 
 fn peak(args: &PeakArgs) -> Result<()> {
@@ -128,7 +127,7 @@ fn peak(args: &PeakArgs) -> Result<()> {
         say(format_args!("  matrix units      {:>9} GFLOP/s, f16 operands and f32 sums", round(rate)));
     }
     say(format_args!(
-        "  dispatch          {:>9} µs more in a pass; {} µs until one is known to be done",
+        "  dispatch          {:>9} µs more in a pass; {} µs until one is seen done",
         round(peaks.dispatch),
         round(peaks.round_trip)
     ));

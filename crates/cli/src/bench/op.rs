@@ -61,10 +61,7 @@ impl Op {
     pub(crate) fn named(words: &[String]) -> Result<Vec<&'static Op>> {
         for word in words {
             if !Op::all().any(|op| op.is(word)) {
-                let names: Vec<&str> = Op::all().map(|op| op.name).collect();
-                let text =
-                    format!("there is no op or family `{word}`; `kiln bench list` shows them: {}", names.join(", "));
-                return Err(Failure::Usage(text));
+                return Err(Failure::Usage(format!("there is no op or family `{word}`; `kiln bench list` shows them")));
             }
         }
         Ok(Op::all().filter(|op| words.is_empty() || words.iter().any(|word| op.is(word))).collect())
@@ -85,7 +82,7 @@ impl Op {
         let mut size = Vec::new();
         for (number, axis) in numbers.into_iter().zip(self.axes) {
             match number.trim().parse::<usize>() {
-                Ok(0) => return Err(wrong(format!("{axis} is zero, and there is nothing to measure"))),
+                Ok(0) => return Err(wrong(format!("{axis} is zero"))),
                 Ok(n) if n > i32::MAX as usize => return Err(wrong(format!("{axis} is larger than any tensor"))),
                 Ok(n) => size.push(n),
                 Err(_) => return Err(wrong(format!("`{number}` is no size"))),

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let peaks = others.iter().find_map(|line| Some(Roofs::of(&read(line)?)));
     let page = page(&rows, peaks.as_ref());
     std::fs::write(&args.out, page).map_err(|why| Failure::Write { path: args.out.clone(), why })?;
-    say(format_args!("{} rows in {}", rows.len(), args.out.display()));
+    say(format_args!("Wrote {}, rows: {}", args.out.display(), rows.len()));
     Ok(())
 }
 

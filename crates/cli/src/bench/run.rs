@@ -19,13 +19,13 @@ use crate::failure::{Failure, Result};
 pub(crate) struct Args {
     /// Ops or families; all of them by default.
     filter: Vec<String>,
-    /// A size, such as 512x512x512, instead of the default one. Several may be given.
+    /// A size, such as 512x512x512; several may be given.
     #[arg(long)]
     size: Vec<String>,
-    /// f32, f16, or all that the adapter and the op have.
+    /// f32, f16, or all that there are.
     #[arg(long, default_value = "f32")]
     dtype: String,
-    /// A variant by name, or `all`; without it the one that the library takes.
+    /// A variant by name, or `all`; else the library's choice.
     #[arg(long)]
     variant: Option<String>,
     /// Seconds for each row.
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// How rows are written.
     #[arg(long, value_enum, default_value_t = FormatName::Table)]
     format: FormatName,
-    /// A file for the rows; they are shown as a table as well.
+    /// A file for the rows; a table is shown as well.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -47,7 +47,7 @@ enum FormatName {
     Markdown,
     /// A table for spreadsheets.
     Csv,
-    /// A JSON object a line, for `compare`, `report` and other programs.
+    /// A JSON object a line, for `compare`, `report` and others.
     Jsonl,
 }
 
@@ -100,6 +100,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 let case = Case { size: size.clone(), dtype, variant: None };
                 op.fits(&device, &case)?;
                 cases(op, case, args, &device)?;
+            }
+            // which variants there are may depend on the size, which the peaks decide
+            let tried = op.ladder.iter().filter(|_| given.is_empty()).map(|size| {
+                let case = Case { size: size.to_vec(), dtype, variant: None };
+                cases(op, case, args, &device).map(drop)
+            });
+            let refused: Vec<Failure> = tried.filter_map(Result::err).collect();
+            if refused.len() == op.ladder.len() {
+                refused.into_iter().next().map_or(Ok(()), Err)?;
             }
         }
     }

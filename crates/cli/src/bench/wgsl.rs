@@ -23,9 +23,9 @@ pub(crate) struct Args {
     /// The entry point [default: the only one].
     #[arg(long)]
     entry: Option<String>,
-    /// A buffer for each binding, in the order of group and binding: its type
-    /// (f32, f16, i32, u32), its count, and what is in it: random (the default:
-    /// floats in [-1, 1), whole numbers below the count), zero, index, a number.
+    /// A buffer for each binding, by group and binding: its type (f32, f16,
+    /// i32, u32), its count, and what is in it: random (the default: floats
+    /// in [-1, 1), whole numbers below the count), zero, index, a number.
     #[arg(long, value_name = "TYPE:COUNT[:random|zero|index|NUMBER]", verbatim_doc_comment)]
     bind: Vec<String>,
     /// A word of `var<immediate>`; give as many as it has.
