@@ -257,7 +257,7 @@ fn cells_that_trade_places() {
 }
 
 /// Whatever is known of one factor, NaN and infinity times nothing are NaN: drivers make 0 of a product with a 0 that they see,
-/// or with a truth value that became a number in the same kernel. (Of `where_` between two literals Mesa 26 still makes one.)
+/// or with a truth value that became a number in the same kernel.
 #[test]
 fn nothing_times_nan_is_nan() {
     for fuse in [true, false] {
@@ -275,6 +275,13 @@ fn nothing_times_nan_is_nan() {
             ("x (x² < -1)", &x * &low),
             ("half", low.cast(DType::F16) * &x),
             ("not true", &x * yes.logical_not()),
+            ("where", Tensor::where_(&low, Lit(1.0), Lit(0.0)) * &x),
+            ("where not", Tensor::where_(&low.logical_not(), Lit(0.0), Lit(1.0)) * &x),
+            ("where of numbers", Tensor::where_(&low, 1.0, 0.0) * &x),
+            ("where and half", Tensor::where_(&low, Lit(0.5), Lit(0.0)) * &x),
+            ("integers", low.cast(DType::I32).cast(DType::F32) * &x),
+            ("where given", Tensor::where_(&no, Lit(1.0), Lit(0.0)) * &x),
+            ("where a number", Tensor::where_(&low, &x, Lit(0.0)) * &x),
             ("zeros", x.zeros_like() * &x),
             ("product", low.cast(DType::F32).reshape([4, 1]).matmul(&x.reshape([1, 4])).select(0, 0)),
         ];

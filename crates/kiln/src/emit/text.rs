@@ -93,7 +93,7 @@ pub(super) fn cast(from: DType, to: DType, x: &str) -> String {
     }
 }
 
-pub(super) fn one(dtype: DType) -> String {
+fn one(dtype: DType) -> String {
     constant(dtype, if dtype.is_float() { 1f32.to_bits() } else { 1 })
 }
 

@@ -1,7 +1,7 @@
 //! An instruction as an expression of WGSL.
 
 use super::grid::Grid;
-use super::text::{aligned, cast, constant, inner_stride, one, substitute, zero};
+use super::text::{aligned, cast, constant, inner_stride, substitute, zero};
 use super::{Inst, Refusal, Slot, Word};
 use crate::DType;
 use crate::layout::Layout;
@@ -112,18 +112,41 @@ impl Slot<'_, '_> {
         text
     }
 
+    /// An integer or a truth value as a float, where the driver could see that it is 0.
+    fn cast_hidden(&mut self, at: usize, dtype: DType) -> Option<String> {
+        let (computed, from) = match self.insts[at] {
+            (_, DType::Bool) => (false, DType::Bool),
+            (Inst::Const(0), from @ (DType::I32 | DType::U32)) => (false, from),
+            (Inst::Apply { .. }, from @ (DType::I32 | DType::U32)) => (true, from),
+            _ => return None,
+        };
+        let zero = format!("F({})", self.kernel.unknown_zero());
+        Some(match from {
+            DType::Bool => format!("select({zero}, F(1.0), v{at})"),
+            _ if computed => format!("{} + {zero}", cast(from, dtype, &format!("v{at}"))),
+            _ => zero,
+        })
+    }
+
     fn apply(&mut self, node: u32, args: &[usize]) -> String {
         let graph = self.kernel.graph;
         let dtype = graph.dtype(node);
         let from = self.insts[args[0]].1;
-        if matches!(graph.op(node), Op::Cast) && from == DType::Bool && dtype.is_float() {
-            let zero = self.kernel.unknown_zero();
-            return format!("select(F({zero}), {}, v{})", one(dtype), args[0]);
+        if matches!(graph.op(node), Op::Cast)
+            && dtype.is_float()
+            && let Some(number) = self.cast_hidden(args[0], dtype)
+        {
+            return number;
         }
-        let product = matches!(graph.op(node), Op::Binary(row) if row.name == "mul");
+        // a factor, or what may become one
+        let hides = match graph.op(node) {
+            Op::Binary(row) => row.name == "mul",
+            Op::Where => true,
+            _ => false,
+        };
         let mut names: Vec<String> = args.iter().map(|at| format!("v{at}")).collect();
         for (name, &at) in names.iter_mut().zip(args) {
-            if let (true, (Inst::Const(bits), DType::F32 | DType::F16)) = (product, &self.insts[at])
+            if let (true, (Inst::Const(bits), DType::F32 | DType::F16)) = (hides, &self.insts[at])
                 && f32::from_bits(*bits) == 0.0
             {
                 let sign = if *bits == 0 { "" } else { "-" };
