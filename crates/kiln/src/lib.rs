@@ -40,8 +40,7 @@
 //!   order and what is put counts last; `topk`, `argmax` and `max_with_index` take the first of equals.
 //! * A gradient that PyTorch says is NaN at a corner (a norm or `atan2` at the origin in second order, an infinite branch not taken
 //!   in `hardswish`) may be the number it tends to.
-//! * A driver may take subnormal numbers (less than 1.2e-38) for zero, as WGSL permits: Mesa 26 does in comparisons. It also makes 0
-//!   of `where_(mask, 1.0, 0.0) * x` where the mask is false and `x` is NaN; a mask that is cast keeps NaN.
+//! * A driver may take subnormal numbers (less than 1.2e-38) for zero, as WGSL permits: Mesa 26 does in comparisons.
 
 extern crate self as kiln;
 

@@ -58,7 +58,9 @@ impl MarginRanking {
             let why = "as many axes in each";
             return composed("margin_ranking_loss", || Tensor::bad_shape("margin_ranking_loss", &[a, b, y], why));
         }
-        broadcast("margin_ranking_loss", a, b, |a, b| self.reduction.of(&(Lit(self.margin as f32) - (a - b) * y).relu()))
+        broadcast("margin_ranking_loss", a, b, |a, b| {
+            self.reduction.of(&(Lit(self.margin as f32) - (a - b) * y).relu())
+        })
     }
 }
 

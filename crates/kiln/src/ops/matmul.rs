@@ -114,17 +114,15 @@ impl Tensor {
     }
 }
 
-/// dA = dC Bᵀ, dB = Aᵀ dC. A matrix that is seen transposed gets its gradient as it lies in memory: what comes after, such
-/// as an optimizer, reads both in order.
+/// dA = dC Bᵀ, dB = Aᵀ dC. A matrix that is used transposed, as the weight of a linear layer, gets its gradient as it lies in
+/// memory: the optimizer reads both in order.
 pub(crate) fn vjp(dy: &Tensor, a: &Tensor, b: &Tensor) -> (Tensor, Tensor) {
-    let da = if is_turned(a) { b.matmul(&dy.mt()).mt() } else { dy.matmul(&b.mt()) };
-    let db = if is_turned(b) { dy.mt().matmul(a).mt() } else { a.mt().matmul(dy) };
+    let da = if is_transposed(a) { b.matmul(&dy.mt()).mt() } else { dy.matmul(&b.mt()) };
+    let db = if is_transposed(b) { dy.mt().matmul(a).mt() } else { a.mt().matmul(dy) };
     (da, db)
 }
 
-/// Whether its rows are the columns of the tensor that it is a view of.
-fn is_turned(matrix: &Tensor) -> bool {
-    let Op::View(ViewOp::Permute(axes)) = &matrix.0.op else { return false };
-    let last = axes.len();
-    last >= 2 && (usize::from(axes[last - 2]), usize::from(axes[last - 1])) == (last - 1, last - 2)
+/// Whether it is a matrix, not a batch of them, whose rows are the columns of the tensor that it is a view of.
+fn is_transposed(matrix: &Tensor) -> bool {
+    matches!(&matrix.0.op, Op::View(ViewOp::Permute(axes)) if axes[..] == [1, 0])
 }
