@@ -292,6 +292,7 @@ fn lbfgs_walks_as_pytorchs() {
         losses.extend([other.step(closure).unwrap(), other.step(closure).unwrap()]);
         wrong.extend(judge(&all, &format!("lbfgs.{name}"), &losses, &weights(&*model)));
         assert!(matches!(make().load_state_dict(&all), Err(Error::State(_))));
+        assert!(matches!(Lbfgs::new(&model, -0.5).step(closure), Err(Error::Argument { .. })));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -174,6 +174,8 @@ pub(crate) fn arrangements(r: &mut Rows) {
     r.bad("Shape", &["diag", "[1, 2, 3]"], |w| w.t(&[1, 2, 3]).diag(0));
     r.bad("Axis", &["unbind", "axis 1"], |w| w.t(&[2]).unbind(1));
     r.bad("Argument", &["tensor_split"], |w| w.t(&[2]).tensor_split(0, 0));
+    r.bad("Argument", &["tensor_split"], |w| w.t(&[2]).tensor_split(usize::MAX, 0));
+    r.bad("Argument", &["chunk"], |w| w.t(&[0]).chunk(usize::MAX, 0));
     r.bad("Argument", &["roll", "shifts"], |w| w.t(&[2, 3]).roll([1, 2], 0));
     r.bad("Shape", &["meshgrid", "[2, 3]"], |w| Tensor::meshgrid(&[&w.t(&[2, 3])]));
     r.bad("DType", &["bitwise_and", "f32"], |w| w.t(&[2]) & w.t(&[2]));

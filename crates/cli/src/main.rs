@@ -13,7 +13,7 @@ mod report;
 mod train;
 mod tune;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -74,7 +74,11 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "{}", draw::wrapped(failure.to_string().trim_end(), "", 80));
+            let text = failure.to_string();
+            let text = text.trim_end();
+            // other programs get it as it is
+            let shown = if std::io::stderr().is_terminal() { draw::wrapped(text, "", 80) } else { text.to_owned() };
+            let _ = writeln!(std::io::stderr(), "{shown}");
             failure.exit_code()
         }
     }

@@ -49,7 +49,7 @@ fn tuning_is_kept_and_listed() {
     assert!(run(&["devices", "--kernels"]).1.contains("0 classes were tuned"));
     for wrong in [["--family", "nothing"], ["--class", "7x7"]] {
         let (status, _, err) = run(&[&["tune"][..], &wrong].concat());
-        assert!(status == 1 && err.contains(wrong[1]), "{wrong:?}: {status}: {err}");
+        assert!(status == 2 && err.contains(wrong[1]), "{wrong:?}: {status}: {err}");
     }
 }
 

@@ -93,7 +93,7 @@ fn list() -> Result<()> {
             op.ladder.iter().map(|size| size.iter().map(usize::to_string).collect::<Vec<_>>().join("x")).collect();
         let dtypes = if op.half { "f32, f16" } else { "f32" };
         let indent = " ".repeat(23);
-        say(ink.faint(&format!("{indent}{}; {dtypes}", op.axes.join(" x "))));
+        say(ink.faint(&format!("{indent}{}; {dtypes}", op.axes.join("x"))));
         say(ink.faint(&format!("{indent}{}", wrapped(&sizes.join(" "), &indent, 80 - indent.len()))));
     }
     say("The default is the size that this adapter should do in some 20 ms; --size gives another.");

@@ -1,6 +1,6 @@
 //! Other arrangements of the same elements, out of the views of [`super::view`].
 
-use super::join::{pieces, references};
+use super::join::{MOST_PIECES, pieces, references};
 use super::view::Extents;
 use crate::node::composed;
 use crate::shape::MAX_RANK;
@@ -208,13 +208,13 @@ impl Tensor {
     #[track_caller]
     pub fn tensor_split(&self, count: usize, axis: i64) -> Vec<Tensor> {
         composed("tensor_split", || match self.axis("tensor_split", axis) {
-            Ok(at) if self.rank() > 0 && count > 0 => {
+            Ok(at) if self.rank() > 0 && (1..=MOST_PIECES).contains(&count) => {
                 let extent = self.shape_or_scalar()[at];
                 let sizes: Vec<usize> = (0..count).map(|i| extent / count + usize::from(i < extent % count)).collect();
                 self.split_sizes(&sizes, axis)
             }
             Ok(_) => {
-                let bad = self.bad_argument("tensor_split", "count", count, "at least 1, of a tensor with axes");
+                let bad = self.bad_argument("tensor_split", "count", count, "1 to 2²⁰, of a tensor with axes");
                 pieces(bad, count)
             }
             Err(invalid) => pieces(invalid, count),

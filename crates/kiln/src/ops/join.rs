@@ -4,6 +4,9 @@ use super::view::Extents;
 use crate::Tensor;
 use crate::node::{Op, composed};
 
+/// Pieces that one call makes: more are a mistake, and their list alone would fill the memory.
+pub(crate) const MOST_PIECES: usize = 1 << 20;
+
 /// What is wrong, as often as pieces were asked for, within reason: a pattern finds it in each place.
 pub(crate) fn pieces(bad: Tensor, count: usize) -> Vec<Tensor> {
     vec![bad; count.clamp(1, 1 << 12)]
@@ -141,7 +144,12 @@ impl Tensor {
             }
             match self.axis("chunk", axis) {
                 // as many as asked for where there is nothing to share
-                Ok(at) if self.rank() > 0 && self.shape_or_scalar()[at] == 0 => vec![self.current(); count],
+                Ok(at) if self.rank() > 0 && self.shape_or_scalar()[at] == 0 => {
+                    if count > MOST_PIECES {
+                        return vec![self.bad_argument("chunk", "count", count, "at most 2²⁰ of nothing")];
+                    }
+                    vec![self.current(); count]
+                }
                 Ok(at) if self.rank() > 0 => self.split(self.shape_or_scalar()[at].div_ceil(count), axis),
                 Ok(_) => pieces(Tensor::bad_shape("chunk", &[self], "a single number has no axes"), count),
                 Err(invalid) => pieces(invalid, count),

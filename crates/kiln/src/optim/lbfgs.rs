@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::Slots;
 use super::line_search::{Point, strong_wolfe};
+use super::method::negative;
 use crate::nn::{Module, StateDict};
 use crate::{Gradients, Result, State, Tensor};
 
@@ -131,8 +132,12 @@ impl Lbfgs {
     ///
     /// # Errors
     /// What the loss carries or the device says; the parameters are then where the last complete round left them,
-    /// except in the middle of a line search.
+    /// except in the middle of a line search. [`Error::Argument`](crate::Error::Argument) for a negative learning rate.
+    #[track_caller]
     pub fn step(&mut self, mut closure: impl FnMut() -> Tensor) -> Result<f64> {
+        if let (Some((name, given, why)), Some(slot)) = (negative(&[("lr", self.lr())]), self.slots.all.first()) {
+            slot.param.value().bad_argument("step", name, given, why).shape()?;
+        }
         let sign = if self.maximize { -1.0 } else { 1.0 };
         let mut evaluate = |slots: &Slots| -> Result<(f64, Tensor)> {
             let loss = closure();
