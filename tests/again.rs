@@ -541,7 +541,7 @@ fn bad_clipped_steps_change_nothing() {
     };
     (0..6).for_each(|i| train(i % 4, 1.0).unwrap());
     let all =
-        || model.state_dict().into_iter().map(|(_, t)| t.cast(DType::F32).to_vec::<f32>().unwrap()).collect::<Vec<_>>();
+        || model.state_dict().into_values().map(|t| t.cast(DType::F32).to_vec::<f32>().unwrap()).collect::<Vec<_>>();
     for _ in 0..2 {
         let before = all();
         let error = train(3, f32::NAN).unwrap_err();

@@ -9,7 +9,8 @@ use std::ops::{Bound, RangeBounds};
 
 impl Tensor {
     /// The elements of `axis` in a range: `x[:, 1:]` is `x.range(1, 1..)`, `x[..., :-1]` is `x.range(-1, ..-1)`. Negative
-    /// positions count from the end and all are cut to the axis, as in Python; for steps see [`Tensor::slice`].
+    /// positions count from the end and all are cut to the axis, as in Python; for steps see [`Tensor::slice`], and
+    /// for `x[1:-1]`: `1..-1` does what it says there, but clippy takes two such literals for a mistake.
     ///
     /// ```
     /// # use kiln::prelude::*; let device = Device::open()?;

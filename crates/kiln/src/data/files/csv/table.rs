@@ -102,7 +102,7 @@ impl Table {
         self.names.get(column).map_or_else(|| column.to_string(), |name| format!("{name:?}"))
     }
 
-    /// The numbers of these columns, record by record. What is missing is treated as [`Csv::missing`] says.
+    /// The numbers of these columns, record by record. What is missing is treated as [`Csv::missing`](super::Csv::missing) says.
     ///
     /// # Errors
     /// [`Error::Malformed`](crate::Error::Malformed) with the line of a field that is no number of 32 bits; for a column
