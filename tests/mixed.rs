@@ -54,6 +54,32 @@ fn handles_stand_for_the_rewritten_graph() {
     assert_eq!((sgd.scale().unwrap(), sgd.skipped_steps().unwrap()), (65536.0, 0));
 }
 
+/// What was computed before the step and has nothing to learn is read as it is, from then on too.
+#[test]
+fn what_is_in_memory_is_not_computed_again() {
+    let Some(device) = device() else { return };
+    let (raw, y) = batch(&device, 32);
+    let frozen = mlp(&mut Init::new(&device, 1));
+    frozen.parameters().iter().for_each(|p| p.set_trainable(false));
+    let model = Linear::new(10, 10, &mut Init::new(&device, 2));
+    let features = frozen.forward(&raw);
+    let exact = features.to_vec::<f32>().unwrap();
+    let mut sgd = Sgd::new(&model, 0.1).mixed_precision();
+    for _ in 0..4 {
+        sgd.step(&cross_entropy(&model.forward(&features), &y)).unwrap();
+    }
+    let runs: u64 = device.plans().iter().filter(|plan| plan.label.contains("relu")).map(|plan| plan.runs).sum();
+    assert_eq!(runs, 1, "the frozen part ran again");
+    assert_eq!(features.to_vec::<f32>().unwrap(), exact);
+    // asked for before the step, the gradient still knows what it was made from
+    let z = Tensor::from_vec(&device, raw.to_vec::<f32>().unwrap(), &[32, 64]);
+    let features = frozen.forward(&z);
+    features.eval().unwrap();
+    let loss = cross_entropy(&model.forward(&features), &y).mixed_precision().unwrap();
+    let slope = loss.grad(&[&z]).unwrap().remove(0).to_vec::<f32>().unwrap();
+    assert!(slope.iter().any(|v| *v != 0.0));
+}
+
 /// Exponentials, sums and losses stay f32: numbers that f16 cannot hold come out whole.
 #[test]
 fn what_is_not_safe_stays_single() {

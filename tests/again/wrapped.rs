@@ -69,6 +69,35 @@ fn steps_in_mixed_precision_do_the_same_and_make_no_gradients() {
     assert!((2..24).contains(&made), "{made} of 36");
 }
 
+/// What the program holds of the old graph stands for a cast of the new one, whether anybody reads it or not.
+#[test]
+fn outputs_that_are_held_in_mixed_precision_are_no_hindrance() {
+    if !Device::open().unwrap().caps().f16 {
+        return;
+    }
+    let made = same(|device, by| {
+        let model = Net::new(device);
+        let mut adam = AdamW::new(&model, 1e-2).mixed_precision().init_scale(64.0);
+        let mut seen = Vec::new();
+        for i in 0..24 {
+            let (x, y) = batch(device, 8, i);
+            // the temporary lives until the step is done
+            by.step(&mut adam, &cross_entropy(&model.forward(&x), &y), &[]).unwrap();
+            let (hidden, twice) = (model.hidden(&x), i % 2 == 0);
+            let logits = model.top.last.forward(&hidden);
+            let loss = if twice { logits.square().mean() } else { cross_entropy(&logits, &y) };
+            by.step(&mut adam, &loss, &[]).unwrap();
+            assert_eq!(logits.dtype(), DType::F32);
+            if i % 3 > 0 {
+                let both = &logits * 2.0 + hidden.sum();
+                seen.extend(both.to_vec::<f32>().unwrap().iter().map(|v| v.to_bits()));
+            }
+        }
+        (seen, bits(&model, &adam))
+    });
+    assert_eq!(made, 6, "each of three structures is made twice");
+}
+
 #[test]
 fn joined_optimizers_do_the_same_and_make_no_gradients() {
     let made = same(|device, by| {
@@ -87,7 +116,7 @@ fn overflows_are_skipped() {
     if !Device::open().unwrap().caps().f16 {
         return;
     }
-    same(|device, by| {
+    let made = same(|device, by| {
         let model = Net::new(device);
         let mut sgd = Sgd::new(&model, 1e-2).mixed_precision().init_scale(1024.0).growth_interval(4);
         let mut seen = Vec::new();
@@ -107,6 +136,7 @@ fn overflows_are_skipped() {
         }
         (seen, bits(&model, &sgd))
     });
+    assert!((2..8).contains(&made), "{made} of 29");
 }
 
 #[test]

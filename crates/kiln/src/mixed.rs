@@ -15,7 +15,7 @@
 use crate::cell::{Cell, Pending};
 use crate::error::{At, Error, Result};
 use crate::layout::ViewOp;
-use crate::node::{Node, Op, ascribed};
+use crate::node::{Inputs, Node, Op, ascribed};
 use crate::{DType, Tensor};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -29,7 +29,8 @@ impl Tensor {
     /// This expression with its matrix products, convolutions and attention in half precision, accumulated in f32, and the f32
     /// around them that losses, norms and exponentials need; the value is of the same type as before. What the program
     /// holds of the old expression (logits, a figure made of them) stands for its part of the new one from now on, and
-    /// so do replacements of states that wait for it (running statistics).
+    /// so do replacements of states that wait for it (running statistics). What is in memory already, and depends on no
+    /// parameter that learns, stays what it is.
     ///
     /// [`crate::optim::MixedPrecision`] does this in every step, with the scaling of the loss that f16 gradients need.
     ///
@@ -105,7 +106,9 @@ impl Rewrite {
             if self.place.contains_key(&tensor.id()) {
                 continue;
             }
-            let inputs = tensor.inputs();
+            // what is in memory and has nothing to learn is not computed again
+            let known = !tensor.0.grad && tensor.stored().is_some();
+            let inputs = if known { Inputs::new() } else { tensor.inputs() };
             if expanded {
                 self.place.insert(tensor.id(), self.old.len());
                 self.old.push(tensor);
@@ -187,7 +190,8 @@ impl Rewrite {
                 }
             }
         }
-        make(node, &inputs, dtype)
+        let same = dtype == node.dtype() && inputs.iter().zip(&old).all(|(a, b)| a.id() == b.id());
+        if same { node.clone() } else { make(node, &inputs, dtype) }
     }
 
     /// The f16 form of a tensor. What is a view of a parameter becomes the same view of its f16 form, so that every
@@ -224,8 +228,8 @@ impl Rewrite {
     /// Lets a node stand for what became of it, and go of what it was made from.
     fn replace(&self, node: &Tensor) {
         let new = self.result(node);
-        if new.id() != node.id() && node.0.rewritten.set(new).is_ok() {
-            node.0.links().inputs.clear();
+        if new.id() != node.id() {
+            node.stand_for(new);
         }
     }
 }

@@ -404,6 +404,13 @@ impl Tensor {
         }
     }
 
+    /// Lets it stand for another expression of the same value, and go of what it was made from.
+    pub(crate) fn stand_for(&self, other: Tensor) {
+        if self.0.rewritten.set(other).is_ok() {
+            self.0.links().inputs.clear();
+        }
+    }
+
     /// The error it carries.
     pub(crate) fn error(&self) -> Option<&Arc<Error>> {
         match &self.0.op {

@@ -3,11 +3,11 @@
 //! made on the same lines, without them: what the plan needs of them is in its [`Recipe`].
 
 use super::hold::{count_edges, held};
-use super::recipe::Recipe;
+use super::recipe::{Left, Recipe};
 use super::{Executor, step_then};
 use crate::error::Result;
 use crate::graph::{Graph, GraphNode, Role, Write, content};
-use crate::node::{Node, Op, Value};
+use crate::node::{Node, Op, Value, ascribed};
 use crate::{State, Tensor, remade};
 use std::sync::{Arc, Weak};
 
@@ -98,6 +98,18 @@ pub(crate) fn formula_key(updates: &[(State, Tensor)]) -> Result<[u64; 2]> {
     })
 }
 
+/// Gives a tensor what a run left for it, as the step made in full would have done.
+fn leave(tensor: &Tensor, Left { stored, cast_from }: Left) {
+    let value = Value::Ready(stored);
+    match cast_from {
+        None => tensor.0.links().value = value,
+        Some(dtype) => {
+            let leaf = Node::leaf(&tensor.0.device, Op::Value, tensor.0.shape, dtype, tensor.0.at, value);
+            tensor.stand_for(ascribed(tensor.origin(), || leaf.cast(tensor.0.dtype)));
+        }
+    }
+}
+
 impl Executor {
     fn again<'r>(
         &mut self,
@@ -134,8 +146,8 @@ impl Executor {
             let writes = graph.writes.iter().map(|write| write.cell.info.id).collect();
             return Ok(Again::New(Seen { key, given, results, writes }));
         };
-        for (&root, stored) in graph.roots.iter().zip(results) {
-            graph.nodes[root as usize].tensor.0.links().value = Value::Ready(stored);
+        for (&root, left) in graph.roots.iter().zip(results) {
+            leave(&graph.nodes[root as usize].tensor, left);
         }
         Ok(Again::Taken)
     }

@@ -1,6 +1,6 @@
 //! Captured steps: a recipe, and for which batches and modes it stands.
 
-use super::recipe::Recipe;
+use super::recipe::{Left, Recipe};
 use crate::error::{At, Result};
 use crate::node::{Node, Op, Value};
 use crate::trace::Notes;
@@ -72,8 +72,8 @@ impl Capture {
         let mut executor = device.executor();
         executor.settle_waiting(|cell| self.recipe.concerns(cell.info.id))?;
         let Some(results) = executor.rerun(&mut self.recipe, batch, None)? else { return Ok(None) };
-        let leaf = |(stored, (kind, at)): (_, &(Kind, At))| {
-            Node::leaf(&device, Op::Value, kind.shape, kind.dtype, *at, Value::Ready(stored))
+        let leaf = |(left, (kind, at)): (Left, &(Kind, At))| {
+            Node::leaf(&device, Op::Value, kind.shape, kind.dtype, *at, Value::Ready(left.stored))
         };
         Ok(Some(results.into_iter().zip(&self.results).map(leaf).collect()))
     }

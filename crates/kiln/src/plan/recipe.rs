@@ -7,7 +7,7 @@ use crate::cell::{Cell, CellInfo};
 use crate::error::Result;
 use crate::graph::{Graph, Role};
 use crate::node::{Op, Stored};
-use crate::{Device, Tensor};
+use crate::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +35,22 @@ pub(crate) struct Recipe {
     pub(super) writes: Vec<Arc<Cell>>,
     /// The cells that it reads, and whether they were trainable.
     pub(super) reads: Vec<(Arc<CellInfo>, bool)>,
-    /// Which outputs of the plan are asked for.
-    results: Vec<usize>,
+    /// What is asked for of the plan.
+    results: Vec<Asked>,
+}
+
+/// A result, and which output of the plan it is.
+struct Asked {
+    output: usize,
+    /// The plan's type, where the result is that output in another one.
+    cast_from: Option<DType>,
+}
+
+/// What a run left for a result.
+pub(super) struct Left {
+    pub(super) stored: Stored,
+    /// The type of the elements, where the result is to be a cast of them.
+    pub(super) cast_from: Option<DType>,
 }
 
 /// Where a leaf's elements come from.
@@ -79,6 +93,18 @@ impl Recipe {
     }
 }
 
+/// The node that a tensor is made from in a graph: its own one, or that which it casts. A rewrite puts a cast in the place
+/// of what the program holds; nobody has asked for it yet, so the graph ends before it.
+fn asked_of(graph: &Graph, tensor: &Tensor) -> Option<(u32, Option<DType>)> {
+    match graph.find(tensor) {
+        None if matches!(tensor.0.op, Op::Cast) => {
+            let from = tensor.inputs().into_iter().next()?;
+            Some((graph.find(&from)?, Some(from.dtype())))
+        }
+        found => Some((found?, None)),
+    }
+}
+
 fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -101,18 +127,16 @@ impl Executor {
             tensors.iter().enumerate().rev().filter_map(|(at, t)| Some((graph.find(t)?, at))).collect()
         };
         let (given, optimizer) = (places(given), places(optimizer));
-        let results: Option<Vec<usize>> = wanted
-            .iter()
-            .map(|tensor| {
-                let node = graph.find(tensor)?;
-                let output = graph.roots.iter().position(|&r| r == node)?;
-                plan.outputs[output].first().map(|_| output)
-            })
-            .collect();
+        let found: Option<Vec<(u32, Option<DType>)>> = wanted.iter().map(|tensor| asked_of(graph, tensor)).collect();
+        let found = found?;
+        let result = |&(node, cast_from): &(u32, Option<DType>)| {
+            let output = graph.roots.iter().position(|&r| r == node)?;
+            plan.outputs[output].first().map(|_| Asked { output, cast_from })
+        };
+        let results: Option<Vec<Asked>> = found.iter().map(result).collect();
         // results that nobody asked for were held by the program: the next step will find them in memory
-        let mut asked: Vec<Option<u32>> = wanted.iter().map(|tensor| graph.find(tensor)).collect();
-        asked.extend(graph.guards.iter().map(|&g| Some(g)));
-        if graph.roots.iter().any(|&r| graph.role(r) == Role::Compute && !asked.contains(&Some(r))) {
+        let asked: Vec<u32> = found.iter().map(|(node, _)| *node).chain(graph.guards.iter().copied()).collect();
+        if graph.roots.iter().any(|&r| graph.role(r) == Role::Compute && !asked.contains(&r)) {
             return None;
         }
         let leaves = plan.leaves.iter().enumerate().filter_map(|(at, leaf)| {
@@ -167,7 +191,7 @@ impl Executor {
         recipe: &mut Recipe,
         given: &[Tensor],
         walked: Option<(&Graph, &[usize])>,
-    ) -> Result<Option<Vec<Stored>>> {
+    ) -> Result<Option<Vec<Left>>> {
         let _span = self.gpu.span("encode");
         let options = self.options();
         self.clock += 1;
@@ -215,9 +239,9 @@ impl Executor {
         let record = recipe.writes.first().map(|cell| cell.info.record.clone());
         let fault = plan.fault(&recipe.device, &mut self.pages, &self.sites, record, &mut after)?;
         let mut results = Vec::new();
-        for &output in &recipe.results {
+        for &Asked { output, cast_from } in &recipe.results {
             let (slice, second) = self.pages.hand_out_all(&self.gpu, &plan.outputs[output], &mut after)?;
-            results.push(Stored { slice: Some(slice), second, fault: fault.clone() });
+            results.push(Left { stored: Stored { slice: Some(slice), second, fault: fault.clone() }, cast_from });
         }
         plan.program.run(&before, &[], &after)?;
         for (cell, old, copy) in replaced {
