@@ -3,6 +3,7 @@
 //! loop written out by hand does the same in ten lines.
 
 mod callback;
+mod check;
 mod checkpoints;
 #[cfg(feature = "dashboard")]
 mod dashboard;
@@ -41,11 +42,12 @@ use crate::loss::cross_entropy;
 use crate::metrics::accuracy;
 use crate::nn::Module;
 use crate::optim::{Accumulator, Batch, Clipped, Optimizer};
-use crate::schedule::{self, ReduceLrOnPlateau, Schedule};
+use crate::schedule::{ReduceLrOnPlateau, Schedule};
 use crate::store::Metadata;
-use crate::{Error, Result, Tensor};
+use crate::{Result, Tensor};
+use check::refused;
 use checkpoints::Folder;
-use feed::{BATCH, Feed};
+use feed::Feed;
 use run::Run;
 use steps::{Noted, Plain, Recorded, traced};
 
@@ -401,43 +403,4 @@ impl<'a> Trainer<'a> {
         let mut steps = Recorded { captured, noted: &noted };
         Run::new(self, model, feed, &forward).run(&mut steps)
     }
-
-    #[track_caller]
-    fn check(&self) -> Result<()> {
-        let mut counts = vec![("batch", self.batch.unwrap_or(BATCH)), ("accumulate", self.accumulate)];
-        let mut every = |name, every| {
-            let (Every::Steps(n) | Every::Epochs(n)) = every;
-            counts.push((name, n));
-        };
-        every("validate", self.validate);
-        if let Some(folder) = &self.checkpoints {
-            every("checkpoints.every", folder.policy.every);
-            counts.push(("checkpoints.keep", folder.policy.keep));
-        }
-        if let Some((name, n)) = counts.into_iter().find(|(_, n)| *n == 0) {
-            return Err(refused(name, n, "must be at least 1"));
-        }
-        for (name, bound) in [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)] {
-            if let Some(bound) = bound.filter(|bound| bound.is_nan() || *bound <= 0.0) {
-                return Err(refused(name, bound, "must be above zero"));
-            }
-        }
-        let rate = match &self.rate {
-            LearningRate::Schedule(schedule, at) => schedule.refused(0).map(|refused| (refused, *at)),
-            LearningRate::Plateau(plateau, at) => plateau.refused().map(|refused| (refused, *at)),
-            LearningRate::Constant | LearningRate::Function(_) => None,
-        };
-        if let Some((refused, at)) = rate {
-            return Err(schedule::error(refused, at));
-        }
-        match self.ema.filter(|decay| !(0.0..=1.0).contains(decay)) {
-            Some(decay) => Err(refused("ema", decay, "must be from 0 to 1")),
-            None => Ok(()),
-        }
-    }
-}
-
-#[track_caller]
-fn refused(name: &'static str, value: impl ToString, why: &'static str) -> Error {
-    Error::Argument { op: "Trainer", name, value: value.to_string(), why, at: At::here() }
 }

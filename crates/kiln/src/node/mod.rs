@@ -1,16 +1,21 @@
 //! The graph. A [`Tensor`] is a handle on a [`Node`]: an operation, its inputs, and what is known at once
 //! (shape, type, the caller's line). Nothing runs when a node is made.
 
+mod origin;
+mod wrong;
+
 pub(crate) use crate::op::{Op, Random, Reduction};
+pub(crate) use origin::{ascribed, called, composed};
+pub use origin::{checkpoint, in_module};
 
 use crate::cell::Cell;
 use crate::error::{At, Error, List};
 use crate::plan::Fault;
 use crate::{DType, Device, Shape, remade, trace};
 use kiln_device::Slice;
+use origin::Made;
 use smallvec::SmallVec;
-use std::cell::RefCell;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// An n-dimensional array on a device, or the expression that will make it.
@@ -84,83 +89,28 @@ pub(crate) struct Stored {
     pub(crate) fault: Option<Arc<Fault>>,
 }
 
-/// Whose line and which module new nodes belong to, where that is not simply the caller's.
-#[derive(Default, Clone)]
-pub(crate) struct Origin {
-    pub(crate) at: Option<At>,
-    pub(crate) scope: Option<Arc<str>>,
-    /// The operation that the user called, where it is made of others.
-    pub(crate) op: Option<&'static str>,
-    /// The part of the graph that is computed again for its gradients; 0 for what is kept.
-    pub(crate) again: u32,
-}
-
-thread_local! {
-    static ORIGIN: RefCell<Origin> = RefCell::default();
-}
-
-/// Runs `body` with new nodes ascribed to `origin`; the derivative of a line belongs to that line.
-pub(crate) fn ascribed<T>(origin: Origin, body: impl FnOnce() -> T) -> T {
-    struct Restore(Origin);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            ORIGIN.with(|o| o.replace(std::mem::take(&mut self.0)));
-        }
-    }
-    let _restore = Restore(ORIGIN.with(|o| o.replace(origin)));
-    body()
-}
-
-/// Runs `body` inside the module named `name`: nodes made there carry its path, and so do their errors.
-pub fn in_module<T>(name: &str, body: impl FnOnce() -> T) -> T {
-    let outer = ORIGIN.with(|o| o.borrow().clone());
-    let path = match &outer.scope {
-        Some(path) => Arc::from(format!("{path}.{name}")),
-        None => Arc::from(name),
-    };
-    ascribed(Origin { scope: Some(path), ..outer }, body)
-}
-
-/// Runs `body` and remembers that what it computes need not be kept for its gradients: they compute it again from what
-/// it was made from. That costs another forward pass of `body` and saves the memory of everything inside it, as
-/// `torch.utils.checkpoint` does. Random masks come out the same. One checkpoint inside another has no effect of its own.
-///
-/// Source: Chen et al. 2016, "Training deep nets with sublinear memory cost", §3.
-///
-/// ```
-/// # use kiln::prelude::*;
-/// # let device = Device::open()?;
-/// let block = Linear::new(4, 4, &mut Init::new(&device, 0));
-/// let x = Tensor::ones(&device, [2, 4]);
-/// let y = kiln::checkpoint(|| block.forward(&x).gelu());
-/// assert_eq!(y.square().mean().backward()?.len(), 2);
-/// # Ok::<(), Error>(())
-/// ```
-pub fn checkpoint<T>(body: impl FnOnce() -> T) -> T {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    let outer = ORIGIN.with(|o| o.borrow().clone());
-    if outer.again != 0 {
-        return body();
-    }
-    ascribed(Origin { again: NEXT.fetch_add(1, Ordering::Relaxed).max(1), ..outer }, body)
-}
-
-/// Runs `body`, which makes the operation `op` out of others: errors and nodes in it name `op` and the caller's line.
-#[track_caller]
-pub(crate) fn composed<T>(op: &'static str, body: impl FnOnce() -> T) -> T {
-    let at = Tensor::origin_at(At::here());
-    let outer = ORIGIN.with(|o| o.borrow().clone());
-    ascribed(Origin { at: Some(at), op: outer.op.or(Some(op)), ..outer }, body)
-}
-
-/// The operation that the user called: the composed one, or `op` itself.
-pub(crate) fn called(op: &'static str) -> &'static str {
-    ORIGIN.with(|o| o.borrow().op).unwrap_or(op)
-}
-
 impl Node {
     pub(crate) fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn build(device: &Device, op: Op, shape: Shape, dtype: DType, made: Made, grad: bool, links: Links) -> Tensor {
+        let Made { at, scope, name, again } = made;
+        Tensor(Arc::new(Node {
+            device: device.clone(),
+            op,
+            shape,
+            dtype,
+            at,
+            scope,
+            name,
+            grad,
+            quiet: AtomicUsize::new(0),
+            again,
+            rewritten: OnceLock::new(),
+            place: AtomicU64::new(0),
+            links: Mutex::new(links),
+        }))
     }
 
     /// A node without inputs.
@@ -177,28 +127,9 @@ impl Node {
             }
             return known;
         }
-        let links = Mutex::new(Links { inputs: Inputs::new(), value });
         let grad = matches!(&op, Op::Content(cell) if cell.trainable());
-        let scope = ORIGIN.with(|o| o.borrow().scope.clone());
-        let name = called(op.name());
-        let device = device.clone();
-        let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let (rewritten, again) = (OnceLock::new(), 0);
-        let leaf = Tensor(Arc::new(Node {
-            device,
-            op,
-            shape,
-            dtype,
-            at,
-            scope,
-            name,
-            grad,
-            quiet,
-            again,
-            rewritten,
-            place,
-            links,
-        }));
+        let made = Made { at, again: 0, ..Made::here(at, op.name()) };
+        let leaf = Self::build(device, op, shape, dtype, made, grad, Links { inputs: Inputs::new(), value });
         if number {
             trace::note_number(&leaf);
         }
@@ -211,25 +142,8 @@ impl Tensor {
     /// A node that is said of the same line and module as this one, for a graph that keeps its own list of inputs.
     pub(crate) fn twin(&self, device: &Device, op: Op, shape: Shape, dtype: DType, value: Value) -> Tensor {
         let Node { at, ref scope, name, grad, .. } = *self.0;
-        let links = Mutex::new(Links { inputs: Inputs::new(), value });
-        let (device, scope) = (device.clone(), scope.clone());
-        let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let (rewritten, again) = (OnceLock::new(), 0);
-        Tensor(Arc::new(Node {
-            device,
-            op,
-            shape,
-            dtype,
-            at,
-            scope,
-            name,
-            grad,
-            quiet,
-            again,
-            rewritten,
-            place,
-            links,
-        }))
+        let made = Made { at, scope: scope.clone(), name, again: 0 };
+        Node::build(device, op, shape, dtype, made, grad, Links { inputs: Inputs::new(), value })
     }
 }
 
@@ -285,11 +199,7 @@ impl Tensor {
     /// carries an error is the result.
     #[track_caller]
     pub(crate) fn make(op: Op, inputs: &[&Tensor], shape: Shape, dtype: DType) -> Tensor {
-        let here = At::here();
-        let (at, scope, name, again) = ORIGIN.with(|o| {
-            let Origin { at, scope, op: composed, again } = &*o.borrow();
-            (at.unwrap_or(here), scope.clone(), composed.unwrap_or(op.name()), *again)
-        });
+        let made = Made::here(At::here(), op.name());
         let inputs: Inputs = inputs.iter().map(|t| t.current()).collect();
         if let Some(bad) = inputs.iter().find(|t| t.error().is_some()) {
             return bad.clone();
@@ -299,100 +209,19 @@ impl Tensor {
         }
         let device = inputs[0].0.device.clone();
         if inputs.iter().any(|t| !t.0.device.same(&device)) {
-            return Self::invalid(&device, Error::Devices { op: name, at });
+            return Self::invalid(&device, Error::Devices { op: made.name, at: made.at });
         }
         if shape.numel() > i32::MAX as usize {
             let needs = shape.numel() as u64;
             let shapes = List(inputs.iter().map(|t| t.0.shape).chain([shape]).collect());
-            let error = Error::Limit { op: name, shapes, what: "elements", needs, has: i32::MAX as u64, at };
+            let error =
+                Error::Limit { op: made.name, shapes, what: "elements", needs, has: i32::MAX as u64, at: made.at };
             return Self::invalid(&device, error);
         }
         let grad = dtype.is_float() && !matches!(op, Op::Detach) && inputs.iter().any(|t| t.0.grad);
-        let links = Mutex::new(Links { inputs, value: Value::Pending });
-        let (quiet, place) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let rewritten = OnceLock::new();
-        let made = Tensor(Arc::new(Node {
-            device,
-            op,
-            shape,
-            dtype,
-            at,
-            scope,
-            name,
-            grad,
-            quiet,
-            again,
-            rewritten,
-            place,
-            links,
-        }));
-        remade::note(&made);
-        made
-    }
-
-    /// The line that nodes made now belong to.
-    pub(crate) fn origin_at(here: At) -> At {
-        ORIGIN.with(|o| o.borrow().at).unwrap_or(here)
-    }
-
-    /// A tensor that carries `error`, with the module it arose in.
-    pub(crate) fn invalid(device: &Device, error: Error) -> Tensor {
-        let scope = ORIGIN.with(|o| o.borrow().scope.clone());
-        let error = match scope {
-            Some(module) => Error::In { module, source: Box::new(error) },
-            None => error,
-        };
-        let at = Self::origin_at(At::here());
-        Node::leaf(device, Op::Invalid(Arc::new(error)), Shape::SCALAR, DType::F32, at, Value::Pending)
-    }
-
-    /// A tensor that carries an error about the shapes of `operands`.
-    #[track_caller]
-    pub(crate) fn bad_shape(op: &'static str, operands: &[&Tensor], why: &'static str) -> Tensor {
-        if let Some(bad) = operands.iter().find(|t| t.error().is_some()) {
-            return bad.current();
-        }
-        let shapes = List(operands.iter().map(|t| t.0.shape).collect());
-        let at = Self::origin_at(At::here());
-        Self::invalid(&operands[0].0.device, Error::Shape { op: called(op), shapes, why, at })
-    }
-
-    /// A tensor that carries an error about the element types of `operands`.
-    #[track_caller]
-    pub(crate) fn bad_dtype(op: &'static str, operands: &[&Tensor], why: &'static str) -> Tensor {
-        if let Some(bad) = operands.iter().find(|t| t.error().is_some()) {
-            return bad.current();
-        }
-        let dtypes = List(operands.iter().map(|t| t.0.dtype).collect());
-        let at = Self::origin_at(At::here());
-        Self::invalid(&operands[0].0.device, Error::DType { op: called(op), dtypes, why, at })
-    }
-
-    /// A tensor that carries an error about an argument.
-    #[track_caller]
-    pub(crate) fn bad_argument(
-        &self,
-        op: &'static str,
-        name: &'static str,
-        value: impl ToString,
-        why: &'static str,
-    ) -> Tensor {
-        if self.error().is_some() {
-            return self.current();
-        }
-        let at = Self::origin_at(At::here());
-        Self::invalid(&self.0.device, Error::Argument { op: called(op), name, value: value.to_string(), why, at })
-    }
-
-    /// The axis meant by `axis`, or a tensor that carries the error.
-    #[track_caller]
-    pub(crate) fn axis(&self, op: &'static str, axis: i64) -> std::result::Result<usize, Tensor> {
-        if self.error().is_some() {
-            return Err(self.current());
-        }
-        let at = Self::origin_at(At::here());
-        let error = Error::Axis { op: called(op), axis, shape: self.0.shape, at };
-        self.0.shape.axis(axis).ok_or_else(|| Self::invalid(&self.0.device, error))
+        let node = Node::build(&device, op, shape, dtype, made, grad, Links { inputs, value: Value::Pending });
+        remade::note(&node);
+        node
     }
 
     /// What this stands for now: a cell's current content, what a rewrite made of it, or the tensor itself.
@@ -446,11 +275,6 @@ impl Tensor {
             Value::Ready(stored) => Some(stored.clone()),
             _ => None,
         }
-    }
-
-    /// Where and in which module it was made, for nodes that derive from it.
-    pub(crate) fn origin(&self) -> Origin {
-        Origin { at: Some(self.0.at), scope: self.0.scope.clone(), op: Some(self.0.name), again: self.0.again }
     }
 
     /// The node's identity while some handle on it lives.
