@@ -2,7 +2,9 @@
 //! that the adapter's work hardly counts, beside the same number of dispatches in plain wgpu; and what it costs to make
 //! a plan. `cargo bench -p kiln --bench host -- mlp gpt plan-gpt plan-recurrence plan-ctc plan-resnet`, or `cold`.
 //!
-//! The time is read from the scheduler (Linux), so a busy machine disturbs it little.
+//! The time is read from the scheduler (Linux), so a busy machine disturbs it little. What does is the driver's threads on
+//! other processors: each submission wakes them, and in a virtual machine that costs the caller up to 40 µs, or nothing,
+//! as the machine has it. On one processor it is the same in every run: `taskset -c 0 cargo bench …`.
 
 #![allow(missing_docs)]
 

@@ -6,12 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod cases;
+#[path = "support/program.rs"]
+mod program;
 
 use cases::{FAMILIES, Table};
 use kiln::prelude::*;
 use kiln_translate::translate;
+use program::this_program;
 use std::path::Path;
-use std::process::Command;
 
 /// Runs every row, forward and backward, and nothing else: the child's part.
 #[test]
@@ -55,8 +57,7 @@ fn every_generated_kernel_translates() {
         return;
     }
     let dir = std::env::temp_dir().join(format!("kiln-kernels-{}", std::process::id()));
-    let child = std::env::current_exe().unwrap();
-    let status = Command::new(child)
+    let status = this_program()
         .args(["--exact", "rows_that_write_their_kernels", "-q"])
         .env("KILN_KERNELS", &dir)
         .output()

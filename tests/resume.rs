@@ -18,6 +18,7 @@ use kiln::prelude::*;
 use kiln::schedule::{OneCycleLr, ReduceLrOnPlateau};
 use kiln::train::{Callback, Checkpoints, Every, Step};
 use support::net::Net;
+use support::program::this_program;
 
 /// Three classes on a plane through six numbers.
 fn set(device: &Device, rows: usize) -> TensorDataset {
@@ -166,7 +167,7 @@ struct Run {
 
 impl Run {
     fn start(folder: &Path, kind: &str) -> Self {
-        let mut test = Command::new(std::env::current_exe().unwrap());
+        let mut test = this_program();
         let mut process =
             command(test.args(["--exact", "child", "-q"]), folder, kind).stdout(Stdio::piped()).spawn().unwrap();
         let steps = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -332,10 +333,13 @@ fn a_write_that_fails_leaves_the_checkpoint_before_it() {
     let before = files();
     assert_eq!(before.len(), 2, "{:?}", before.keys()); // steps 2 and 4
 
-    let program = std::env::current_exe().unwrap();
+    let program = this_program();
+    if program.get_args().len() > 0 {
+        return println!("left out: the newest lavapipe keeps device memory in files, which may not grow here");
+    }
     let limited = "trap '' XFSZ; ulimit -f 2; exec \"$0\" --exact child -q"; // blocks of 512 bytes, or of 1024
     let mut shell = Command::new("sh");
-    let status = command(shell.args(["-c", limited]).arg(program), &home, "cosine").status().unwrap();
+    let status = command(shell.args(["-c", limited]).arg(program.get_program()), &home, "cosine").status().unwrap();
     assert_eq!(status.code(), Some(3));
     let mut after = files();
     let error = String::from_utf8(after.remove(&home.join("error")).unwrap()).unwrap();

@@ -164,6 +164,19 @@ fn judge(device: &Device, call: &Call) -> Option<String> {
     None
 }
 
+/// Whether the adapter takes numbers below the least normal one for zero, as WGSL permits (lavapipe 26 does, in comparisons).
+fn takes_small_for_zero(device: &Device) -> bool {
+    let small = Tensor::new(device, [f32::MIN_POSITIVE / 2.0]);
+    small.gt(kiln::Lit(0.0)).to_vec::<bool>().unwrap() == [false]
+}
+
+/// Whether an input of the call has such numbers.
+fn has_small(device: &Device, call: &Call) -> bool {
+    let (variables, inputs) = call.inputs(device);
+    let floats = variables.iter().chain(&inputs).filter(|t| t.dtype() == DType::F32);
+    floats.flat_map(|t| t.to_vec::<f32>().unwrap()).any(f32::is_subnormal)
+}
+
 /// Makes the calls of a file of `tests/data`, or of KILN_DRAWN.
 fn make_all(name: &str) {
     let device = Device::open().unwrap();
@@ -177,8 +190,9 @@ fn make_all(name: &str) {
     let calls: Vec<Call> = text.lines().map(|line| Call::parse(line, &words)).collect();
     assert!(calls.len() > 300, "{} calls", calls.len());
     let (mut wrong, mut of) = (Vec::new(), BTreeMap::<&str, usize>::new());
+    let small_is_zero = takes_small_for_zero(&device);
     for call in &calls {
-        if let Some(text) = judge(&device, call) {
+        if let Some(text) = judge(&device, call).filter(|_| !(small_is_zero && has_small(&device, call))) {
             wrong.push(format!("{}\n   {text}", call.line));
             *of.entry(call.name()).or_default() += 1;
         }

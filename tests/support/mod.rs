@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test program uses a part
 
 pub(crate) mod net;
+pub(crate) mod program;
 
 use kiln::nn::StateDict;
 use kiln::prelude::*;

@@ -12,8 +12,9 @@ use crate::error::Result;
 /// More groups than this are not remembered: programs keep their own, so only re-planning gets slower.
 const MOST: usize = 16_384;
 
-/// A layout of storage buffers: binding numbers, and which are written.
-pub(crate) type Shape = Vec<(u32, bool)>;
+/// A layout of storage buffers: binding numbers, which are written, and the least bytes of each. wgpu checks a size that the
+/// layout has when a group is made, and one that it leaves open in every dispatch.
+pub(crate) type Shape = Vec<(u32, bool, u64)>;
 
 /// A bind group layout with its number.
 #[derive(Debug, Clone)]
@@ -70,7 +71,9 @@ impl Device {
         }
         let entries: Vec<wgpu::BindGroupLayoutEntry> = shape
             .iter()
-            .map(|&(binding, writes)| entry(binding, wgpu::BufferBindingType::Storage { read_only: !writes }, false))
+            .map(|&(binding, writes, least)| {
+                entry(binding, wgpu::BufferBindingType::Storage { read_only: !writes }, wgpu::BufferSize::new(least))
+            })
             .collect();
         let label = format!("kiln layout {shape:?}");
         let raw = self.scoped(&label, || {
@@ -100,7 +103,7 @@ impl Device {
         let entries: Vec<wgpu::BindGroupEntry<'_>> = shape
             .iter()
             .zip(parts)
-            .map(|(&(binding, _), part)| wgpu::BindGroupEntry {
+            .map(|(&(binding, ..), part)| wgpu::BindGroupEntry {
                 binding,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: part.buffer.raw(),
@@ -123,15 +126,16 @@ impl Device {
 pub(crate) fn uniform_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
         label: Some("kiln parameters"),
-        entries: &[entry(0, wgpu::BufferBindingType::Uniform, true)],
+        entries: &[entry(0, wgpu::BufferBindingType::Uniform, None)],
     })
 }
 
-fn entry(binding: u32, ty: wgpu::BufferBindingType, dynamic: bool) -> wgpu::BindGroupLayoutEntry {
+fn entry(binding: u32, ty: wgpu::BufferBindingType, least: Option<wgpu::BufferSize>) -> wgpu::BindGroupLayoutEntry {
+    let dynamic = ty == wgpu::BufferBindingType::Uniform;
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: None },
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: least },
         count: None,
     }
 }

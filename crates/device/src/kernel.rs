@@ -22,6 +22,8 @@ pub struct BindingInfo {
     pub binding: u32,
     /// Whether it is declared `read_write`.
     pub writes: bool,
+    /// The least bytes that may be bound: its type's size, one element of an array without a length.
+    pub least: u64,
 }
 
 /// A compiled kernel.
@@ -178,7 +180,7 @@ impl Device {
         let interface = reflect::reflect(name, &text.code, self.caps())
             .or_else(|_| reflect::reflect(name, &text.text, self.caps()))?;
         let Interface { module, bindings, params_bytes, uniform, workgroup } = interface;
-        let shape: Shape = bindings.iter().map(|b| (b.binding, b.writes)).collect();
+        let shape: Shape = bindings.iter().map(|b| (b.binding, b.writes, b.least.max(16))).collect();
         let layout = self.layout(&shape)?;
         let groups = [Some(&layout.raw), uniform.then_some(&self.inner.uniform_layout)];
         let device = &self.inner.device;

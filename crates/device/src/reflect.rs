@@ -66,7 +66,8 @@ fn globals(
                 }
                 if !info.get_entry_point(entry)[handle].is_empty() {
                     let writes = access.contains(StorageAccess::STORE);
-                    bindings.push(BindingInfo { name, binding: place.binding, writes });
+                    let least = module.types[var.ty].inner.size(module.to_ctx()).into();
+                    bindings.push(BindingInfo { name, binding: place.binding, writes, least });
                 }
             }
             (AddressSpace::Immediate, _) => params_bytes = params_size(module, var.ty).ok_or_else(odd_sizes)?,

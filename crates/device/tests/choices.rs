@@ -196,7 +196,9 @@ fn tuned_convolutions_are_followed() {
     assert!(classes.len() >= 21 && Tuner::families().contains(&"conv"), "{classes:?}");
     let class = classes.iter().find(|c| c.starts_with("weight_1x3x3_s1_16to32")).unwrap();
     let winners = tuner.class(class).run(|_| ()).unwrap();
-    assert_eq!((winners.len(), winners[0].class.as_str()), (1, class.as_str()));
+    // products that may be rounded are a class of their own where there are such kernels
+    assert_eq!(winners[0].class, *class);
+    assert!(winners.iter().all(|winner| winner.class.starts_with(class)), "{winners:?}");
     assert!(winners[0].micros <= winners[0].heuristic.1);
     // near the class that was measured, and far from it
     let (near, far) = (images(Direction::Weight, 20, 48), images(Direction::Weight, 200, 5));
@@ -267,7 +269,9 @@ fn winners_are_followed_and_remembered() {
         .class(class)
         .run(|progress| seen.push(progress.variant.clone()))
         .unwrap();
-    assert_eq!((winners.len(), winners[0].class.as_str()), (1, class.as_str()));
+    // products that may be rounded are a class of their own where there are such kernels
+    assert_eq!(winners[0].class, *class);
+    assert!(winners.iter().all(|winner| winner.class.starts_with(class)), "{winners:?}");
     assert!(seen.len() > 3, "{seen:?}");
     assert_eq!(device.winners(), winners);
     assert!(winners[0].micros <= winners[0].heuristic.1);

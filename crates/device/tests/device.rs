@@ -1,7 +1,11 @@
 //! Opening devices, buffers and their pool, transfers, and what is said when something is wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "../../../tests/support/program.rs"]
+mod program;
+
 use kiln_device::{Device, Error, Launch, Options, Params, Slice, Source, Step, wgpu};
+use program::this_program;
 
 const DOUBLE: &str = "
 struct Sizes { n: u32 }
@@ -234,21 +238,6 @@ fn child() -> Result<(), Error> {
     assert!(device.caps().checked);
     assert_eq!(double(&device, &[1.0, 2.0])?, [2.0, 4.0]);
     Ok(())
-}
-
-/// How this program was started, without its arguments: by itself, or by a dynamic loader with options of its own.
-fn this_program() -> std::process::Command {
-    let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
-    let line: Vec<&str> = line.split(|&b| b == 0).filter_map(|arg| std::str::from_utf8(arg).ok()).collect();
-    let own = std::env::args().count(); // the program and its arguments
-    match line.len().checked_sub(own + 1) {
-        Some(before) if before > 0 => {
-            let mut command = std::process::Command::new(line[0]);
-            command.args(&line[1..=before]);
-            command
-        }
-        _ => std::process::Command::new(std::env::current_exe().unwrap()),
-    }
 }
 
 #[test]

@@ -275,3 +275,31 @@ fn host_cost_of_a_replayed_dispatch() -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// A buffer without room for one element of the kernel's array is refused when the program is made, not when it runs.
+#[test]
+fn buffers_are_as_long_as_a_kernels_types_ask() -> Result<(), Error> {
+    const ROWS: &str = "
+struct Row { values: array<vec4<f32>, 5> }
+struct Sizes { n: u32 }
+var<immediate> sizes: Sizes;
+@group(0) @binding(0) var<storage, read_write> rows: array<Row>;
+@compute @workgroup_size(1) fn main() { if sizes.n > 0u { rows[0].values[4].w = 7.0; } }";
+    let device = open(Options::default())?;
+    let launch = Launch::new(Source::new("rows", ROWS), Params::new().u32(1), [1, 1, 1]);
+    for (floats, fits) in [(20, true), (40, true), (16, false), (1, false)] {
+        let rows = upload(&device, &vec![0.0; floats])?;
+        let step = Step::new(&device, &launch, &[("rows", &rows)])?;
+        match Program::new(&device, vec![step]) {
+            Ok(mut program) => {
+                assert!(fits, "{floats} floats");
+                program.run(&[], &[], &[])?;
+                assert_eq!(read(&device, &rows)?[19], 7.0);
+            }
+            Err(Error::Validation(text)) => assert!(!fits && text.contains("80"), "{floats} floats: {text}"),
+            Err(error) => return Err(error),
+        }
+    }
+    assert_eq!(device.kernel(&launch.source)?.bindings()[0].least, 80);
+    Ok(())
+}
