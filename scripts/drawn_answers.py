@@ -86,10 +86,14 @@ def filled(module):
 def answer(name):
     call = Call(name)
     run = OPS[name][0](call)
-    if run is None:
-        return
+    if run is not None:
+        answered(call, run)
+
+
+def answered(call, run):
+    """Writes the line of `call`, whose answer `run` computes from the inputs."""
     flags = getattr(call, "flags", {})
-    line = [name] + call.args
+    line = [call.op] + call.args
     float_type = torch.float32 if call.special else torch.float64
     torch.set_default_dtype(float_type)
     try:
@@ -98,7 +102,7 @@ def answer(name):
             line.append("state=" + named(state(module)))
         line.append("in=" + ",".join("/".join([put(t)] + v) for t, v in zip(call.inputs, call.views)))
         leaves = [t.to(float_type).requires_grad_("const" not in v) if t.is_floating_point()
-                  else t.long() if t.dtype == torch.int32 else t for t, v in zip(call.inputs, call.views)]
+                  else t.long() if t.dtype == torch.int32 and not flags.get("int32") else t for t, v in zip(call.inputs, call.views)]
         if module is not None:
             module.train(not flags.get("eval"))
             run = (lambda *x: module(*x)) if run is True else lambda *x, inner=run: inner(module, *x)
@@ -163,7 +167,11 @@ def main(out, count, what):
             deck = [n for n in names for _ in range(OPS[n][1])]
             R.shuffle(deck)
         answer(deck.pop())
+    write(args.out, f"of {len(names)} {what}")
+
+
+def write(out, what):
     text = np.frombuffer("\n".join(lines).encode(), dtype=np.uint8).copy()
-    save_file({"words": np.frombuffer(b"".join(pool), dtype="<i4").copy(), "calls": text}, args.out)
+    save_file({"words": np.frombuffer(b"".join(pool), dtype="<i4").copy(), "calls": text}, out)
     refused = sum(line.endswith("err=1") for line in lines)
-    print(f"{len(lines)} calls of {len(names)} {what}, {refused} refused, {4 * words + len(text)} bytes")
+    print(f"{len(lines)} calls {what}, {refused} refused, {4 * words + len(text)} bytes")

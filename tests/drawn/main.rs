@@ -1,6 +1,7 @@
 //! Calls drawn at random, against PyTorch: results, gradients, gradients of gradients, what is left in a layer, and
 //! refusals. The calls and the answers are in tests/data, from scripts/reference_drawn.py (tensor operations) and
 //! scripts/reference_drawn_layers.py (layers, losses, optimizers, schedules); scripts/drawn_answers.py says what is in them.
+//! Calls where functions have corners are picked by hand: scripts/reference_picked.py.
 //!
 //! `KILN_DRAWN=file` takes another draw, of another seed or length.
 
@@ -203,6 +204,11 @@ fn make_all(name: &str) {
 #[test]
 fn drawn_operations_are_answered_as_by_pytorch() {
     make_all("drawn");
+}
+
+#[test]
+fn picked_calls_are_answered_as_by_pytorch() {
+    make_all("picked");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn one(name: &str, c: &Call, x: &Tensor) -> Vec<Tensor> {
     by_name!(name, x, [neg abs sign exp exp2 expm1 ln log2 log10 log1p sqrt rsqrt square recip floor ceil round trunc frac
         asin acos atan sinh cosh tanh asinh acosh atanh erf erfc sigmoid softplus relu gelu isnan isinf isfinite
         logsigmoid silu mish gelu_tanh relu6 selu hardswish hardsigmoid softsign tanhshrink logical_not sin cos tan
-        erfinv lgamma digamma trigamma signbit sinc deg2rad rad2deg bitwise_not squeeze_all trace corrcoef],
+        erfinv lgamma digamma trigamma signbit sinc deg2rad rad2deg bitwise_not squeeze_all trace corrcoef max min],
         elementwise(name, c, x))
 }
 
@@ -123,6 +123,8 @@ fn reduction(name: &str, c: &Call, x: &Tensor) -> Vec<Tensor> {
         "sum" => x.sum_axes(axes, keep),
         "mean" => x.mean_axes(axes, keep),
         "prod" => x.prod_axes(axes, keep),
+        "prod_all" => x.prod(),
+        "aminmax" => return pair(x.aminmax(axes, keep)),
         "amax" => x.amax(axes, keep),
         "amin" => x.amin(axes, keep),
         "any" => x.any(axes, keep),
@@ -151,6 +153,8 @@ fn reduction(name: &str, c: &Call, x: &Tensor) -> Vec<Tensor> {
         "logcumsumexp" => x.logcumsumexp(axis()),
         "cummax" => return pair(x.cummax(axis())),
         "cummin" => return pair(x.cummin(axis())),
+        "kthvalue" if c.flag("values") => x.kthvalue(c.size("k"), axis(), keep).0,
+        "topk" if c.flag("values") => x.topk(c.size("k"), axis(), c.flag("largest")).0,
         "kthvalue" => return pair(x.kthvalue(c.size("k"), axis(), keep)),
         "median" => return pair(x.median(axis(), keep)),
         "mode" => return pair(x.mode(axis(), keep)),

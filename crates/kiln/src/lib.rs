@@ -38,8 +38,11 @@
 //!   throws; the gradient of `det` at a singular matrix is not finite. There are no eigenvalues, singular values or QR factors.
 //! * Results do not depend on the order in which a device works. Sorts are stable; where an index is repeated, sums are taken in
 //!   order and what is put counts last; `topk`, `argmax` and `max_with_index` take the first of equals.
-//! * A gradient that PyTorch says is NaN at a corner (a norm or `atan2` at the origin in second order, an infinite branch not taken
-//!   in `hardswish`) may be the number it tends to.
+//! * A gradient that PyTorch says is NaN at a corner (a norm or `atan2` at the origin in second order, `logsumexp` of −∞ alone, an
+//!   infinite branch not taken in `hardswish`) may be the number it tends to. Equal largest differences share the gradient of `cdist`
+//!   with p = ∞.
+//! * Numbers in a tensor are not looked at before they are used: probabilities outside of [0, 1] give NaN as
+//!   `binary_cross_entropy`, where PyTorch throws. Indices and labels are checked as they are used.
 //! * A driver may take subnormal numbers (less than 1.2e-38) for zero, as WGSL permits: Mesa 26 does in comparisons.
 
 extern crate self as kiln;

@@ -125,7 +125,13 @@ impl CrossEntropy {
         };
         match self.reduction {
             // times the reciprocal: the gradient of each row is then a product, which fuses anywhere
-            Reduction::Mean => losses.sum() * weight.sum().recip(),
+            Reduction::Mean => {
+                let total = weight.sum();
+                let share = total.recip();
+                let mean = losses.sum() * &share;
+                // all weights may be 0: then PyTorch's mean is 0/0, though what smoothing spreads is not 0
+                if self.weight.is_some() && self.label_smoothing > 0.0 { mean * (share * total) } else { mean }
+            }
             other => other.of(&losses),
         }
     }

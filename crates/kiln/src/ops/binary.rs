@@ -77,7 +77,8 @@ binary! {
     /// x / y, in floats.
     div { Float, wgsl: "x / y", int: "x / y", weight: 2, vjp: |dz, _x, y, z| (dz / y, -(dz * (z / y))) }
 
-    /// xʸ. Of integers it is one, which wraps past 32 bits; with y < 0 it is 1/x⁻ʸ without its fraction.
+    /// xʸ. Of integers it is one, which wraps past 32 bits; with y < 0 it is 1/x⁻ʸ without its fraction, if y is a tensor: a
+    /// negative integer is refused. The number 0.5 means √x, which is NaN at −∞, and −0.5 its reciprocal.
     pow { Arith, wgsl: "pow_(x, y)", int: "ipow_(x, y)", weight: 24, vjp: pow_vjp }
 
     /// The larger; NaN wins. Where both are equal each gets half of the gradient.
@@ -144,10 +145,9 @@ fn pow_vjp(dz: &Tensor, x: &Tensor, y: &Tensor, z: &Tensor) -> (Tensor, Tensor) 
 
 /// The type in which `a` and `b` meet. A number of the host takes the tensor's type unless it is of a higher kind.
 fn meet(a: &Tensor, b: &Tensor) -> DType {
-    let weak = |t: &Tensor| matches!(t.0.op, Op::Scalar(_) | Op::Const(_));
     let kind = |d: DType| if d.is_float() { 2 } else { u8::from(d.is_int()) };
     let (da, db) = (a.dtype(), b.dtype());
-    match (weak(a), weak(b)) {
+    match (a.is_number(), b.is_number()) {
         (true, false) if kind(da) <= kind(db) => db,
         (false, true) if kind(db) <= kind(da) => da,
         _ => da.promote(db),
@@ -155,12 +155,35 @@ fn meet(a: &Tensor, b: &Tensor) -> DType {
 }
 
 impl Tensor {
+    /// Whether this is a number of the host or of the formula, not a tensor.
+    pub(crate) fn is_number(&self) -> bool {
+        matches!(self.0.op, Op::Scalar(_) | Op::Const(_))
+    }
+
+    /// What xʸ is for a number y that PyTorch does not take as a power like others.
+    #[track_caller]
+    fn pow_of_number(&self, y: &Tensor) -> Option<Tensor> {
+        let (Op::Scalar(bits) | Op::Const(bits)) = y.0.op else { return None };
+        match y.dtype() {
+            DType::I32 if !self.dtype().is_float() && (bits as i32) < 0 => {
+                Some(self.bad_argument("pow", "exponent", bits as i32, "not negative: the powers are integers"))
+            }
+            DType::F32 if f32::from_bits(bits).abs() == 0.5 => Some(self.powf(f32::from_bits(bits))),
+            _ => None,
+        }
+    }
+
     #[track_caller]
     pub(crate) fn binary(row: &'static Binary, x: &Tensor, y: impl Operand) -> Tensor {
         let y = y.tensor(x);
         let Some(shape) = x.shape_or_scalar().broadcast(&y.shape_or_scalar()) else {
             return Tensor::bad_shape(row.name, &[x, &y], "the shapes do not broadcast");
         };
+        if row.name == rows::pow.name
+            && let Some(special) = x.pow_of_number(&y)
+        {
+            return special;
+        }
         if row.kind == Kind::Bits && meet(x, &y).is_float() {
             return Tensor::bad_dtype(row.name, &[x, &y], "integers or truth values");
         }
@@ -177,25 +200,19 @@ impl Tensor {
             (Kind::Arith, DType::Bool) => DType::I32,
             // integer powers look at signs
             (Kind::Arith, DType::U32) if row.name == "pow" => DType::I32,
+            // truth values have no order in WGSL
+            (Kind::Compare, DType::Bool) if !matches!(row.name, "eq" | "ne") => DType::U32,
             (_, common) => common,
         };
         let result = if matches!(row.kind, Kind::Compare | Kind::Logic) { DType::Bool } else { operands };
         // a float number of the host is computed in f32 with either float type
         let to = |t: &Tensor| {
-            if t.dtype().is_float()
-                && operands.is_float()
-                && t.rank() == 0
-                && matches!(t.0.op, Op::Scalar(_) | Op::Const(_))
-            {
-                t.clone()
-            } else {
-                t.cast(operands)
-            }
+            if t.is_number() && t.dtype().is_float() && operands.is_float() { t.clone() } else { t.cast(operands) }
         };
         Tensor::make(Op::Binary(row), &[&to(x), &to(&y)], shape, result)
     }
 
-    /// xᵖ for a number p, in floats. Squares, square roots and reciprocals are recognised.
+    /// xᵖ for a number p, in floats. Squares, square roots and reciprocals are recognised, as by PyTorch.
     #[track_caller]
     pub fn powf(&self, p: f32) -> Tensor {
         if !self.dtype().is_float() {
@@ -204,6 +221,8 @@ impl Tensor {
             self.square()
         } else if p == 0.5 {
             self.sqrt()
+        } else if p == -0.5 {
+            self.rsqrt()
         } else if p == 1.0 {
             self.current()
         } else if p == -1.0 {
@@ -237,11 +256,7 @@ impl Tensor {
         };
         let dtype = meet(&a, &b);
         let to = |t: &Tensor| {
-            if matches!(t.0.op, Op::Scalar(_) | Op::Const(_)) && t.dtype().is_float() && dtype.is_float() {
-                t.clone()
-            } else {
-                t.cast(dtype)
-            }
+            if t.is_number() && t.dtype().is_float() && dtype.is_float() { t.clone() } else { t.cast(dtype) }
         };
         Tensor::make(Op::Where, &[&condition.cast(DType::Bool), &to(&a), &to(&b)], shape, dtype)
     }

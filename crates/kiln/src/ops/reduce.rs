@@ -223,6 +223,9 @@ impl Tensor {
     pub fn norm(&self, p: f32, axes: impl Extents, keep: bool) -> Tensor {
         composed("norm", || {
             let list = axes.list();
+            if self.error().is_none() && !self.dtype().is_float() {
+                return Tensor::bad_dtype("norm", &[self], "a norm is of floats; cast first");
+            }
             if p == f32::INFINITY {
                 self.abs().amax(&list, keep)
             } else if p == f32::NEG_INFINITY {

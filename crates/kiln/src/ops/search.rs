@@ -6,7 +6,8 @@ use crate::node::composed;
 use crate::{DType, Tensor};
 
 impl Tensor {
-    /// How many elements of the sorted last axis come before each of `values`: less than it, or with `right` not greater.
+    /// How many elements of the sorted last axis come before each of `values`: less than it, or with `right` not greater. All
+    /// come before NaN.
     ///
     /// Shapes: this `[n]` and values `[..]`, or `[.., n]` and `[.., m]` → that of `values`, as `I32`. Each value is compared
     /// with all n elements.
@@ -26,6 +27,7 @@ impl Tensor {
             let sorted = if batched { self.unsqueeze(-2) } else { self.current() };
             let value = values.unsqueeze(-1);
             let before = if right { sorted.le(&value) } else { sorted.lt(&value) };
+            let before = if values.dtype().is_float() { before.logical_or(value.isnan()) } else { before };
             before.sum_axes(-1, false)
         })
     }

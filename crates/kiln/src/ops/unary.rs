@@ -213,6 +213,10 @@ fn tetragamma(x: &Tensor) -> Tensor {
 impl Tensor {
     #[track_caller]
     fn unary(&self, row: &'static Unary) -> Tensor {
+        // the sign of a truth value is itself
+        if self.dtype() == DType::Bool && row.name == rows::sign.name {
+            return self.current();
+        }
         let x = if row.int.is_some() && self.dtype().is_int() || self.dtype().is_float() {
             self.clone()
         } else if row.int.is_some() {
@@ -296,13 +300,14 @@ impl Tensor {
         Tensor::where_(&self.le(low), low.beside(self), Tensor::where_(&self.ge(high), high.beside(self), self))
     }
 
-    /// x · relu6(x + 3) / 6.
+    /// x · relu6(x + 3) / 6, which is NaN at −∞.
     #[track_caller]
     pub fn hardswish(&self) -> Tensor {
         // what lies outside must not reach the gradient of the middle: it may be infinite
         let inner = Tensor::where_(&self.abs().ge(Lit(3.0)), Lit(0.0), self);
         let middle = &inner * (&inner + Lit(3.0)) * Lit(1.0 / 6.0);
-        let low = Tensor::where_(&self.le(Lit(-3.0)), Lit(0.0), middle);
+        // a number of the host, since drivers make 0 of a product with a constant 0
+        let low = Tensor::where_(&self.le(Lit(-3.0)), self * 0.0, middle);
         Tensor::where_(&self.ge(Lit(3.0)), self, low)
     }
 
@@ -343,26 +348,40 @@ impl Tensor {
     }
 
     /// x between `low` and `high`, which are numbers or tensors that broadcast; `high` where they cross. NaN stays NaN, and
-    /// a NaN bound gives NaN. The gradient passes where low < x < high, and else goes to the bound.
+    /// a NaN bound gives NaN. The gradient passes where low < x < high, and else goes to the bound; x and a bound that is a
+    /// tensor share it where they are equal, and x has it all where both bounds are.
     #[track_caller]
     pub fn clamp(&self, low: impl super::Operand, high: impl super::Operand) -> Tensor {
         let (low, high) = (low.tensor(self), high.tensor(self));
+        if !(low.is_number() && high.is_number()) {
+            let crossed = low.gt(&high).logical_and(self.isnan().logical_not());
+            let closed = low.eq(&high).logical_and(self.le(&high));
+            let inside = self.maximum(&low).minimum(&high);
+            let inside = Tensor::where_(&closed, Tensor::where_(&self.lt(&low), &low, self), inside);
+            return Tensor::where_(&crossed, high, inside);
+        }
         let below = Tensor::where_(&self.lt(&high), self, self.detach());
         let above = below.clamp_min(low);
         Tensor::where_(&above.le(&high), &above, above.detach().minimum(&high))
     }
 
-    /// At least `low`; the gradient passes where x > low.
+    /// At least `low`; the gradient passes where x > low. A bound that is a tensor makes this [`Tensor::maximum`].
     #[track_caller]
     pub fn clamp_min(&self, low: impl super::Operand) -> Tensor {
         let low = low.tensor(self);
+        if !low.is_number() {
+            return self.maximum(low);
+        }
         Tensor::where_(&self.gt(&low), self, self.detach().maximum(&low))
     }
 
-    /// At most `high`; the gradient passes where x < high.
+    /// At most `high`; the gradient passes where x < high. A bound that is a tensor makes this [`Tensor::minimum`].
     #[track_caller]
     pub fn clamp_max(&self, high: impl super::Operand) -> Tensor {
         let high = high.tensor(self);
+        if !high.is_number() {
+            return self.minimum(high);
+        }
         Tensor::where_(&self.lt(&high), self, self.detach().minimum(&high))
     }
 
