@@ -1,12 +1,15 @@
 //! Which variant a device takes: self-tests that put a wrong class aside, tuned winners, and what is kept on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use kiln_device::kernels::conv::{self, Direction};
 use kiln_device::kernels::lanes::{self, Walk};
 use kiln_device::kernels::matmul::{self, Algorithm, Problem, Strides, Variant};
 use kiln_device::{Candidate, Device, Fill, Input, Options, Source, Trial, Tuner, Want};
 use std::path::PathBuf;
 use std::time::Duration;
+use support::classes;
 
 /// A cache folder of its own for a test, deleted when it ends.
 struct Folder(PathBuf);
@@ -103,21 +106,8 @@ fn a_kernel_that_does_not_compile_is_put_aside() {
 fn every_class_passes_its_own_test_quickly() {
     let folder = Folder::new("every_class_passes_its_own_test_quickly");
     let device = folder.device();
-    let matmul = ["subgroup", "tile", "thin", "narrow", "coop staged", "coop direct"].map(String::from).to_vec();
-    let directions = ["forward", "input", "weight"];
-    let classes = ["subgroup", "tile", "depthwise", "coop"];
-    let conv = directions.iter().flat_map(|d| classes.map(|class| format!("{d} {class}"))).collect();
-    let rows = || ["subgroup", "joined"].map(String::from).to_vec();
-    let attention = vec!["coop".to_string()];
-    let all = [
-        ("matmul", matmul, 3),
-        ("conv", conv, 6),
-        ("attention", attention, 0),
-        ("softmax", rows(), 0),
-        ("norm", rows(), 0),
-        ("reduce", rows(), 0),
-    ];
-    for (name, classes, least) in all {
+    let least = [3, 6, 0, 0, 0, 0];
+    for ((name, classes), least) in classes().into_iter().zip(least) {
         let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == name).unwrap();
         let mut tested = 0;
         for class in classes {
@@ -212,6 +202,37 @@ fn tuned_convolutions_are_followed() {
     let direct = conv::pick(&again, &near).unwrap();
     assert_eq!(direct.algorithm, conv::Algorithm::Direct, "the file decides");
     assert_eq!(conv::pick(&again, &far).unwrap(), conv::choose(again.caps(), &far));
+}
+
+/// Attention by matrix units whose sums go wrong in the last block of keys: what was reported of fragments that are kept
+/// over a long loop.
+#[test]
+fn sums_of_attention_that_go_wrong_late_are_seen() {
+    let folder = Folder::new("sums_of_attention_that_go_wrong_late_are_seen");
+    let device = folder.device();
+    let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == "attention").unwrap();
+    let Some(trial) = (family.test)(device.caps(), "coop") else { return };
+    let keys = trial.inputs[1].elements / 32;
+    assert!(keys >= 500, "{keys} keys are not a long loop");
+    // fragments of the values begin at a key and a column
+    let body = |from: u64, wrong: &str| {
+        format!(
+            "    let line = sizes.v_row;
+    let v_at = select(at, {wrong}, at / line >= {from}u);
+    return coopLoadT<FragB>(&v[v_at], line);"
+        )
+    };
+    let judge = |body: String| {
+        let mut trial = trial.clone();
+        let launch = &mut trial.candidates[0].stages.stages[0].launch;
+        launch.source = launch.source.clone().slot("frag_v", body);
+        device.self_test("attention", &trial).unwrap().wrong
+    };
+    assert_eq!(judge(body(keys - 16, "at")), None, "the same kernel");
+    for from in [keys - 16, keys / 2, 8] {
+        let wrong = judge(body(from, "at - 8u * line"));
+        assert!(wrong.is_some_and(|why| why.contains("instead of")), "values from key {from} on are those before");
+    }
 }
 
 #[test]

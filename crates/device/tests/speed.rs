@@ -7,9 +7,9 @@ mod support;
 use kiln_device::kernels::matmul::Elem;
 use kiln_device::kernels::{Kind, Scalar, attention, map, norm, random, reduce, scan, segment, softmax, sort};
 use kiln_device::philox::Stream;
-use kiln_device::{Buffer, Device, Launch, Program, Step};
+use kiln_device::{Buffer, Device, Launch, Options, Program, Source, Step};
 use std::time::Instant;
-use support::{device, empty, half, normal, upload, variants};
+use support::{classes, device, empty, half, normal, upload, variants};
 
 /// Milliseconds of one run of `steps`, the best of several, and what making them took.
 fn time(device: &Device, what: &str, make: impl FnOnce() -> Vec<Step>) {
@@ -270,6 +270,58 @@ fn attention_variants() {
             let launch = attention::forward_with(&caps, &p, variant).unwrap();
             let bindings = [("q", &x), ("k", &x), ("v", &x), ("out", &out), ("lse", &lse)];
             one(&device, &format!("{variant} {elem:?} {heads}x{length}x{e} causal"), &launch, &bindings);
+        }
+    }
+}
+
+/// Seconds of processor time that this process has taken, all threads together, where the system says; ticks are 10 ms.
+fn processor() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // the name before them may have spaces
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(ticks as f64 / 100.0)
+}
+
+/// What the self-test of each class adds to its first use, with nothing cached by Kiln: the means of several, each on a
+/// device of its own. `MESA_SHADER_CACHE_DISABLE=true` keeps Mesa from caching either.
+#[test]
+#[ignore = "a measurement"]
+fn self_tests() {
+    const ROUNDS: u32 = 5;
+    let folder = std::env::temp_dir().join(format!("kiln-speed-{}", std::process::id()));
+    for (name, classes) in classes() {
+        let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == name).unwrap();
+        for class in classes {
+            let (mut wall, mut spent, mut bytes) = (0.0, Some(0.0), None);
+            for _ in 0..ROUNDS {
+                std::fs::create_dir_all(&folder).unwrap();
+                let options = Options { cache_dir: Some(folder.clone()), ..Options::from_env().unwrap() };
+                let device = Device::open_with(&options).unwrap();
+                // a driver's first kernel is slower than others
+                device.kernel(&Source::new("nothing", "@compute @workgroup_size(1) fn main() {}")).unwrap();
+                let (start, before) = (Instant::now(), processor());
+                // the definition is part of it
+                let trial = (family.test)(device.caps(), &class);
+                if let Some(trial) = &trial {
+                    let verdict = device.self_test(name, trial).unwrap();
+                    assert_eq!(verdict.wrong, None, "{name} {class}");
+                    wall += start.elapsed().as_secs_f64() * 1e3 / f64::from(ROUNDS);
+                    let own = |after: f64, before: f64| (after - before) * 1e3 / f64::from(ROUNDS);
+                    spent = spent.zip(processor().zip(before)).map(|(sum, (after, before))| sum + own(after, before));
+                    let text = &trial.candidates[0].stages.stages[0].launch.source;
+                    bytes = Some((trial.candidates[0].name.clone(), text.finish().unwrap().len()));
+                }
+                drop(device);
+                std::fs::remove_dir_all(&folder).unwrap();
+            }
+            if let Some((variant, bytes)) = bytes {
+                let spent = spent.map_or("unknown".into(), |ms| format!("{ms:.0} ms"));
+                println!(
+                    "{:32} {wall:5.0} ms, processor {spent:>8}, {bytes:6} bytes of {variant}",
+                    format!("{name} {class}")
+                );
+            }
         }
     }
 }

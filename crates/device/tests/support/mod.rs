@@ -138,3 +138,19 @@ pub(crate) fn close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
     let (e, at) = worst(got, want);
     assert!(e <= tolerance, "{what}: {e:e} at {at}: {} is not {}", got[at], want[at]);
 }
+
+/// The classes of fast variants that self-tests judge, family by family as in `FAMILIES`, whether this device has them or not.
+pub(crate) fn classes() -> [(&'static str, Vec<String>); 6] {
+    let plain = |classes: &[&str]| classes.iter().map(|class| class.to_string()).collect();
+    let conv = ["forward", "input", "weight"]
+        .iter()
+        .flat_map(|direction| ["subgroup", "tile", "depthwise", "coop"].map(|class| format!("{direction} {class}")));
+    [
+        ("matmul", plain(&["subgroup", "tile", "thin", "narrow", "coop staged", "coop direct"])),
+        ("conv", conv.collect()),
+        ("attention", plain(&["coop"])),
+        ("softmax", plain(&["subgroup", "joined"])),
+        ("norm", plain(&["subgroup", "joined"])),
+        ("reduce", plain(&["subgroup", "joined"])),
+    ]
+}
