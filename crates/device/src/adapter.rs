@@ -31,6 +31,19 @@ pub enum AdapterKind {
     Other,
 }
 
+impl AdapterKind {
+    /// The kind of that name, as `KILN_KIND` gives it: discrete, integrated, virtual or cpu.
+    pub fn parse(name: &str) -> Option<AdapterKind> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "discrete" | "gpu" => AdapterKind::Discrete,
+            "integrated" => AdapterKind::Integrated,
+            "virtual" => AdapterKind::Virtual,
+            "cpu" => AdapterKind::Cpu,
+            _ => return None,
+        })
+    }
+}
+
 /// One adapter of this machine, as [`Device::adapters`](crate::Device::adapters) lists it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterInfo {

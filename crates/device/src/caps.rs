@@ -23,7 +23,7 @@ pub struct Caps {
     pub driver: String,
     /// The interface that reaches it.
     pub backend: BackendKind,
-    /// The kind of machine it is.
+    /// The kind of machine that it is, or that [`Options::kind`] says it is to be taken for.
     pub kind: AdapterKind,
     /// Least and greatest subgroup size; `None` without subgroup operations.
     pub subgroup: Option<(u32, u32)>,
@@ -71,7 +71,7 @@ impl Caps {
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
             name: info.name,
             backend: info.backend.into(),
-            kind: info.device_type.into(),
+            kind: options.kind.unwrap_or(info.device_type.into()),
             subgroup: subgroups.then_some((info.subgroup_min_size, info.subgroup_max_size)),
             f16: features.contains(wgpu::Features::SHADER_F16),
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,

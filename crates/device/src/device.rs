@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::adapter::{self, AdapterInfo, BackendKind};
+use crate::adapter::{self, AdapterInfo, AdapterKind, BackendKind};
 use crate::bind::{self, Groups, Layout, Shape};
 use crate::caps::Caps;
 use crate::counters::{Counters, Tally, add};
@@ -36,6 +36,9 @@ pub struct Options {
     pub adapter: Option<String>,
     /// The backend to use; all are tried otherwise.
     pub backend: Option<BackendKind>,
+    /// The kind of machine that kernels are chosen for, instead of the adapter's own: a software adapter then runs what a
+    /// GPU with its capabilities would, far from fast. For tests.
+    pub kind: Option<AdapterKind>,
     /// The most bytes that buffers may have together. By default, three quarters of the free memory for a software
     /// adapter, and no bound for others, whose drivers report when they have no more.
     pub budget: Option<u64>,
@@ -65,6 +68,7 @@ impl Default for Options {
         Options {
             adapter: None,
             backend: None,
+            kind: None,
             budget: None,
             immediates: true,
             checked: false,
@@ -80,24 +84,27 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The options that the documented variables ask for: `KILN_ADAPTER`, `KILN_BACKEND`, `KILN_CHECKED`,
+    /// The options that the documented variables ask for: `KILN_ADAPTER`, `KILN_BACKEND`, `KILN_KIND`, `KILN_CHECKED`,
     /// `KILN_PROFILE`.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] if `KILN_BACKEND` names no backend.
+    /// [`Error::NoAdapter`] if `KILN_BACKEND` names no backend, or `KILN_KIND` no kind.
     pub fn from_env() -> Result<Options> {
         let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let backend = match var("KILN_BACKEND") {
-            Some(name) => Some(BackendKind::parse(&name).ok_or_else(|| Error::NoAdapter {
-                wanted: format!("KILN_BACKEND={name}"),
-                found: "vulkan, metal, dx12, gl".to_string(),
-                hint: "Set it to one of these, or unset it.",
-            })?),
-            None => None,
+        let unknown = |switch: &str, name: &str, known: &str| Error::NoAdapter {
+            wanted: format!("{switch}={name}"),
+            found: known.to_string(),
+            hint: "Set it to one of these, or unset it.",
         };
+        let backend = var("KILN_BACKEND")
+            .map(|name| BackendKind::parse(&name).ok_or_else(|| unknown("KILN_BACKEND", &name, "vulkan, metal, dx12")));
+        let kind = var("KILN_KIND").map(|name| {
+            AdapterKind::parse(&name).ok_or_else(|| unknown("KILN_KIND", &name, "discrete, integrated, virtual, cpu"))
+        });
+        let (backend, kind) = (backend.transpose()?, kind.transpose()?);
         let checked = var("KILN_CHECKED").is_some_and(|value| value != "0");
         let trace = var("KILN_PROFILE").map(PathBuf::from);
-        Ok(Options { adapter: var("KILN_ADAPTER"), backend, checked, trace, ..Options::default() })
+        Ok(Options { adapter: var("KILN_ADAPTER"), backend, kind, checked, trace, ..Options::default() })
     }
 }
 
@@ -214,7 +221,7 @@ impl Device {
         let inner = Inner {
             uniform_layout: bind::uniform_layout(&device),
             limits: device.limits(),
-            budget: options.budget.unwrap_or_else(|| default_budget(&caps)),
+            budget: options.budget.unwrap_or_else(|| default_budget(adapter)),
             tally: Tally::default(),
             pool: Mutex::default(),
             layouts: Mutex::default(),
@@ -416,14 +423,14 @@ fn experimental_features(wanted: bool) -> wgpu::ExperimentalFeatures {
 }
 
 /// A software adapter takes the host's memory and never says that there is none left.
-fn default_budget(caps: &Caps) -> u64 {
+fn default_budget(adapter: &wgpu::Adapter) -> u64 {
     let available = || {
         let text = std::fs::read_to_string("/proc/meminfo").ok()?;
         let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok()
     };
     match available() {
-        Some(kib) if caps.is_cpu() => kib * 1024 / 4 * 3,
+        Some(kib) if adapter.get_info().device_type == wgpu::DeviceType::Cpu => kib * 1024 / 4 * 3,
         _ => u64::MAX,
     }
 }

@@ -30,6 +30,7 @@ pub struct BindingInfo {
 #[derive(Debug)]
 pub struct Kernel {
     name: Arc<str>,
+    file: Arc<str>,
     text: String,
     bindings: Vec<BindingInfo>,
     params_bytes: usize,
@@ -79,8 +80,9 @@ impl Kernel {
         self.workgroup
     }
 
-    pub(crate) fn shared_name(&self) -> Arc<str> {
-        self.name.clone()
+    /// What the source was called before it got the names of the ops fused into it: the shader file, for our own.
+    pub(crate) fn file(&self) -> Arc<str> {
+        self.file.clone()
     }
 
     /// Tells kernels of one device apart.
@@ -166,7 +168,7 @@ impl Device {
         let name = source.shared_name();
         dump(&name, &text.text);
         let checks = self.checks(source);
-        let work = AssertUnwindSafe(|| self.build(&name, text, checks));
+        let work = AssertUnwindSafe(|| self.build(&name, source.file(), text, checks));
         let kernel = catch_unwind(work).unwrap_or_else(|_| {
             let message = format!("the shader compiler panicked on this text:\n{}", text.text);
             Err(Error::Kernel { name: name.to_string(), message })
@@ -175,7 +177,7 @@ impl Device {
         Ok(table.entry(text.code.clone()).or_insert(Arc::new(kernel)).clone())
     }
 
-    fn build(&self, name: &Arc<str>, text: &Final, checks: bool) -> Result<Kernel> {
+    fn build(&self, name: &Arc<str>, file: Arc<str>, text: &Final, checks: bool) -> Result<Kernel> {
         // A second look at the text as written gives the message its lines.
         let interface = reflect::reflect(name, &text.code, self.caps())
             .or_else(|_| reflect::reflect(name, &text.text, self.caps()))?;
@@ -210,7 +212,20 @@ impl Device {
         let id = self.next_id();
         let (name, divisible, text) = (name.clone(), text.divisible, text.text.clone());
         let params_bytes = params_bytes - if divisible { 4 } else { 0 };
-        Ok(Kernel { name, text, bindings, params_bytes, uniform, divisible, workgroup, id, shape, layout, pipeline })
+        Ok(Kernel {
+            name,
+            file,
+            text,
+            bindings,
+            params_bytes,
+            uniform,
+            divisible,
+            workgroup,
+            id,
+            shape,
+            layout,
+            pipeline,
+        })
     }
 }
 

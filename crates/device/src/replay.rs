@@ -303,7 +303,7 @@ impl Program {
         let parts: Vec<&Part> = cut.iter().filter(|part| !self.steps[part.step].empty).collect();
         let timed = |part: &Part| -> Timed {
             let step = &self.steps[part.step];
-            (step.label.clone(), step.kernel.shared_name(), part.groups)
+            (step.label.clone(), step.kernel.file(), part.groups)
         };
         if parts.is_empty() {
             return encoder;

@@ -18,6 +18,8 @@ const FIRST: &str = "first_group_";
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Source {
     name: Arc<str>,
+    /// What it was called first.
+    file: Arc<str>,
     text: Cow<'static, str>,
     edits: Vec<Edit>,
     trusted: bool,
@@ -57,7 +59,8 @@ impl Source {
     /// One of our own kernel files. In release it is compiled without bounds checks, unless the device was opened
     /// with checks; for text that Kiln's tests do not cover use [`Source::user`].
     pub fn new(name: impl Into<Arc<str>>, text: impl Into<Cow<'static, str>>) -> Source {
-        Source { name: name.into(), text: text.into(), edits: Vec::new(), trusted: true }
+        let file: Arc<str> = name.into();
+        Source { name: file.clone(), file, text: text.into(), edits: Vec::new(), trusted: true }
     }
 
     /// A user's own WGSL: always compiled with bounds checks, and with zeroed workgroup memory.
@@ -76,7 +79,8 @@ impl Source {
         &self.name
     }
 
-    /// Gives this text another name, such as that of the ops fused into it.
+    /// Gives this text another name, such as that of the ops fused into it. [`Event::kernel`](crate::Event::kernel) keeps the
+    /// first one.
     pub fn named(mut self, name: impl Into<Arc<str>>) -> Source {
         self.name = name.into();
         self
@@ -84,6 +88,10 @@ impl Source {
 
     pub(crate) fn shared_name(&self) -> Arc<str> {
         self.name.clone()
+    }
+
+    pub(crate) fn file(&self) -> Arc<str> {
+        self.file.clone()
     }
 
     pub(crate) fn trusted(&self) -> bool {

@@ -17,7 +17,7 @@ const BATCHES: usize = 64;
 /// Events kept; later ones are only counted.
 const EVENTS: usize = 1 << 20;
 
-/// A dispatch that is being timed: label, kernel, groups.
+/// A dispatch that is being timed: label, the kernel's file, groups.
 pub(crate) type Timed = (Arc<str>, Arc<str>, [u32; 3]);
 
 /// Timestamps of one submission on their way to the host.

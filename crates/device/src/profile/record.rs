@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub struct Event {
     /// The step's label.
     pub label: Arc<str>,
-    /// The kernel's name.
+    /// What the kernel's source was called when it was made: the shader file, for Kiln's own, and so which variant ran.
     pub kernel: Arc<str>,
     /// Workgroups in each dimension.
     pub groups: [u32; 3],
