@@ -101,6 +101,29 @@ fn the_readme_shows_an_example_that_compiles() {
     assert!(example.ends_with(shown), "README.md and examples/digits_mlp.rs differ");
 }
 
+/// `cargo run --example NAME`, wherever it is written, finds the example from the project's root.
+#[test]
+fn the_commands_of_examples_name_one_that_cargo_finds() {
+    assert!(
+        read("Cargo.toml").lines().any(|line| line.starts_with("default-members") && line.contains("\"crates/kiln\""))
+    );
+    let listed = read("crates/kiln/Cargo.toml");
+    let mut texts: Vec<(String, String)> =
+        ["README.md", "docs/results.md"].map(|name| (name.into(), read(name))).into();
+    texts.extend(files("examples", "rs").iter().map(|file| (shown(file), fs::read_to_string(file).unwrap())));
+    let mut commands = 0;
+    for (place, text) in texts {
+        for command in text.split("cargo run ").skip(1) {
+            let Some(name) = command.lines().next().and_then(|line| line.split("--example ").nth(1)) else { continue };
+            let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let known = name == "NAME" || listed.contains(&format!("[[example]]\nname = \"{name}\"\n"));
+            assert!(known, "{place}: no example {name}");
+            commands += 1;
+        }
+    }
+    assert!(commands > 10, "{commands}");
+}
+
 #[test]
 fn what_pytorchs_names_are_here_is_here() {
     let page = read("docs/pytorch.md");

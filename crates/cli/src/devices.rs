@@ -110,20 +110,25 @@ fn choices(ink: Ink, device: &Device) -> String {
         for trial in trials {
             let tuned = winners.iter().find(|w| (w.family, &w.class) == (family.name, &trial.class));
             let choice = match tuned {
+                Some(w) if trial.candidates.iter().all(|candidate| candidate.name != w.variant) => {
+                    format!("{}; tuned to {}, which is none of its variants", trial.heuristic, ink.wrong(&w.variant))
+                }
                 Some(w) if w.variant == trial.heuristic => format!("{}, tuned: {:.0} µs", w.variant, w.micros),
-                Some(w) => format!(
-                    "{}, tuned: {:.0} µs; {} took {:.0} µs",
-                    ink.right(&w.variant),
-                    w.micros,
-                    trial.heuristic,
-                    w.heuristic.1
-                ),
+                Some(w) => {
+                    let (variant, (other, took)) = (ink.right(&w.variant), &w.heuristic);
+                    let than = if took.is_finite() { format!("took {took:.0} µs") } else { "was wrong".to_owned() };
+                    format!("{variant}, tuned: {:.0} µs; {other} {than}", w.micros)
+                }
                 None => trial.heuristic.clone(),
             };
             out += &format!("    {} {:<width$}  {choice}\n", ink.faint(family.name), trial.class);
         }
     }
-    out + &format!("    {} classes were tuned; `kiln tune` measures them.\n", winners.len())
+    let count = match winners.len() {
+        1 => "1 class was tuned".to_string(),
+        count => format!("{count} classes were tuned"),
+    };
+    out + &format!("    {count}; `kiln tune` measures them.\n")
 }
 
 fn yes_no(has: bool) -> String {

@@ -1,11 +1,12 @@
 //! What `kiln train digits` writes besides model and curves: logs, and a report as one page.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use kiln::prelude::*;
 use kiln::train::{Callback, CsvLog, JsonLines, Report, Sample, TensorBoard};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::predict::Answers;
 use crate::train::Settings;
 
@@ -16,6 +17,17 @@ pub(crate) fn logs(folder: &Path) -> Vec<Box<dyn Callback>> {
         Box::new(JsonLines::new(folder.join("log.jsonl"))),
         Box::new(TensorBoard::new(folder)),
     ]
+}
+
+/// Finds out before a training whether its report can be written after it.
+pub(crate) fn can_be_written(path: &Path) -> Result<()> {
+    let is_new = !path.exists();
+    let opened = File::options().append(true).create(true).open(path);
+    opened.map_err(|why| Failure::Write { path: path.to_owned(), why })?;
+    if is_new {
+        let _ = std::fs::remove_file(path); // it would only be an empty page
+    }
+    Ok(())
 }
 
 /// An empty report that knows what the training is made of.

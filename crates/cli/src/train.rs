@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", default_value = "runs/digits")]
     out: PathBuf,
     /// Go on with the training that stopped in this folder.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "epochs", "batch", "lr", "seed", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "epochs", "batch", "lr", "seed", "out", "summary"])]
     resume: Option<PathBuf>,
     /// Write logs into this folder: CSV, JSON lines, TensorBoard.
     #[arg(long, value_name = "DIR")]
@@ -82,10 +82,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let out = args.resume.as_ref().unwrap_or(&args.out);
     let checkpoints = out.join("checkpoints");
     let settings = match &args.resume {
-        Some(_) => Settings::resumed(&device, &checkpoints)?,
+        Some(_) => Settings::resumed(&device, out, &checkpoints)?,
         None => Settings::of(args),
     };
     let stop = Arc::new(AtomicBool::new(false));
+    args.report.as_deref().map_or(Ok(()), report::can_be_written)?;
     let live = args.dashboard.then(|| dashboard(&device, &settings, &stop)).transpose()?;
     std::fs::create_dir_all(out).map_err(|why| write(out, why))?;
     if args.resume.is_none() && checkpoints.exists() && Checkpoints::newest(&checkpoints)?.is_some() {
@@ -183,7 +184,7 @@ fn dashboard(device: &Device, settings: &Settings, stop: &Arc<AtomicBool>) -> Re
 
 #[cfg(not(feature = "dashboard"))]
 fn dashboard(_: &Device, _: &Settings, _: &Arc<AtomicBool>) -> Result<Live> {
-    let why = "--dashboard: this program was built without it; `cargo install --path crates/cli --features dashboard`";
+    let why = "--dashboard: this program was built without it; `cargo install --locked --path crates/cli --features dashboard`";
     Err(Failure::Usage(why.into()))
 }
 
@@ -237,10 +238,14 @@ impl Settings {
     }
 
     /// Those of the training that stopped in this folder.
-    fn resumed(device: &Device, checkpoints: &Path) -> Result<Self> {
+    fn resumed(device: &Device, out: &Path, checkpoints: &Path) -> Result<Self> {
         let no = |why: &str| Failure::NotACheckpoint { path: checkpoints.to_owned(), why: why.into() };
-        let newest = Checkpoints::newest(checkpoints).map_err(|_| no("there is no checkpoint"))?;
-        let (_, notes) = store::load_tensors(device, newest.ok_or_else(|| no("there is no checkpoint"))?)?;
+        let none = || match out.join("model.safetensors").exists() {
+            true => no("there is no checkpoint, for the training has come to its end; without --resume it begins anew"),
+            false => no("there is no checkpoint"),
+        };
+        let newest = Checkpoints::newest(checkpoints).map_err(|_| none())?.ok_or_else(none)?;
+        let (_, notes) = store::load_tensors(device, newest)?;
         let note = notes.get(NOTE).ok_or_else(|| no("it is of another program"))?;
         Self::read(note).ok_or_else(|| no("its settings are damaged"))
     }

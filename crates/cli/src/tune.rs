@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kiln::gpu::{Device, Tuner, cache_dir};
+use kiln::gpu::{Device, Tuner};
 
 use crate::draw::{Ink, say};
 use crate::failure::{Failure, Result};
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long)]
     list: bool,
     /// Forget what was tuned on this adapter; measure nothing.
-    #[arg(long, conflicts_with = "list")]
+    #[arg(long, conflicts_with_all = ["list", "family", "class"])]
     forget: bool,
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let ink = Ink::stdout();
     let device = Device::open()?;
     if args.forget {
-        device.forget_winners();
+        device.forget_winners()?;
         say(format!("Nothing is tuned on {} any more.", device.caps().name));
         return Ok(());
     }
@@ -52,7 +52,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         classes.iter().for_each(|(family, class)| say(format!("{} {class}", ink.faint(family))));
         return Ok(());
     }
-    say(format!("Tuning {} size classes on {}, for at most {} s.", classes.len(), device.caps().name, args.limit));
+    // what cannot be kept need not be measured
+    let kept = device.save_winners()?.ok_or_else(|| {
+        Failure::Usage("there is no cache folder to keep the results in: set KILN_CACHE_DIR".to_owned())
+    })?;
+    let (count, name) = (classes.len(), &device.caps().name);
+    let what = if count == 1 { "1 size class".to_owned() } else { format!("{count} size classes") };
+    say(format!("Tuning {what} on {name}, for at most {} s.", args.limit));
     let bar = ProgressBar::new(classes.len() as u64);
     let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {elapsed}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -64,21 +70,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let winners = winners?;
     for winner in &winners {
         let (heuristic, before) = &winner.heuristic;
-        let gain = if winner.variant == *heuristic {
-            "as without tuning".to_string()
-        } else {
-            format!("{:.2} times as fast as {heuristic}", before / winner.micros)
+        let gain = match () {
+            () if winner.variant == *heuristic => "as without tuning".to_string(),
+            () if before.is_finite() => format!("{:.2} times as fast as {heuristic}", before / winner.micros),
+            () => format!("instead of {heuristic}, whose answer is wrong here"),
         };
-        let (class, variant) = (&winner.class, ink.right(&winner.variant));
-        say(format!("{} {class:<34} {variant} {:.0} µs, {gain}", ink.faint(winner.family), winner.micros));
+        let (family, class, variant) = (ink.faint(winner.family), &winner.class, ink.right(&winner.variant));
+        match winner.micros.is_finite() {
+            true => say(format!("{family} {class:<34} {variant} {:.0} µs, {gain}", winner.micros)),
+            false => say(format!("{family} {class:<34} {}", ink.wrong("no variant gave the right answer"))),
+        }
     }
     let left = classes.len() - winners.len();
     if left > 0 {
         say(format!("The time was over before {left} classes were measured; --limit gives more."));
     }
-    match cache_dir() {
-        Some(dir) => say(format!("Kept in {}; new programs use it.", dir.display())),
-        None => say("There is no cache folder, so nothing was kept: set KILN_CACHE_DIR."),
-    }
+    say(format!("Kept in {}; new programs use it.", kept.display()));
     Ok(())
 }

@@ -41,9 +41,9 @@ fn tuning_is_kept_and_listed() {
     let (status, out, err) = run(&["tune", "--list"]);
     assert!(status == 0 && out.contains("matmul 128x128x128_b1_nn_f32f32"), "{out}{err}");
     let (status, out, err) = run(&["tune", "--class", "128x128x128_b1_nn_f32", "--limit", "120"]);
-    assert!(status == 0 && out.contains("Tuning 1 size classes") && out.contains(" µs, "), "{out}{err}");
+    assert!(status == 0 && out.contains("Tuning 1 size class ") && out.contains(" µs, "), "{out}{err}");
     let (status, out, err) = run(&["devices", "--kernels"]);
-    assert!(status == 0 && out.contains("1 classes were tuned") && out.contains(", tuned: "), "{out}{err}");
+    assert!(status == 0 && out.contains("1 class was tuned") && out.contains(", tuned: "), "{out}{err}");
     let (status, _, err) = run(&["tune", "--forget"]);
     assert_eq!(status, 0, "{err}");
     assert!(run(&["devices", "--kernels"]).1.contains("0 classes were tuned"));
@@ -79,10 +79,65 @@ fn train_lists_the_examples_and_shows_their_models() {
 }
 
 #[test]
-fn without_an_adapter_it_says_what_to_install() {
-    let (status, _, err) = told(&kiln(&["train", "digits"]).env("KILN_ADAPTER", "no such adapter").output().unwrap());
+fn tuning_that_cannot_be_kept_is_not_begun() {
+    let folder = folder("untuned");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    for args in [&["tune", "--class", "128x128x128_b1_nn_f32"][..], &["tune", "--forget"]] {
+        let (status, out, err) = told(&kiln(args).env("KILN_CACHE_DIR", &file).output().unwrap());
+        assert!(status == 1 && err.contains("kiln: cannot write") && out.is_empty(), "{status}: {out}{err}");
+    }
+}
+
+/// What is wrong in a file of tuned choices is left out, and said where it names a variant that is not there.
+#[test]
+fn a_damaged_file_of_tuned_choices_does_no_harm() {
+    let cache = folder("damaged");
+    let run = |args: &[&str]| told(&kiln(args).env("KILN_CACHE_DIR", &cache).output().unwrap());
+    let tune = ["tune", "--class", "128x128x128_b1_nn_f32", "--limit", "120"];
+    assert_eq!(run(&tune).0, 0);
+    let tuned = || std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+    let file = tuned().find(|path| path.file_name().unwrap().to_string_lossy().starts_with("tuned_")).unwrap();
+    let line = std::fs::read_to_string(&file).unwrap();
+    let (key, value) = line.trim_end().rsplit_once('\t').unwrap();
+    let words: Vec<&str> = value.split(' ').collect();
+    for (text, count, said) in [
+        (
+            format!("{key}\tmagic 3 {} 4\n", words[2]).into_bytes(),
+            "1 class was",
+            "tuned to magic, which is none of its",
+        ),
+        (format!("{key}\t{} NaN {} 4\n", words[0], words[2]).into_bytes(), "0 classes were", ""),
+        (format!("{key}\t{} -3 {} 4\n", words[0], words[2]).into_bytes(), "0 classes were", ""),
+        ([b"\xff\xfe\n\n\t\t\n", line.as_bytes()].concat(), "1 class was", ", tuned: "),
+        (line.as_bytes()[..line.len() / 2].to_vec(), "0 classes were", ""),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let (status, out, err) = run(&["devices", "--kernels"]);
+        assert!(status == 0 && out.contains(count) && out.contains(said), "{count}: {status}: {out}{err}");
+        assert!(!out.contains("NaN") && !out.contains("-3 µs"), "{out}");
+    }
+}
+
+#[test]
+fn without_an_adapter_it_says_what_to_do() {
+    let train = |name: &str, value: &str| told(&kiln(&["train", "digits"]).env(name, value).output().unwrap());
+    let (status, _, err) = train("KILN_ADAPTER", "no such adapter");
     assert_eq!(status, 3, "{err}");
-    assert!(err.contains("no adapter for `no such adapter`") && err.contains("mesa-vulkan-drivers"), "{err}");
+    assert!(err.contains("no adapter for `no such adapter`") && err.contains("a part of one of these names"), "{err}");
+    let (status, _, err) = train("KILN_BACKEND", "vulcan");
+    assert!(status == 3 && err.contains("KILN_BACKEND=vulcan") && err.contains("vulkan, metal or dx12"), "{err}");
+}
+
+/// No driver at all, as the Vulkan loader sees it.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_driver_it_says_what_to_install() {
+    let mut command = kiln(&["devices"]);
+    command.env("VK_DRIVER_FILES", "/nowhere.json").env("VK_ICD_FILENAMES", "/nowhere.json");
+    let (status, _, err) = told(&command.output().unwrap());
+    assert!(status == 3 && err.contains("mesa-vulkan-drivers") && err.contains("Found: none"), "{status}: {err}");
 }
 
 #[test]
@@ -93,6 +148,8 @@ fn wrong_arguments_are_explained() {
         (&["train", "digits", "--lr", "nan"], "must be a number above zero"),
         (&["train", "digits", "--model", "gpt"], "possible values: mlp, cnn"),
         (&["train", "digits", "--resume", "x", "--seed", "1"], "cannot be used with"),
+        (&["train", "digits", "--resume", "x", "--summary"], "cannot be used with"),
+        (&["tune", "--forget", "--family", "matmul"], "cannot be used with"),
         (&["predict"], "MODEL"),
         (&["paint"], "unrecognized subcommand"),
     ] {
@@ -128,8 +185,13 @@ fn files_that_do_not_fit_are_explained() {
     }
     let (status, _, err) = run(&["train", "digits", "--out", &path("other")]);
     assert!(status == 1 && err.contains("--resume"), "{status}: {err}");
-    let (status, _, err) = run(&["train", "digits", "--out", &path("file/below")]);
-    assert!(status == 1 && err.contains("cannot write"), "{status}: {err}");
+    // before anything is trained
+    for (option, file) in
+        [("--out", path("file/below")), ("--report", path("nowhere/page.html")), ("--report", path(""))]
+    {
+        let (status, out, err) = run(&["train", "digits", option, &file]);
+        assert!(status == 1 && err.contains("cannot write") && out.is_empty(), "{option} {file}: {status}: {out}{err}");
+    }
 }
 
 #[test]
@@ -147,6 +209,8 @@ fn a_training_ends_with_figures_a_picture_and_a_model_that_predicts() {
     let model = folder.join("model.safetensors");
     let (status, shown, err) = run(&["predict", model.to_str().unwrap(), "--count", "3"]);
     assert_eq!(status, 0, "{err}");
+    let (status, _, err) = run(&["train", "digits", "--resume", out]);
+    assert!(status == 1 && err.contains("has come to its end"), "{status}: {err}");
     // The same share as the training reported, rounded alike.
     let share = text.split(" % of the held-out").next().and_then(|t| t.split_whitespace().last()).unwrap();
     let share: f64 = share.parse().unwrap();

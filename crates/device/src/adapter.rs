@@ -129,9 +129,13 @@ impl std::fmt::Display for AdapterInfo {
     }
 }
 
-const HINT: &str = "Install a Vulkan driver. Without a GPU, a software one will do: `apt install mesa-vulkan-drivers` \
+/// Where there is no adapter at all.
+const INSTALL: &str = "Install a Vulkan driver. Without a GPU, a software one will do: `apt install mesa-vulkan-drivers` \
     (Debian, Ubuntu), `dnf install mesa-vulkan-drivers` (Fedora), `pacman -S vulkan-swrast` (Arch); Windows and macOS \
-    bring their own. `KILN_ADAPTER` and `KILN_BACKEND` narrow the choice.";
+    bring their own.";
+/// Where those that are there were not asked for.
+const CHOOSE: &str = "`KILN_ADAPTER` takes a part of one of these names, `KILN_BACKEND` vulkan, metal or dx12; without \
+    them Kiln takes the best there is.";
 
 /// Every adapter, in the order of preference. OpenGL is not asked: it lists the same hardware again, and Mesa's crashes
 /// on Kiln's kernels.
@@ -164,6 +168,12 @@ pub(crate) fn list() -> Vec<AdapterInfo> {
     enumerate(None, false).iter().map(|adapter| adapter.get_info().into()).collect()
 }
 
+/// The same in a sentence.
+pub(crate) fn found() -> String {
+    let all: Vec<String> = list().iter().map(AdapterInfo::to_string).collect();
+    if all.is_empty() { "none".to_string() } else { all.join(", ") }
+}
+
 /// The best adapter whose name contains `name`.
 pub(crate) fn choose(name: Option<&str>, backend: Option<BackendKind>, validation: bool) -> Result<wgpu::Adapter> {
     let found = enumerate(backend, validation);
@@ -180,7 +190,7 @@ pub(crate) fn choose(name: Option<&str>, backend: Option<BackendKind>, validatio
         (None, Some(backend)) => backend.to_string(),
         (None, None) => "any backend".to_string(),
     };
-    let listed: Vec<String> = found.iter().map(|adapter| AdapterInfo::from(adapter.get_info()).to_string()).collect();
-    let found = if listed.is_empty() { "none".to_string() } else { listed.join(", ") };
-    Err(Error::NoAdapter { wanted, found, hint: HINT })
+    // of all backends, also where one was asked for
+    let hint = if list().is_empty() { INSTALL } else { CHOOSE };
+    Err(Error::NoAdapter { wanted, found: self::found(), hint })
 }

@@ -91,15 +91,19 @@ impl Options {
     /// [`Error::NoAdapter`] if `KILN_BACKEND` names no backend, or `KILN_KIND` no kind.
     pub fn from_env() -> Result<Options> {
         let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let unknown = |switch: &str, name: &str, known: &str| Error::NoAdapter {
+        let unknown = |switch: &str, name: &str, hint| Error::NoAdapter {
             wanted: format!("{switch}={name}"),
-            found: known.to_string(),
-            hint: "Set it to one of these, or unset it.",
+            found: adapter::found(),
+            hint,
         };
-        let backend = var("KILN_BACKEND")
-            .map(|name| BackendKind::parse(&name).ok_or_else(|| unknown("KILN_BACKEND", &name, "vulkan, metal, dx12")));
+        let backend = var("KILN_BACKEND").map(|name| {
+            BackendKind::parse(&name)
+                .ok_or_else(|| unknown("KILN_BACKEND", &name, "KILN_BACKEND is vulkan, metal or dx12, or not set."))
+        });
         let kind = var("KILN_KIND").map(|name| {
-            AdapterKind::parse(&name).ok_or_else(|| unknown("KILN_KIND", &name, "discrete, integrated, virtual, cpu"))
+            AdapterKind::parse(&name).ok_or_else(|| {
+                unknown("KILN_KIND", &name, "KILN_KIND is discrete, integrated, virtual or cpu, or not set.")
+            })
         });
         let (backend, kind) = (backend.transpose()?, kind.transpose()?);
         let checked = var("KILN_CHECKED").is_some_and(|value| value != "0");
@@ -190,22 +194,59 @@ impl Device {
         Ok(Device::assemble(&adapter, device, queue, lost, options))
     }
 
-    /// A device that another part of the program owns. What it can do is read from it: request the features and
-    /// limits that Kiln should use. Its error handler and its lost callback stay the owner's: an owner that learns
+    /// What is worth asking of `adapter` for a device that will be [adopted](Self::adopt), beside what its owner needs:
+    /// the features that Kiln's fast kernels use, as far as there are, and all of the adapter's limits. Features that
+    /// wgpu calls experimental (cooperative matrices) are the owner's to add.
+    pub fn wants(adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
+        let (features, limits) = requirements(adapter, &Options::default());
+        (features & !wgpu::Features::all_experimental_mask(), limits)
+    }
+
+    /// A device that another part of the program owns, such as its renderer. What it can do is read from it, so request
+    /// what Kiln [wants](Self::wants). Its error handler and its lost callback stay the owner's: an owner that learns
     /// of a loss says so with [`mark_lost`](Self::mark_lost).
+    ///
+    /// ```
+    /// use kiln_device::{Device, wgpu};
+    ///
+    /// # pollster::block_on(async {
+    /// let instance = wgpu::Instance::default();
+    /// let adapter = instance.request_adapter(&Default::default()).await.expect("an adapter");
+    /// let (required_features, required_limits) = Device::wants(&adapter);
+    /// let wanted = wgpu::DeviceDescriptor { required_features, required_limits, ..Default::default() };
+    /// let (device, queue) = adapter.request_device(&wanted).await.expect("a device");
+    ///
+    /// let kiln = Device::adopt(adapter, device.clone(), queue.clone())?; // handles on the same device
+    /// assert!(kiln.raw() == &device && kiln.alloc(1024, "weights").is_ok());
+    /// # Ok::<(), kiln_device::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// [`Error::Feature`] if it was made without compute shaders, or through OpenGL.
     pub fn adopt(adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Device> {
+        let env = Options::from_env()?;
+        let options = Options { checked: env.checked, trace: env.trace, ..Options::default() };
+        Device::adopt_with(adapter, device, queue, &options)
+    }
+
+    /// The same with options, such as a [`slice`](Options::slice) that leaves a renderer its frames, or a budget. The
+    /// device has its adapter, backend and limits already: those that are in the options are not looked at.
+    ///
+    /// # Errors
+    /// As [`adopt`](Self::adopt).
+    pub fn adopt_with(
+        adapter: wgpu::Adapter,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: &Options,
+    ) -> Result<Device> {
         if adapter.get_info().backend == wgpu::Backend::Gl {
             return Err(Error::Feature { kernel: "Kiln".into(), feature: "Vulkan, Metal or DX12" });
         }
         if device.limits().max_compute_workgroups_per_dimension == 0 {
             return Err(Error::Feature { kernel: "Kiln".into(), feature: "compute shaders" });
         }
-        let env = Options::from_env()?;
-        let options = Options { checked: env.checked, trace: env.trace, ..Options::default() };
-        Ok(Device::assemble(&adapter, device, queue, Arc::default(), &options))
+        Ok(Device::assemble(&adapter, device, queue, Arc::default(), options))
     }
 
     fn assemble(

@@ -1,5 +1,7 @@
 //! What can go wrong between a kernel's text and its result.
 
+use std::path::PathBuf;
+
 /// The result of every call of this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -67,6 +69,15 @@ pub enum Error {
         kernel: String,
         /// The feature, as its users call it.
         feature: &'static str,
+    },
+
+    /// What was found out about the adapter cannot be kept for the next program.
+    #[error("cannot write {}: {why}", path.display())]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
     },
 
     /// A call was not valid: a missing binding, a wrong length, a range past the end.

@@ -3,16 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::device::Device;
 use crate::disk::{hash, write_atomically};
+use crate::error::{Error, Result};
 
 /// Keys to (version, value). Without a cache folder it lives as long as the device.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     path: Option<PathBuf>,
     rows: BTreeMap<String, (u64, String)>,
+    /// It was said that the table cannot be written: once is enough.
+    said: bool,
 }
 
 impl Ledger {
@@ -22,8 +25,11 @@ impl Ledger {
         let about = format!("{} {} {}", caps.name, caps.driver, caps.backend);
         let path =
             device.inner.cache_dir.as_ref().map(|dir| dir.join(format!("{name}_{:016x}.txt", hash(about.as_bytes()))));
-        let text = path.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-        Ledger { path, rows: parse(&text) }
+        let text = match path.as_ref().map(fs::read) {
+            Some(Ok(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+            _ => String::new(),
+        };
+        Ledger { path, rows: parse(&text), said: false }
     }
 
     /// All rows of a version.
@@ -43,12 +49,25 @@ impl Ledger {
     }
 
     /// Writes the table. One that cannot be written is only logged.
-    pub(crate) fn save(&self) {
-        let Some(path) = &self.path else { return };
+    pub(crate) fn save(&mut self) {
+        if let Err(error) = self.try_save()
+            && !std::mem::replace(&mut self.said, true)
+        {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Writes the table, and says where; `None` without a cache folder.
+    ///
+    /// # Errors
+    /// [`Error::Cache`].
+    pub(crate) fn try_save(&self) -> Result<Option<&Path>> {
+        let Some(path) = &self.path else { return Ok(None) };
         let lines: Vec<String> =
             self.rows.iter().map(|(key, (version, value))| format!("{key}\t{version:016x}\t{value}\n")).collect();
-        if let Err(error) = write_atomically(path, lines.concat().as_bytes()) {
-            log::warn!("cannot write {}: {error}", path.display());
+        match write_atomically(path, lines.concat().as_bytes()) {
+            Ok(()) => Ok(Some(path)),
+            Err(error) => Err(Error::Cache { path: path.clone(), why: error.to_string() }),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! for it. The winners are kept on disk and used from then on; with the same file, the same variants are chosen.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,9 @@ pub struct Winner {
     pub class: String,
     /// The variant's name.
     pub variant: String,
-    /// Its time when it was measured, in µs.
+    /// Its time when it was measured, in µs; infinite if no variant gave the right answer.
     pub micros: f64,
-    /// The variant that is taken without tuning, and its time.
+    /// The variant that is taken without tuning, and its time; infinite if its answer was wrong.
     pub heuristic: (String, f64),
 }
 
@@ -123,7 +124,10 @@ impl Tuner {
                 start.elapsed() < self.limit
             };
             let Some(winner) = measure(&self.device, family, trial, &mut next)? else { break };
-            self.device.keep(family, &winner);
+            // where no variant was right there is nothing to choose
+            if winner.micros.is_finite() {
+                self.device.keep(family, &winner);
+            }
             winners.push(winner);
         }
         Ok(winners)
@@ -197,12 +201,24 @@ impl Device {
     }
 
     /// Forgets every winner of this adapter, on disk too: the heuristics choose again.
-    pub fn forget_winners(&self) {
+    ///
+    /// # Errors
+    /// [`Error::Cache`](crate::Error::Cache) if the file cannot be written: then this device alone has forgotten them.
+    pub fn forget_winners(&self) -> Result<()> {
         self.winner_table(|table| {
             table.known.clear();
             table.ledger.clear();
-            table.ledger.save();
-        });
+            table.ledger.try_save().map(drop)
+        })
+    }
+
+    /// Writes the winners to disk, where they are kept after each size class, and says in which file; `None` where
+    /// there is no cache folder. Before a long tuning, it tells whether anything would be kept.
+    ///
+    /// # Errors
+    /// [`Error::Cache`](crate::Error::Cache) if the file cannot be written.
+    pub fn save_winners(&self) -> Result<Option<PathBuf>> {
+        self.winner_table(|table| Ok(table.ledger.try_save()?.map(Path::to_path_buf)))
     }
 
     fn keep(&self, family: &Family, winner: &Winner) {
@@ -235,6 +251,8 @@ fn parse(family: &'static str, key: &str, value: &str) -> Option<Winner> {
     let class = key.strip_prefix(family)?.strip_prefix('/')?.to_string();
     let mut words = value.split(' ');
     let (variant, micros) = (words.next()?.to_string(), words.next()?.parse().ok()?);
-    let heuristic = (words.next()?.to_string(), words.next()?.parse().ok()?);
-    Some(Winner { family, class, variant, micros, heuristic })
+    let heuristic: (String, f64) = (words.next()?.to_string(), words.next()?.parse().ok()?);
+    // a damaged file: no time is negative, and only the heuristics' choice may have had a wrong answer
+    let fine = f64::is_finite(micros) && micros >= 0.0 && heuristic.1 >= 0.0;
+    fine.then_some(Winner { family, class, variant, micros, heuristic })
 }

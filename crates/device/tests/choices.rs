@@ -304,7 +304,7 @@ fn winners_are_followed_and_remembered() {
     let again = folder.device();
     assert_eq!(matmul::pick(&again, &square(120)).algorithm, Algorithm::Block, "the file decides");
     assert_eq!(matmul::pick(&again, &square(130)).algorithm, Algorithm::Block, "the same class");
-    again.forget_winners();
+    again.forget_winners().unwrap();
     assert!(folder.device().winners().is_empty());
 }
 
