@@ -1,0 +1,242 @@
+//! Kernels by matrix units in whole graphs: with output slots fused, in mixed precision, with gradients. A software adapter
+//! with cooperative matrices chooses kernels as a GPU would, and all fast classes but the cooperative ones are put aside;
+//! the profile says which shader files ran. Where there are no cooperative matrices each test says that it is skipped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use kiln::data::digits;
+use kiln::gpu::kernels::Stages;
+use kiln::gpu::{AdapterKind, Candidate, Options, Trial, Want};
+use kiln::prelude::*;
+use std::path::PathBuf;
+use support::worst;
+
+/// A device that takes cooperative kernels wherever there is one, with a cache folder of its own, and the adapter as it is.
+struct Devices {
+    coop: Device,
+    plain: Device,
+    folder: PathBuf,
+}
+
+impl Devices {
+    /// `aside` are classes of matrix products that are not to be taken beside those that never are.
+    fn new(test: &str, aside: &[&str]) -> Option<Devices> {
+        let plain = Device::open().unwrap();
+        if !plain.caps().f16 || plain.caps().coop.is_empty() {
+            println!("skipped: {} has no cooperative matrices", plain.caps().name);
+            return None;
+        }
+        let folder = std::env::temp_dir().join(format!("kiln-coop-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let kind = Some(AdapterKind::Discrete);
+        let options = Options { kind, cache_dir: Some(folder.clone()), ..Options::from_env().unwrap() };
+        let coop = Device::open_with(&options).unwrap();
+        let directions = ["forward tile", "input tile", "weight tile"].map(|class| ("conv", class));
+        let products = ["tile", "thin", "narrow"].iter().chain(aside).map(|&class| ("matmul", class));
+        for (family, class) in products.chain(directions) {
+            assert!(coop.gpu().self_test(family, &nothing(class)).unwrap().wrong.is_some(), "{family} {class}");
+        }
+        Some(Devices { coop, plain, folder })
+    }
+
+    /// The results of `run` by cooperative kernels, and the shader files of all dispatches; held against those of
+    /// the adapter's own kernels on the same operands in half precision, and in f32.
+    fn agree(&self, name: &str, [half, single]: [f64; 2], run: impl Fn(&Device, bool) -> Vec<Vec<f32>>) -> Vec<String> {
+        let (got, ran) = shaders(&self.coop, || run(&self.coop, true));
+        let (same, others) = shaders(&self.plain, || run(&self.plain, true));
+        assert!(!others.iter().any(|file| file.contains("coop")), "{name}: {others:?}");
+        let (exact, _) = shaders(&self.plain, || run(&self.plain, false));
+        for (at, got) in got.iter().enumerate() {
+            for (what, want, most) in [("f16", &same[at], half), ("f32", &exact[at], single)] {
+                let error = worst(got, want);
+                assert!(error < most, "{name}: result {at} is {error:e} off {what} by other kernels");
+            }
+        }
+        ran
+    }
+}
+
+impl Drop for Devices {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A trial that no kernel passes: what is never written is NaN.
+fn nothing(class: &str) -> Trial {
+    Trial {
+        class: class.into(),
+        inputs: Vec::new(),
+        out: 4,
+        second: None,
+        want: Want::Known(vec![0.0; 4]),
+        candidates: vec![Candidate { name: "nothing".into(), stages: Stages::default() }],
+        heuristic: "nothing".into(),
+        tolerance: 1e-6,
+    }
+}
+
+/// What `work` gives, and the shader files of the dispatches that it made.
+fn shaders<T>(device: &Device, work: impl FnOnce() -> T) -> (T, Vec<String>) {
+    device.profile(true);
+    let result = work();
+    device.profile(false);
+    (result, device.take_profile().events.iter().map(|event| event.kernel.to_string()).collect())
+}
+
+fn count(ran: &[String], file: &str) -> usize {
+    ran.iter().filter(|ran| *ran == file).count()
+}
+
+/// Operands that half precision holds: multiples of 1/64 in -1..1.
+fn operand(device: &Device, seed: u64, shape: &[usize], half: bool) -> Tensor {
+    let x = ((Rng::new(device, seed).uniform(shape) * 2.0 - 1.0) * 64.0).round() / 64.0;
+    let x = if half { x.cast(DType::F16) } else { x };
+    x.eval().unwrap();
+    x
+}
+
+/// y, and the gradients of a weighted sum of it.
+fn with_gradients(y: &Tensor, by: &[&Tensor]) -> Vec<Vec<f32>> {
+    let weights = operand(y.device(), 9, &y.shape().unwrap().to_vec(), false);
+    let mut all = vec![y.clone()];
+    all.extend((y.cast(DType::F32) * weights).sum().grad(by).unwrap());
+    support::values(&all.iter().collect::<Vec<_>>()).unwrap()
+}
+
+/// Products of any size, with a bias and tanh in the output slot.
+#[test]
+fn products_of_odd_sizes() {
+    let Some(devices) = Devices::new("products", &["coop direct"]) else { return };
+    for m in [1, 3, 17, 65] {
+        for (n, k) in [(1, 17), (3, 65), (17, 1), (17, 3), (65, 17), (65, 65), (36, 44)] {
+            let ran = devices.agree(&format!("{m}x{n}x{k}"), [4e-3, 8e-3], |device, half| {
+                let [x, w, b] = [(1, &[m, k][..]), (2, &[n, k]), (3, &[n])].map(|(s, d)| operand(device, s, d, half));
+                let y = ((x.matmul(&w.t()) / (k as f32).sqrt()).cast(DType::F32) + b.cast(DType::F32)).tanh();
+                with_gradients(&y, &[&x, &w, &b])
+            });
+            assert_eq!(count(&ran, "matmul_coop"), 3, "{m}x{n}x{k}: {ran:?}");
+        }
+    }
+}
+
+/// Convolutions in all three directions, strided and in groups, with a bias and relu in the slot.
+#[test]
+fn convolutions_of_odd_sizes() {
+    let Some(devices) = Devices::new("convolutions", &[]) else { return };
+    for (n, [inputs, outputs], size, groups, stride) in
+        [(1, [3, 3], 1, 1, 1), (3, [3, 17], 17, 1, 2), (1, [17, 65], 3, 1, 1), (2, [6, 10], 9, 2, 1)]
+    {
+        let name = format!("{n} images {inputs}->{outputs} {size} / {groups}");
+        let ran = devices.agree(&name, [4e-3, 1e-2], |device, half| {
+            let shapes = [(1, &[n, inputs, size, size][..]), (2, &[outputs, inputs / groups, 3, 3])];
+            let [x, w] = shapes.map(|(seed, shape)| operand(device, seed, shape, half));
+            let conv = Conv { padding: vec![1], stride: vec![stride], groups, ..Conv::default() };
+            let y = (x.conv2d(&w, None, &conv) * 0.125).cast(DType::F32).tanh();
+            with_gradients(&y, &[&x, &w])
+        });
+        assert_eq!([count(&ran, "conv_coop"), count(&ran, "conv_weight_coop")], [2, 1], "{name}: {ran:?}");
+    }
+}
+
+/// Attention of few and many keys, grouped and causal; its gradients read what the cooperative kernel kept.
+#[test]
+fn attention_of_odd_lengths() {
+    let Some(devices) = Devices::new("attention", &[]) else { return };
+    for (length, keys, size, causal) in
+        [(8, 17, 16, false), (17, 65, 32, false), (65, 65, 32, true), (3, 17, 16, false)]
+    {
+        let name = format!("{length} to {keys}, {size}");
+        let ran = devices.agree(&name, [6e-3, 1e-2], |device, half| {
+            let shapes = [[2, 4, length, size], [2, 2, keys, size], [2, 2, keys, size]];
+            let [q, k, v] = [0, 1, 2].map(|at| operand(device, at as u64, &shapes[at], half));
+            let how = Attention { causal, gqa: true, ..Attention::default() };
+            let y = q.scaled_dot_product_attention(&k, &v, &how).cast(DType::F32) + 0.5;
+            with_gradients(&y, &[&q, &k, &v])
+        });
+        // rows are whole fragments, of 8 at least
+        let coop = ran.iter().any(|file| file == "attention_coop");
+        assert_eq!(coop, length >= devices.coop.caps().coop[0].size as usize, "{name}: {ran:?}");
+    }
+}
+
+/// A network trained in mixed precision: convolutions, attention over what they see, and products, with residual sums,
+/// norms and activations around them.
+#[derive(Module)]
+struct Net {
+    first: Conv2d,
+    second: Conv2d,
+    norm: LayerNorm,
+    qkv: Linear,
+    up: Linear,
+    out: Linear,
+}
+
+impl Net {
+    fn new(init: &mut Init) -> Self {
+        Self {
+            first: Conv2d::new(1, 8, 3, init).padding(1),
+            second: Conv2d::new(8, 16, 3, init).padding(1).stride(2),
+            norm: LayerNorm::new(16, init),
+            qkv: Linear::new(16, 48, init),
+            up: Linear::new(16, 40, init),
+            out: Linear::new(40, 10, init),
+        }
+    }
+
+    /// `x` [batch, 64] → logits [batch, 10].
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = self.second.forward(&self.first.forward(&x.reshape([-1, 1, 8, 8])).relu()).relu();
+        let x = x.reshape([-1, 16, 16]).permute([0usize, 2, 1]);
+        let heads = self.qkv.forward(&self.norm.forward(&x)).reshape([-1, 16, 3, 2, 8]).permute([2usize, 0, 3, 1, 4]);
+        let part = |i: i64| heads.narrow(0, i, 1).squeeze(0);
+        let seen = part(0).scaled_dot_product_attention(&part(1), &part(2), &Attention::default());
+        let x = x + seen.permute([0usize, 2, 1, 3]).reshape([-1, 16, 16]);
+        self.out.forward(&self.up.forward(&x).gelu().mean_axes([1], false))
+    }
+}
+
+#[test]
+fn a_network_trains_as_with_other_kernels() {
+    let Some(devices) = Devices::new("network", &["coop direct"]) else { return };
+    // losses of eight steps, then what the weights have become
+    let ran = devices.agree("training", [4e-3, 1e-2], |device, half| {
+        let model = Net::new(&mut Init::new(device, 3));
+        let (x, y) = digits::load(device).unwrap().subset(&(0..65).collect::<Vec<_>>()).all();
+        let (mut plain, mut mixed) =
+            (Sgd::new(&model, 0.1), Sgd::new(&model, 0.1).mixed_precision().init_scale(1024.0));
+        let mut losses = Vec::new();
+        for _ in 0..8 {
+            let loss = cross_entropy(&model.forward(&x), &y);
+            if half {
+                mixed.step(&loss).unwrap()
+            } else {
+                plain.step(&loss).unwrap()
+            }
+            losses.push(loss.item().unwrap());
+        }
+        assert!(losses[7] < losses[0], "{losses:?}");
+        assert_eq!(mixed.skipped_steps().unwrap(), 0);
+        let weights = model.parameters().into_iter().map(|p| p.to_vec::<f32>().unwrap());
+        [losses].into_iter().chain(weights).collect()
+    });
+    for file in ["matmul_coop", "conv_coop", "conv_weight_coop", "attention_coop"] {
+        assert!(count(&ran, file) >= 8, "{file}: {ran:?}");
+    }
+    // every product of the network, forward and backward
+    assert!(!ran.iter().any(|file| file.starts_with("matmul") && file != "matmul_coop"), "{ran:?}");
+}
+
+/// Fragments straight from storage, where all sizes are whole fragments.
+#[test]
+fn products_straight_from_storage() {
+    let Some(devices) = Devices::new("direct", &["coop staged"]) else { return };
+    let ran = devices.agree("48x32x64", [4e-3, 8e-3], |device, half| {
+        let [x, w, b] = [(1, &[48, 64][..]), (2, &[32, 64]), (3, &[32])].map(|(s, d)| operand(device, s, d, half));
+        let y = ((x.matmul(&w.t()) / 8.0).cast(DType::F32) + b.cast(DType::F32)).tanh();
+        with_gradients(&y, &[&x, &w])
+    });
+    assert_eq!(count(&ran, "matmul_coop_direct"), 3, "{ran:?}");
+}
