@@ -110,7 +110,7 @@ fn operand(device: &Device, seed: u64, shape: &[usize], half: bool) -> Tensor {
 
 /// y, and the gradients of a weighted sum of it.
 fn with_gradients(y: &Tensor, by: &[&Tensor]) -> Vec<Vec<f32>> {
-    let weights = operand(y.device(), 9, &y.shape().unwrap().to_vec(), false);
+    let weights = operand(y.device(), 9, &y.shape().unwrap(), false);
     let mut all = vec![y.clone()];
     all.extend((y.cast(DType::F32) * weights).sum().grad(by).unwrap());
     support::values(&all.iter().collect::<Vec<_>>()).unwrap()

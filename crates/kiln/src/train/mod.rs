@@ -346,9 +346,10 @@ impl<'a> Trainer<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for a loss that is NaN or infinite: the step that made it and those behind it have changed
-    /// nothing. [`Error::Argument`] for a setting outside of its range; [`Error::File`] for a checkpoint of another
-    /// training or one that cannot be written. Whatever a step or a callback gives.
+    /// [`Error::NotFinite`](crate::Error::NotFinite) for a loss that is NaN or infinite: the step that made it and those
+    /// behind it have changed nothing. [`Error::Argument`](crate::Error::Argument) for a setting outside of its range;
+    /// [`Error::File`](crate::Error::File) for a checkpoint of another training or one that cannot be written. Whatever a
+    /// step or a callback gives.
     #[track_caller]
     pub fn fit<M, S, O>(
         self,
