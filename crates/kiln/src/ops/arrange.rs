@@ -192,7 +192,8 @@ impl Tensor {
         })
     }
 
-    /// The slices along `axis`, which disappears; where their number is known, see [`Tensor::unbind_into`].
+    /// The slices along `axis`, which disappears. Of a tensor that carries an error there is one, which carries it; where
+    /// their number is known, see [`Tensor::unbind_into`].
     #[track_caller]
     pub fn unbind(&self, axis: i64) -> Vec<Tensor> {
         composed("unbind", || match self.axis("unbind", axis) {

@@ -94,7 +94,8 @@ impl Tensor {
         })
     }
 
-    /// Pieces of `size` along `axis`; the last one may be shorter.
+    /// Pieces of `size` along `axis`; the last one may be shorter. Of a tensor that carries an error there is one piece, which
+    /// carries it; [`Tensor::split_into`] gives as many as one takes.
     #[track_caller]
     pub fn split(&self, size: usize, axis: i64) -> Vec<Tensor> {
         let at = match self.axis("split", axis) {
@@ -134,8 +135,8 @@ impl Tensor {
             .collect()
     }
 
-    /// At most `count` pieces of equal size along `axis`; the last one may be shorter. [`Tensor::chunk_into`] gives exactly
-    /// as many as one takes.
+    /// At most `count` pieces of equal size along `axis`; the last one may be shorter. Of a tensor that carries an error there
+    /// is one piece, which carries it; [`Tensor::chunk_into`] gives exactly as many as one takes.
     #[track_caller]
     pub fn chunk(&self, count: usize, axis: i64) -> Vec<Tensor> {
         composed("chunk", || {
