@@ -31,7 +31,7 @@ const FLAT: bool = true;          // no depth axis: one plane, no window, no pad
 const SIZE: u32 = 8u;             // of a fragment: 8 | 16
 const SM: u32 = 2u;               // subgroups along the rows
 const SN: u32 = 2u;
-const FM: u32 = 2u;               // fragments of a subgroup along the rows: 2 | 4
+const FM: u32 = 2u;               // fragments of a subgroup along the rows: 1 | 2 | 4
 const FN: u32 = 2u;
 const TILE_K: u32 = 32u;
 const WG: u32 = 32u;              // SM · SN subgroups
@@ -39,10 +39,14 @@ const TILE_M: u32 = SM * FM * SIZE;
 const TILE_N: u32 = SN * FN * SIZE;
 const A_LINE: u32 = TILE_K + 8u;             // keeps 16-byte alignment, and neighbouring lines in other banks
 const B_LINE: u32 = TILE_K + 8u;
+const A_DOWN: bool = false;       // both lie along the places
+const B_DOWN: bool = true;
+const A_LINES: u32 = TILE_M;
 const B_LINES: u32 = TILE_N;
-const FOURS: u32 = TILE_K / 4u;
-const A_LOADS: u32 = (TILE_M * FOURS + WG - 1u) / WG;            // fours that one invocation brings in a step
-const B_LOADS: u32 = (TILE_N * FOURS + WG - 1u) / WG;
+const A_FOURS: u32 = TILE_K / 4u;
+const B_FOURS: u32 = TILE_K / 4u;
+const A_LOADS: u32 = (A_LINES * A_FOURS + WG - 1u) / WG;            // fours that one invocation brings in a step
+const B_LOADS: u32 = (B_LINES * B_FOURS + WG - 1u) / WG;
 const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
 
 // to: dy; from: x. `rows` and `chans` are channels of a group of dy and of x.
@@ -67,9 +71,7 @@ fn emit(v: vec4<f32>, s: u32, c: u32, q: u32) {
     for (var j = 0u; j < 4u && q + j < sizes.chans * TAPS; j++) { store(v[j], s, c, q + j); }
 }
 
-struct Lane { subgroup: u32, number: u32, lanes: u32 }
-
-var<workgroup> ta: array<f16, A_LINE * TILE_M>;
+var<workgroup> ta: array<f16, A_LINE * A_LINES>;
 var<workgroup> tb: array<f16, B_LINE * B_LINES>;
 var<workgroup> corner: array<f32, SM * SN * SIZE * SIZE>;
 
@@ -106,42 +108,19 @@ fn x_four(own: Weight_, k: u32, end: u32) -> vec4<f16> {
 fn fetch_a(next: ptr<function, array<vec4<f16>, A_LOADS>>, index: u32, group: u32, top: u32, k: u32, end: u32) {
     for (var l = 0u; l < A_LOADS; l++) {
         let i = index + l * WG;
-        (*next)[l] = dy_four(group, top + i / FOURS, k + i % FOURS * 4u, end);
+        (*next)[l] = dy_four(group, top + i / A_FOURS, k + i % A_FOURS * 4u, end);
     }
 }
 fn fetch_b(next: ptr<function, array<vec4<f16>, B_LOADS>>, index: u32, group: u32, left: u32, k: u32, end: u32) {
     for (var l = 0u; l < B_LOADS; l++) {
         let i = index + l * WG;
-        (*next)[l] = x_four(weight_(left + i / FOURS, group), k + i % FOURS * 4u, end);
+        (*next)[l] = x_four(weight_(left + i / B_FOURS, group), k + i % B_FOURS * 4u, end);
     }
 }
 
-fn frag_a(row: u32, k: u32) -> FragA {
-    let line = A_LINE;
-    let i = row * A_LINE + k;
-    return coopLoadT<FragA>(&ta[i], line);
-}
-fn frag_b(k: u32, col: u32) -> FragB {
-    let line = B_LINE;
-    let i = col * B_LINE + k;
-    return coopLoad<FragB>(&tb[i], line);
-}
-
-// A fragment goes through the subgroup's corner of workgroup memory: its elements cannot be reached otherwise. The whole workgroup comes here.
-fn finish(c: FragC, lane: Lane, slice: u32, group: u32, row: u32, col: u32) {
-    let at = lane.subgroup % (SM * SN) * SIZE * SIZE;
-    let line = SIZE;
-    workgroupBarrier();
-    coopStoreT(c, &corner[at], line);
-    workgroupBarrier();
-    if lane.subgroup >= SM * SN { return; }
-    for (var i = lane.number; i < SIZE * SIZE / 4u; i += lane.lanes) {
-        let r = i / (SIZE / 4u);
-        let j = i % (SIZE / 4u) * 4u;
-        let src = at + r * SIZE + j;
-        let v = vec4(corner[src], corner[src + 1u], corner[src + 2u], corner[src + 3u]);
-        if row + r < sizes.rows { emit(v, slice, group * sizes.rows + row + r, col + j); }
-    }
+// Four finished elements.
+fn finished(v: vec4<f32>, own: Own_, row: u32, col: u32) {
+    if row < sizes.rows { emit(v, own.part, own.group * sizes.rows + row, col); }
 }
 
 @compute @workgroup_size(WG)
@@ -149,7 +128,7 @@ fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
     @builtin(subgroup_id) subgroup: u32,
-    @builtin(subgroup_invocation_id) number: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
     @builtin(subgroup_size) lanes: u32,
 ) {
     let across = (sizes.chans * TAPS + TILE_N - 1u) / TILE_N;
@@ -165,7 +144,7 @@ fn main(
     let share = (lines + sizes.slices - 1u) / sizes.slices;
     let begin = min(slice * share, lines) * padded;
     let end = min(lines, (slice + 1u) * share) * padded;
-    let at = Lane(subgroup, number, lanes);
+    let own = Own_(subgroup, lane, lanes, slice, group);
     // This subgroup's part of the tile. Where subgroups are smaller than expected, those that are too many do what another one
     // does, and do not store: cooperative operations must be reached by all.
     let own_row = subgroup / SN % SM * FM * SIZE;
@@ -173,11 +152,7 @@ fn main(
     let row = top + own_row;
     let col = left + own_col;
 
-    // Where fragments cannot be made from nothing, zeros are loaded.
-    for (var i = index; i < SIZE * SIZE; i += WG) { corner[i] = 0.0; }
-    workgroupBarrier();
-    let line = SIZE;
-    let zero = coopLoadT<FragC>(&corner[0], line);
+    let zero = zero_(index);
     var c00 = zero; var c01 = zero; var c02 = zero; var c03 = zero;
     var c10 = zero; var c11 = zero; var c12 = zero; var c13 = zero;
     var c20 = zero; var c21 = zero; var c22 = zero; var c23 = zero;
@@ -191,51 +166,51 @@ fn main(
     }
     for (var k = begin; k < end; k += TILE_K) {
         workgroupBarrier();
-        for (var l = 0u; l < A_LOADS; l++) {
-            let i = index + l * WG;
-            let to = i / FOURS * A_LINE + i % FOURS * 4u;
-            if i < TILE_M * FOURS { for (var j = 0u; j < 4u; j++) { ta[to + j] = next_a[l][j]; } }
-        }
-        for (var l = 0u; l < B_LOADS; l++) {
-            let i = index + l * WG;
-            let to = i / FOURS * B_LINE + i % FOURS * 4u;
-            if i < B_LINES * FOURS { for (var j = 0u; j < 4u; j++) { tb[to + j] = next_b[l][j]; } }
-        }
+        lay_a_(&next_a, index);
+        lay_b_(&next_b, index);
         workgroupBarrier();
         if k + TILE_K < end {
             fetch_a(&next_a, index, group, top, k + TILE_K, end);
             fetch_b(&next_b, index, group, left, k + TILE_K, end);
         }
         for (var kk = 0u; kk < TILE_K; kk += SIZE) {
-            let b0 = frag_b(kk, own_col);
-            let b1 = frag_b(kk, own_col + SIZE);
-            let b2 = frag_b(kk, own_col + min(2u, FN - 1u) * SIZE);
-            let b3 = frag_b(kk, own_col + (FN - 1u) * SIZE);
-            let a0 = frag_a(own_row, kk);
-            c00 = coopMultiplyAdd(a0, b0, c00); c01 = coopMultiplyAdd(a0, b1, c01);
+            let b0 = frag_b_(kk, own_col);
+            let b1 = frag_b_(kk, own_col + min(1u, FN - 1u) * SIZE);
+            let b2 = frag_b_(kk, own_col + min(2u, FN - 1u) * SIZE);
+            let b3 = frag_b_(kk, own_col + (FN - 1u) * SIZE);
+            let a0 = frag_a_(own_row, kk);
+            c00 = coopMultiplyAdd(a0, b0, c00);
+            if FN > 1u { c01 = coopMultiplyAdd(a0, b1, c01); }
             if FN > 2u { c02 = coopMultiplyAdd(a0, b2, c02); c03 = coopMultiplyAdd(a0, b3, c03); }
-            let a1 = frag_a(own_row + SIZE, kk);
-            c10 = coopMultiplyAdd(a1, b0, c10); c11 = coopMultiplyAdd(a1, b1, c11);
-            if FN > 2u { c12 = coopMultiplyAdd(a1, b2, c12); c13 = coopMultiplyAdd(a1, b3, c13); }
+            if FM > 1u {
+                let a1 = frag_a_(own_row + SIZE, kk);
+                c10 = coopMultiplyAdd(a1, b0, c10);
+                if FN > 1u { c11 = coopMultiplyAdd(a1, b1, c11); }
+                if FN > 2u { c12 = coopMultiplyAdd(a1, b2, c12); c13 = coopMultiplyAdd(a1, b3, c13); }
+            }
             if FM > 2u {
-                let a2 = frag_a(own_row + 2u * SIZE, kk);
+                let a2 = frag_a_(own_row + 2u * SIZE, kk);
                 c20 = coopMultiplyAdd(a2, b0, c20); c21 = coopMultiplyAdd(a2, b1, c21);
                 if FN > 2u { c22 = coopMultiplyAdd(a2, b2, c22); c23 = coopMultiplyAdd(a2, b3, c23); }
-                let a3 = frag_a(own_row + 3u * SIZE, kk);
+                let a3 = frag_a_(own_row + 3u * SIZE, kk);
                 c30 = coopMultiplyAdd(a3, b0, c30); c31 = coopMultiplyAdd(a3, b1, c31);
                 if FN > 2u { c32 = coopMultiplyAdd(a3, b2, c32); c33 = coopMultiplyAdd(a3, b3, c33); }
             }
         }
     }
 
-    finish(c00, at, slice, group, row, col); finish(c01, at, slice, group, row, col + SIZE);
-    if FN > 2u { finish(c02, at, slice, group, row, col + 2u * SIZE); finish(c03, at, slice, group, row, col + 3u * SIZE); }
-    finish(c10, at, slice, group, row + SIZE, col); finish(c11, at, slice, group, row + SIZE, col + SIZE);
-    if FN > 2u { finish(c12, at, slice, group, row + SIZE, col + 2u * SIZE); finish(c13, at, slice, group, row + SIZE, col + 3u * SIZE); }
+    finish_(c00, own, row, col);
+    if FN > 1u { finish_(c01, own, row, col + SIZE); }
+    if FN > 2u { finish_(c02, own, row, col + 2u * SIZE); finish_(c03, own, row, col + 3u * SIZE); }
+    if FM > 1u {
+        finish_(c10, own, row + SIZE, col);
+        if FN > 1u { finish_(c11, own, row + SIZE, col + SIZE); }
+        if FN > 2u { finish_(c12, own, row + SIZE, col + 2u * SIZE); finish_(c13, own, row + SIZE, col + 3u * SIZE); }
+    }
     if FM > 2u {
-        finish(c20, at, slice, group, row + 2u * SIZE, col); finish(c21, at, slice, group, row + 2u * SIZE, col + SIZE);
-        if FN > 2u { finish(c22, at, slice, group, row + 2u * SIZE, col + 2u * SIZE); finish(c23, at, slice, group, row + 2u * SIZE, col + 3u * SIZE); }
-        finish(c30, at, slice, group, row + 3u * SIZE, col); finish(c31, at, slice, group, row + 3u * SIZE, col + SIZE);
-        if FN > 2u { finish(c32, at, slice, group, row + 3u * SIZE, col + 2u * SIZE); finish(c33, at, slice, group, row + 3u * SIZE, col + 3u * SIZE); }
+        finish_(c20, own, row + 2u * SIZE, col); finish_(c21, own, row + 2u * SIZE, col + SIZE);
+        if FN > 2u { finish_(c22, own, row + 2u * SIZE, col + 2u * SIZE); finish_(c23, own, row + 2u * SIZE, col + 3u * SIZE); }
+        finish_(c30, own, row + 3u * SIZE, col); finish_(c31, own, row + 3u * SIZE, col + SIZE);
+        if FN > 2u { finish_(c32, own, row + 3u * SIZE, col + 2u * SIZE); finish_(c33, own, row + 3u * SIZE, col + 3u * SIZE); }
     }
 }

@@ -31,7 +31,7 @@ const WIDTH: u32 = 1u;            // elements of F
 const SIZE: u32 = 8u;             // of a fragment: 8 | 16
 const SM: u32 = 2u;               // subgroups along m
 const SN: u32 = 2u;
-const FM: u32 = 2u;               // fragments of a subgroup along m: 2 | 4
+const FM: u32 = 2u;               // fragments of a subgroup along m: 1 | 2 | 4
 const FN: u32 = 2u;
 const TILE_K: u32 = 32u;
 const WG: u32 = 32u;              // SM · SN subgroups
@@ -67,8 +67,6 @@ fn store(v: F, batch: u32, row: u32, col: u32) {
 fn emit(v: vec4<f32>, batch: u32, row: u32, col: u32) {
     for (var j = 0u; j < 4u && col + j < sizes.n; j++) { store(v[j], batch, row, col + j); }
 }
-
-struct Lane { subgroup: u32, number: u32, lanes: u32 }
 
 var<workgroup> ta: array<f16, A_LINE * A_LINES>;
 var<workgroup> tb: array<f16, B_LINE * B_LINES>;
@@ -115,17 +113,9 @@ fn fetch_b(next: ptr<function, array<vec4<f16>, B_LOADS>>, index: u32, start: u3
     }
 }
 
-fn frag_a(row: u32, k: u32) -> FragA {
-    let line = A_LINE;
-    if A_DOWN { let i = k * A_LINE + row; return coopLoad<FragA>(&ta[i], line); }
-    let i = row * A_LINE + k;
-    return coopLoadT<FragA>(&ta[i], line);
-}
-fn frag_b(k: u32, col: u32) -> FragB {
-    let line = B_LINE;
-    if B_DOWN { let i = col * B_LINE + k; return coopLoad<FragB>(&tb[i], line); }
-    let i = k * B_LINE + col;
-    return coopLoadT<FragB>(&tb[i], line);
+// Four finished elements.
+fn finished(v: vec4<f32>, own: Own_, row: u32, col: u32) {
+    if row < sizes.m { emit(v, own.part, row, col); }
 }
 
 @compute @workgroup_size(WG)
@@ -133,7 +123,7 @@ fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
     @builtin(subgroup_id) subgroup: u32,
-    @builtin(subgroup_invocation_id) number: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
     @builtin(subgroup_size) lanes: u32,
 ) {
     let across = (sizes.n + TILE_N - 1u) / TILE_N;
@@ -154,7 +144,7 @@ fn main(
     let b_start = sizes.b_offset + outer * sizes.b_outer + inner * sizes.b_inner;
     let length = ((sizes.k + sizes.slices - 1u) / sizes.slices + SIZE - 1u) / SIZE * SIZE;
     let end = min(sizes.k, (slice + 1u) * length);
-    let at = Lane(subgroup, number, lanes);
+    let own = Own_(subgroup, lane, lanes, part, 0u);
     // This subgroup's part of the tile. Where subgroups are smaller than expected, those that are too many do what another one
     // does, and do not store: cooperative operations must be reached by all.
     let own_row = subgroup / SN % SM * FM * SIZE;
@@ -162,11 +152,7 @@ fn main(
     let row = top + own_row;
     let col = left + own_col;
 
-    // Where fragments cannot be made from nothing, zeros are loaded.
-    for (var i = index; i < SIZE * SIZE; i += WG) { corner[i] = 0.0; }
-    workgroupBarrier();
-    let line = SIZE;
-    let zero = coopLoadT<FragC>(&corner[0], line);
+    let zero = zero_(index);
     var c00 = zero; var c01 = zero; var c02 = zero; var c03 = zero;
     var c10 = zero; var c11 = zero; var c12 = zero; var c13 = zero;
     var c20 = zero; var c21 = zero; var c22 = zero; var c23 = zero;
@@ -178,51 +164,51 @@ fn main(
     fetch_b(&next_b, index, b_start, slice * length, left, end);
     for (var k = slice * length; k < end; k += TILE_K) {
         workgroupBarrier();
-        for (var l = 0u; l < A_LOADS; l++) {
-            let i = index + l * WG;
-            let to = i / A_FOURS * A_LINE + i % A_FOURS * 4u;
-            if i < A_LINES * A_FOURS { for (var j = 0u; j < 4u; j++) { ta[to + j] = next_a[l][j]; } }
-        }
-        for (var l = 0u; l < B_LOADS; l++) {
-            let i = index + l * WG;
-            let to = i / B_FOURS * B_LINE + i % B_FOURS * 4u;
-            if i < B_LINES * B_FOURS { for (var j = 0u; j < 4u; j++) { tb[to + j] = next_b[l][j]; } }
-        }
+        lay_a_(&next_a, index);
+        lay_b_(&next_b, index);
         workgroupBarrier();
         if k + TILE_K < end {
             fetch_a(&next_a, index, a_start, top, k + TILE_K, end);
             fetch_b(&next_b, index, b_start, k + TILE_K, left, end);
         }
         for (var kk = 0u; kk < TILE_K; kk += SIZE) {
-            let b0 = frag_b(kk, own_col);
-            let b1 = frag_b(kk, own_col + SIZE);
-            let b2 = frag_b(kk, own_col + min(2u, FN - 1u) * SIZE);
-            let b3 = frag_b(kk, own_col + (FN - 1u) * SIZE);
-            let a0 = frag_a(own_row, kk);
-            c00 = coopMultiplyAdd(a0, b0, c00); c01 = coopMultiplyAdd(a0, b1, c01);
+            let b0 = frag_b_(kk, own_col);
+            let b1 = frag_b_(kk, own_col + min(1u, FN - 1u) * SIZE);
+            let b2 = frag_b_(kk, own_col + min(2u, FN - 1u) * SIZE);
+            let b3 = frag_b_(kk, own_col + (FN - 1u) * SIZE);
+            let a0 = frag_a_(own_row, kk);
+            c00 = coopMultiplyAdd(a0, b0, c00);
+            if FN > 1u { c01 = coopMultiplyAdd(a0, b1, c01); }
             if FN > 2u { c02 = coopMultiplyAdd(a0, b2, c02); c03 = coopMultiplyAdd(a0, b3, c03); }
-            let a1 = frag_a(own_row + SIZE, kk);
-            c10 = coopMultiplyAdd(a1, b0, c10); c11 = coopMultiplyAdd(a1, b1, c11);
-            if FN > 2u { c12 = coopMultiplyAdd(a1, b2, c12); c13 = coopMultiplyAdd(a1, b3, c13); }
+            if FM > 1u {
+                let a1 = frag_a_(own_row + SIZE, kk);
+                c10 = coopMultiplyAdd(a1, b0, c10);
+                if FN > 1u { c11 = coopMultiplyAdd(a1, b1, c11); }
+                if FN > 2u { c12 = coopMultiplyAdd(a1, b2, c12); c13 = coopMultiplyAdd(a1, b3, c13); }
+            }
             if FM > 2u {
-                let a2 = frag_a(own_row + 2u * SIZE, kk);
+                let a2 = frag_a_(own_row + 2u * SIZE, kk);
                 c20 = coopMultiplyAdd(a2, b0, c20); c21 = coopMultiplyAdd(a2, b1, c21);
                 if FN > 2u { c22 = coopMultiplyAdd(a2, b2, c22); c23 = coopMultiplyAdd(a2, b3, c23); }
-                let a3 = frag_a(own_row + 3u * SIZE, kk);
+                let a3 = frag_a_(own_row + 3u * SIZE, kk);
                 c30 = coopMultiplyAdd(a3, b0, c30); c31 = coopMultiplyAdd(a3, b1, c31);
                 if FN > 2u { c32 = coopMultiplyAdd(a3, b2, c32); c33 = coopMultiplyAdd(a3, b3, c33); }
             }
         }
     }
 
-    finish_(c00, at, part, row, col); finish_(c01, at, part, row, col + SIZE);
-    if FN > 2u { finish_(c02, at, part, row, col + 2u * SIZE); finish_(c03, at, part, row, col + 3u * SIZE); }
-    finish_(c10, at, part, row + SIZE, col); finish_(c11, at, part, row + SIZE, col + SIZE);
-    if FN > 2u { finish_(c12, at, part, row + SIZE, col + 2u * SIZE); finish_(c13, at, part, row + SIZE, col + 3u * SIZE); }
+    finish_(c00, own, row, col);
+    if FN > 1u { finish_(c01, own, row, col + SIZE); }
+    if FN > 2u { finish_(c02, own, row, col + 2u * SIZE); finish_(c03, own, row, col + 3u * SIZE); }
+    if FM > 1u {
+        finish_(c10, own, row + SIZE, col);
+        if FN > 1u { finish_(c11, own, row + SIZE, col + SIZE); }
+        if FN > 2u { finish_(c12, own, row + SIZE, col + 2u * SIZE); finish_(c13, own, row + SIZE, col + 3u * SIZE); }
+    }
     if FM > 2u {
-        finish_(c20, at, part, row + 2u * SIZE, col); finish_(c21, at, part, row + 2u * SIZE, col + SIZE);
-        if FN > 2u { finish_(c22, at, part, row + 2u * SIZE, col + 2u * SIZE); finish_(c23, at, part, row + 2u * SIZE, col + 3u * SIZE); }
-        finish_(c30, at, part, row + 3u * SIZE, col); finish_(c31, at, part, row + 3u * SIZE, col + SIZE);
-        if FN > 2u { finish_(c32, at, part, row + 3u * SIZE, col + 2u * SIZE); finish_(c33, at, part, row + 3u * SIZE, col + 3u * SIZE); }
+        finish_(c20, own, row + 2u * SIZE, col); finish_(c21, own, row + 2u * SIZE, col + SIZE);
+        if FN > 2u { finish_(c22, own, row + 2u * SIZE, col + 2u * SIZE); finish_(c23, own, row + 2u * SIZE, col + 3u * SIZE); }
+        finish_(c30, own, row + 3u * SIZE, col); finish_(c31, own, row + 3u * SIZE, col + SIZE);
+        if FN > 2u { finish_(c32, own, row + 3u * SIZE, col + 2u * SIZE); finish_(c33, own, row + 3u * SIZE, col + 3u * SIZE); }
     }
 }

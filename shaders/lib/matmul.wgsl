@@ -1,4 +1,4 @@
-// What matrix products share: elements and blocks of the operands, and how fragments are finished through workgroup memory.
+// What matrix products share: elements and blocks of the operands.
 
 // An element, counted from the first.
 fn a_one_(i: u32) -> f32 { return vec4<f32>(EA4(a[i / A_WIDTH]))[i % A_WIDTH]; }
@@ -29,20 +29,4 @@ fn b_block_(start: u32, k: u32, col: u32, end: u32) -> mat4x4<f32> {
     }
     if B_DOWN && B_WIDTH == 4u { v = transpose(v); }
     return v;
-}
-
-// A fragment goes through the subgroup's corner of workgroup memory: its elements cannot be reached otherwise. The whole workgroup comes here.
-fn finish_(c: FragC, lane: Lane, batch: u32, row: u32, col: u32) {
-    let at = lane.subgroup % (SM * SN) * SIZE * SIZE;
-    let line = SIZE;
-    workgroupBarrier();
-    coopStoreT(c, &corner[at], line);
-    workgroupBarrier();
-    if lane.subgroup >= SM * SN { return; }
-    for (var i = lane.number; i < SIZE * SIZE / 4u; i += lane.lanes) {
-        let r = i / (SIZE / 4u);
-        let j = i % (SIZE / 4u) * 4u;
-        let src = at + r * SIZE + j;
-        if row + r < sizes.m { emit(vec4(corner[src], corner[src + 1u], corner[src + 2u], corner[src + 3u]), batch, row + r, col + j); }
-    }
 }

@@ -21,6 +21,7 @@ pub const SHARED: &str = concat!(
     include_str!("../lib/block.wgsl"),
     include_str!("../lib/conv_weight.wgsl"),
     include_str!("../lib/conv_window.wgsl"),
+    include_str!("../lib/fragments.wgsl"),
     include_str!("../lib/matmul.wgsl"),
     include_str!("../lib/pool.wgsl"),
 );

@@ -123,7 +123,7 @@ fn trial(caps: &Caps, p: &Problem, class: String, list: &[Variant], heuristic: &
 /// One small convolution for a class of variants in a direction, by the smallest of them: partial blocks on all sides, two
 /// groups, a window that hangs over and steps by two lines; planes and sums that are loaded and stored by fours, which
 /// is what most are. What it costs is the driver's compiler: a small window, for each of its elements is compiled, and
-/// one step of the sum in workgroup memory instead of four.
+/// one step of the sum in workgroup memory instead of four, and one fragment to a subgroup where they are emulated.
 fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let odd = |direction, channels, elem| Problem {
         direction,
@@ -134,11 +134,14 @@ fn test(caps: &Caps, class: &str) -> Option<Trial> {
         [([8, 10, 2], Elem::F32), ([6, 12, 6], Elem::F32), ([8, 10, 2], Elem::F16)]
             .map(|(channels, elem)| odd(direction, channels, elem))
     });
-    let (p, algorithm) = all.find_map(|p| {
+    let (p, mut algorithm) = all.find_map(|p| {
         let of = |a: &Algorithm| test_class(p.direction, *a).as_deref() == Some(class);
         let smallest = |a: &Algorithm| a.block().map(|block| block.iter().product::<u32>());
         Some((p, algorithms(caps, &p).into_iter().filter(of).min_by_key(smallest)?))
     })?;
+    if let (Algorithm::Coop(coop), true) = (&mut algorithm, caps.is_cpu()) {
+        coop.fragments = [1, 1];
+    }
     let variant = Variant { algorithm, split: 1 };
     let mut trial = trial(caps, &p, class.to_string(), &[variant], &variant)?;
     match algorithm {

@@ -41,7 +41,7 @@ pub enum Algorithm {
 pub struct Coop {
     /// Rows and columns of a fragment: 8 or 16.
     pub size: u32,
-    /// Fragments of a subgroup along channels and columns, 2 or 4 each; 2x2 subgroups are a workgroup.
+    /// Fragments of a subgroup along channels and columns, 2 or 4 each, 1 in self-tests; 2x2 subgroups are a workgroup.
     pub fragments: [u32; 2],
 }
 

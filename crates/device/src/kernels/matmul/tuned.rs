@@ -111,7 +111,8 @@ fn trial(caps: &Caps, p: &Problem, class: String, list: Vec<Variant>, heuristic:
 /// storage need whole ones.
 ///
 /// What it costs is the driver's compiler, and so what it is made of is what compiles fastest: the last of the smallest
-/// tiles, whose longer loop is not unrolled, and fragments with one step of k in workgroup memory instead of four.
+/// tiles, whose longer loop is not unrolled; fragments with one step of k in workgroup memory instead of four, and one of them
+/// to a subgroup instead of four where they are emulated, since each product of two is compiled by itself there.
 fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let of = |p: &Problem| {
         let all = algorithms(caps, p).into_iter().rev().filter(|a| a.class() == Some(class));
@@ -128,7 +129,10 @@ fn test(caps: &Caps, class: &str) -> Option<Trial> {
         odd([37, 36, 44], Elem::F16),
         problem(2, [48, 32, 80], [false, true], Elem::F16),
     ];
-    let (p, algorithm) = problems.iter().find_map(|p| Some((p, of(p)?)))?;
+    let (p, mut algorithm) = problems.iter().find_map(|p| Some((p, of(p)?)))?;
+    if let (Algorithm::Coop(coop), true) = (&mut algorithm, caps.is_cpu()) {
+        coop.fragments = [1, 1];
+    }
     let variant = Variant { algorithm, split: 1 };
     let mut trial = trial(caps, p, class.to_string(), vec![variant], &variant)?;
     if let Algorithm::Coop(Coop { staged: true, size, .. }) = algorithm {

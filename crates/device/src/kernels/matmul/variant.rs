@@ -46,7 +46,7 @@ pub struct Coop {
     pub staged: bool,
     /// Subgroups of a workgroup along m and n.
     pub subgroups: [u32; 2],
-    /// Fragments of a subgroup along m and n, 2 or 4 each.
+    /// Fragments of a subgroup along m and n, 2 or 4 each; 1 in self-tests.
     pub fragments: [u32; 2],
 }
 
