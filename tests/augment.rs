@@ -66,6 +66,66 @@ fn what_is_not_random_does_as_torchvision_does() {
     assert!(normal_batch[normal.pixels().len()..].iter().zip(normal.pixels()).all(|(a, b)| (a - b).abs() < 1e-5));
 }
 
+/// What is done to drawn images, one and a batch of two, against torchvision (scripts/drawn_augment.py). `KILN_DRAWN=file`
+/// takes another draw.
+#[test]
+fn drawn_changes_are_torchvisions() {
+    let device = Device::open().unwrap();
+    let path = std::env::var("KILN_DRAWN")
+        .unwrap_or_else(|_| format!("{}/../../tests/data/drawn_augment.txt", env!("CARGO_MANIFEST_DIR")));
+    let text = std::fs::read_to_string(path).unwrap();
+    let (mut wrong, mut cases) = (Vec::new(), 0);
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split(';').collect();
+        let list = |at: usize| fields[at].split(' ').map(|text| text.parse().unwrap()).collect::<Vec<f64>>();
+        let (name, args) = fields[0].split_once(' ').unwrap_or((fields[0], ""));
+        let a: Vec<f64> = args.split(' ').filter_map(|text| text.parse().ok()).collect();
+        let (f, n) = (|at: usize| a[at] as f32, |at: usize| a[at] as usize);
+        let sizes: Vec<usize> = list(1).iter().map(|&v| v as usize).collect();
+        let bytes: Vec<u8> = list(2).iter().map(|&v| v as u8).collect();
+        let image = Image::from_bytes(sizes[0], sizes[1], sizes[2], &bytes).unwrap();
+        let batch = augment::stack(&device, &[image.clone(), image.clone()]).unwrap();
+        let numbers = |from: usize| a[from..from + sizes[0]].iter().map(|&v| v as f32).collect::<Vec<f32>>();
+        let (got, batch) = match name {
+            "hflip" => (image.hflip(), None),
+            "vflip" => (image.vflip(), None),
+            "pad" => (image.pad(n(0), f(1)), None),
+            "crop" => (image.crop(a[0] as isize, a[1] as isize, n(2), n(3)).unwrap(), None),
+            "center_crop" => (image.center_crop(n(0), n(1)).unwrap(), None),
+            "rotate" => (image.rotate(a[0]), Some(augment::rotate(&batch, a[0]))),
+            "resize" => (image.resize(n(0), n(1)).unwrap(), None),
+            "resize_shorter" => (image.resize_shorter(n(0)).unwrap(), None),
+            "brightness" => (image.adjust_brightness(f(0)), Some(augment::adjust_brightness(&batch, a[0]))),
+            "contrast" => (image.adjust_contrast(f(0)), Some(augment::adjust_contrast(&batch, a[0]))),
+            "saturation" => (image.adjust_saturation(f(0)), Some(augment::adjust_saturation(&batch, a[0]))),
+            "hue" => (image.adjust_hue(f(0)), Some(augment::adjust_hue(&batch, a[0]))),
+            "normalize" => {
+                let (mean, std) = (numbers(0), numbers(sizes[0]));
+                (image.normalize(&mean, &std).unwrap(), Some(augment::normalize(&batch, &mean, &std)))
+            }
+            "erase" => (image.erase(n(0), n(1), n(2), n(3), f(4)), None),
+            other => panic!("{other}"),
+        };
+        let mut judge = |what: &str, got: &[f32], bound: f64| {
+            let want = list(4);
+            let far = got.iter().zip(&want).map(|(&g, w)| (f64::from(g) - w).abs()).fold(0.0, f64::max);
+            if got.len() != want.len() || far > bound {
+                wrong.push(format!("{what} {line}: {far}\n   {got:?}"));
+            }
+        };
+        assert_eq!(size(&got)[..], list(3).iter().map(|&v| v as usize).collect::<Vec<_>>(), "{line}");
+        judge("one", got.pixels(), 1e-5);
+        if let Some(batch) = batch {
+            let pixels = batch.to_vec::<f32>().unwrap();
+            // a place of 8 pixels is a float32 there
+            judge("batch", &pixels[pixels.len() / 2..], if name == "rotate" { 2e-5 } else { 1e-5 });
+        }
+        cases += 1;
+    }
+    assert!(wrong.is_empty(), "{} of {cases} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(cases >= 200);
+}
+
 #[test]
 fn where_pixels_go() {
     let image = counted(2, 3);
@@ -100,6 +160,10 @@ fn random_changes_follow_their_draw() {
     let images: Vec<Image> = (0..40).map(change).collect();
     assert!(images.iter().all(|image| size(image) == [3, 5, 6]));
     assert_eq!(images, (0..40).map(change).collect::<Vec<_>>());
+    // where no part fits, the middle of what ratios allow; of 7 columns 3 are left of it, as torchvision rounds
+    let wide = counted(3, 11);
+    let part = augment::random_resized_crop(&wide, 3, 4, 5.0..6.0, 0.75..4.0 / 3.0, &mut Draw::new(0, 0)).unwrap();
+    assert_eq!(part, wide.crop(0, 3, 3, 4).unwrap());
     assert!(images.windows(2).all(|pair| pair[0] != pair[1]));
 }
 

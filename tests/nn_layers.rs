@@ -319,6 +319,37 @@ fn what_is_dropped_and_what_is_kept() {
     assert!((y[0] + 0.229_166_67).abs() < 1e-6 && y[1] == 2.0);
 }
 
+/// As PyTorch does: nobody looks at the channels of nothing, which counts as a batch and moves no statistics.
+#[test]
+fn a_batch_norm_of_nothing() {
+    let device = Device::open().unwrap();
+    let mut init = Init::new(&device, 0);
+    for shape in [[0usize, 3, 2, 2], [0, 4, 2, 2], [2, 4, 0, 2], [2, 0, 2, 2]] {
+        let norm = BatchNorm2d::new(3, &mut init);
+        for (training, seen) in [(true, 1), (false, 1)] {
+            if !training {
+                norm.eval();
+            }
+            let x = Tensor::zeros(&device, shape);
+            let y = norm.forward(&x);
+            assert_eq!(y.shape().unwrap().to_vec(), shape);
+            let gradients = y.sum().backward().unwrap();
+            for param in norm.parameters() {
+                assert_eq!(gradients.get(&param).unwrap().to_vec::<f32>().unwrap(), [0.0; 3]);
+            }
+            y.eval().unwrap();
+            let running = norm.running.as_ref().unwrap();
+            assert_eq!(running.num_batches_tracked.to_vec::<i32>().unwrap(), [seen], "{shape:?}");
+            assert_eq!(running.running_mean.to_vec::<f32>().unwrap(), [0.0; 3]);
+            assert_eq!(running.running_var.to_vec::<f32>().unwrap(), [1.0; 3]);
+        }
+        let free = BatchNorm2d::new(3, &mut init).no_affine().no_tracking();
+        let free = free.forward(&Tensor::zeros(&device, shape));
+        assert_eq!((free.shape().unwrap().to_vec(), free.to_vec::<f32>().unwrap().len()), (shape.to_vec(), 0));
+    }
+    assert!(BatchNorm2d::new(3, &mut init).forward(&Tensor::zeros(&device, [0, 3, 2])).eval().is_err());
+}
+
 #[test]
 fn mixtures_take_their_share() {
     let device = Device::open().unwrap();

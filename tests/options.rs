@@ -88,6 +88,13 @@ fn draws_follow_their_distributions() {
         let hard = gumbel_softmax(&x, tau, true, axis, &Rng::new(&device, 4));
         let largest = want.eq(want.amax(axis, true)).cast(DType::F32);
         assert!(worst(&hard.to_vec::<f32>().unwrap(), &largest.to_vec::<f32>().unwrap()) < 1e-6);
+        // PyTorch's `y_hard - y_soft.detach() + y_soft`: the slope of Σ w y is that of the soft one, y (w − Σ w y) / tau
+        let w = Rng::new(&device, 2).normal([5, 4]);
+        let slope = (hard * &w).sum().grad(&[&x]).unwrap()[0].to_vec::<f32>().unwrap();
+        let [y, w] = [&want, &w].map(|t| t.to_vec::<f64>().unwrap());
+        let slice = |i: usize| (0..20).filter(move |j| if axis == 0 { i % 4 == j % 4 } else { i / 4 == j / 4 });
+        let by_hand = |i: usize| y[i] * (w[i] - slice(i).map(|j| w[j] * y[j]).sum::<f64>()) / tau;
+        assert!(worst(&slope, &(0..20).map(|i| by_hand(i) as f32).collect::<Vec<_>>()) < 1e-5);
     }
     assert!(gumbel_softmax(&logits, 0.0, false, -1, &rng).eval().is_err());
     assert!(gumbel_softmax(&logits, 1.0, true, 3, &rng).eval().is_err());

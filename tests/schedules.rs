@@ -164,6 +164,7 @@ fn settings_that_pytorch_refuses_are_errors_of_the_step() {
     let new = || Linear::new(1, 1, &mut Init::new(&device, 0));
     let constant = |factor| Box::new(ConstantLr { factor, total_iters: 5 }) as Box<dyn Schedule>;
     let line = |start_factor, end_factor| Box::new(LinearLr { start_factor, end_factor, total_iters: 5 });
+    let lists = || Box::new(PerGroup::new(StepLr::new(1, 0.1)).and(StepLr::new(1, 0.5))) as Box<dyn Schedule>;
     let restarts = |t_0, t_mult| Box::new(CosineAnnealingWarmRestarts { t_0, t_mult, eta_min: 0.0 });
     let cycle = |total_steps, pct_start| Box::new(OneCycleLr { pct_start, ..OneCycleLr::new(0.1, total_steps) });
     let cases: Vec<(Box<dyn Schedule>, usize, &str, &str)> = vec![
@@ -194,6 +195,12 @@ fn settings_that_pytorch_refuses_are_errors_of_the_step() {
             "milestone",
         ),
         (Box::new(PerGroup::new(StepLr::new(1, 0.1)).and(constant(2.0))), 0, "ConstantLr", "factor"),
+        // lists that are not as long as the optimizer has groups: one
+        (lists(), 0, "PerGroup", "schedules"),
+        (Box::new(ChainedScheduler::new().and(lists())), 0, "PerGroup", "schedules"),
+        (Box::new(SequentialLr::new(StepLr::new(1, 0.1)).then(9, lists())), 3, "PerGroup", "schedules"),
+        (Box::new(Warmup::new(3, lists())), 0, "PerGroup", "schedules"),
+        (Box::new(PerGroup::new(lists())), 0, "PerGroup", "schedules"),
         (Box::new(Warmup::new(3, constant(2.0))), 0, "ConstantLr", "factor"),
     ];
     for (schedule, t, op, name) in &cases {
@@ -217,7 +224,7 @@ fn settings_that_pytorch_refuses_are_errors_of_the_step() {
         assert_ne!(parameters(&model), before);
 
         // the trainer knows before its first step, from the settings alone
-        if schedule.refused(0).is_some() {
+        if schedule.refused(0).or(schedule.refused_for(1)).is_some() {
             let set = TensorDataset::new(&device, (vec![1.0f32; 4], [1]), (vec![0i32; 4], [])).unwrap();
             let mut sgd = Sgd::new(&model, 0.25).momentum(0.9);
             let trainer = Trainer::new(1).progress(false).scheduler(schedule);
@@ -263,6 +270,20 @@ fn plateaus_and_momenta_are_refused_too() {
         .plateau(plateau)
         .fit(&model, &mut sgd, &set, None, |(x, _)| Outcome::loss(model.forward(x).square().mean(), x.numel()));
     assert!(matches!(fitted, Err(Error::Argument { name: "factor", .. })));
+
+    // the lowest rates of two groups, which the optimizer has not
+    let mut sgd = Sgd::new(&model, 0.25);
+    let mut plateau = ReduceLrOnPlateau { min_lrs: vec![0.1, 0.2], patience: 0, ..Default::default() };
+    let listed = |error| matches!(error, Error::Argument { op: "ReduceLrOnPlateau", name: "min_lrs", .. });
+    assert!(!plateau.step(1.0, &mut sgd) && listed(sgd.step(&loss()).unwrap_err()));
+    let trainer = Trainer::new(1).progress(false).plateau(plateau.clone());
+    let forward = |(x, _): &(Tensor, Tensor)| Outcome::loss(model.forward(x).square().mean(), x.numel());
+    assert!(listed(trainer.fit(&model, &mut sgd, &set, None, forward).unwrap_err()));
+    let mut sgd = Sgd::new(&model, 0.25).group("bias", 0.4, |slot| slot.name == "bias", |_| {});
+    plateau.step(1.0, &mut sgd);
+    assert!(plateau.step(1.0, &mut sgd));
+    assert_eq!(sgd.slots().groups.iter().map(|group| group.lr).collect::<Vec<_>>(), [0.1, 0.2]);
+    sgd.step(&loss()).unwrap();
 
     // momentum is cycled of optimizers that have it or β₁, also where it was 0
     let cycle = OneCycleLr::new(0.1, 10);

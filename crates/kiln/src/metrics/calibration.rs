@@ -44,10 +44,12 @@ impl Calibration {
             return Err(lengths("calibration", confidence.len(), right.len()));
         }
         each("calibration", "confidence", confidence, "from 0 to 1", |sure| (0.0..=1.0).contains(&sure))?;
-        let last = self.bins.len() - 1;
+        let (bins, last) = (self.bins.len() as f64, self.bins.len() - 1);
         for (&confidence, &right) in confidence.iter().zip(right) {
-            let at = (confidence * self.bins.len() as f64).ceil() as usize; // 0 is in the first bin
-            let bin = &mut self.bins[at.saturating_sub(1).min(last)];
+            let at = ((confidence * bins).ceil() as usize).saturating_sub(1).min(last); // 0 is in the first bin
+            // the product may round to the other side of the bin's lower end
+            let below = at > 0 && confidence <= at as f64 / bins;
+            let bin = &mut self.bins[at - usize::from(below)];
             bin.count += 1.0;
             bin.confidence += confidence;
             bin.right += f64::from(u8::from(right));

@@ -59,7 +59,10 @@ pub(super) fn mean(classes: &[Counts], average: Average, of: impl Fn(&Counts) ->
 pub(super) fn weighted(values: impl Iterator<Item = (f64, f64)> + Clone, average: Average) -> f64 {
     let all: f64 = values.clone().map(|(_, support)| support).sum();
     let alike = average != Average::Weighted || all == 0.0;
-    let weight = |support: f64| if alike { 1.0 } else { support };
-    let (sum, weights) = values.fold((0.0, 0.0), |(s, w), (v, support)| (s + v * weight(support), w + weight(support)));
+    let counted = values.map(|(value, support)| (value, if alike { 1.0 } else { support }));
+    // what weighs nothing may be NaN
+    let (sum, weights) = counted
+        .filter(|(_, weight)| *weight > 0.0)
+        .fold((0.0, 0.0), |(s, w), (v, weight)| (s + v * weight, w + weight));
     sum / weights
 }

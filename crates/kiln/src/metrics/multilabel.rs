@@ -184,14 +184,15 @@ impl ClassRankings {
         &self.of
     }
 
-    /// [`Ranking::roc_auc`] of all classes; NaN if a class has no positive or no negative example.
+    /// [`Ranking::roc_auc`] of all classes; NaN if a class has no positive or no negative example. Weighted, classes
+    /// without positive examples do not count.
     ///
     /// Source: `sklearn.metrics.roc_auc_score(multi_class="ovr")`.
     pub fn mean_roc_auc(&self, average: Average) -> f64 {
         self.mean(average, Ranking::roc_auc)
     }
 
-    /// [`Ranking::average_precision`] of all classes; NaN if a class has no positive example.
+    /// [`Ranking::average_precision`] of all classes.
     pub fn mean_average_precision(&self, average: Average) -> f64 {
         self.mean(average, Ranking::average_precision)
     }

@@ -66,7 +66,7 @@ impl Ranking {
         area / (before.0 * before.1)
     }
 
-    /// The mean precision at each positive example, without interpolation; NaN without positives.
+    /// The mean precision at each positive example, without interpolation; 0 without positives.
     ///
     /// Source: `sklearn.metrics.average_precision_score`.
     pub fn average_precision(&self) -> f64 {
@@ -76,23 +76,24 @@ impl Ranking {
             sum += (positives - before) * positives / (positives + negatives);
             before = positives;
         }
-        sum / all
+        if all == 0.0 && !self.scored.is_empty() { 0.0 } else { sum / all }
     }
 
-    /// The ROC curve from (0, 0) to (1, 1), a point for each different score.
+    /// The ROC curve from (0, 0) to (1, 1), a point for each different score. A rate of nothing is NaN.
     pub fn roc_curve(&self) -> Vec<CurvePoint> {
         let steps = self.steps();
         let (p, n) = steps.last().map_or((0.0, 0.0), |&(_, p, n)| (p, n));
-        let start = CurvePoint { threshold: f64::INFINITY, x: 0.0, y: 0.0 };
+        let start = CurvePoint { threshold: f64::INFINITY, x: 0.0 / n, y: 0.0 / p };
         let point = |&(threshold, tp, fp): &(f64, f64, f64)| CurvePoint { threshold, x: fp / n, y: tp / p };
         std::iter::once(start).chain(steps.iter().map(point)).collect()
     }
 
-    /// Precision over recall, from the highest threshold down.
+    /// Precision over recall, from the highest threshold down; without positives the recall is 1.
     pub fn precision_recall_curve(&self) -> Vec<CurvePoint> {
         let steps = self.steps();
         let all = steps.last().map_or(0.0, |&(_, p, _)| p);
-        let point = |&(threshold, tp, fp): &(f64, f64, f64)| CurvePoint { threshold, x: tp / all, y: tp / (tp + fp) };
+        let recall = |found: f64| if all == 0.0 { 1.0 } else { found / all };
+        let point = |&(threshold, tp, fp): &(f64, f64, f64)| CurvePoint { threshold, x: recall(tp), y: tp / (tp + fp) };
         steps.iter().map(point).collect()
     }
 

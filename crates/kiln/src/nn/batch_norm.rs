@@ -135,6 +135,20 @@ impl<const SPACE: usize> BatchNorm<SPACE> {
         self.running = None;
         self
     }
+
+    /// The norm of a batch without elements: it is counted and moves no statistics, its parameters have gradients, which
+    /// are zeros, and nobody looks at its channels, as in PyTorch.
+    #[track_caller]
+    fn of_nothing(&self, x: &Tensor) -> Tensor {
+        if let (Some(running), true) = (&self.running, self.mode.training()) {
+            let seen = running.num_batches_tracked.value() + 1;
+            if let Err(error) = running.num_batches_tracked.set_with(&seen, &[x]) {
+                return Tensor::invalid(x.device(), error);
+            }
+        }
+        let scaled = self.weight.as_ref().map_or_else(|| x.clone(), |weight| x * weight.sum());
+        self.bias.as_ref().map_or(scaled.clone(), |bias| scaled + bias.sum())
+    }
 }
 
 impl<const SPACE: usize> Forward for BatchNorm<SPACE> {
@@ -144,7 +158,11 @@ impl<const SPACE: usize> Forward for BatchNorm<SPACE> {
         let ranks = if SPACE == 1 { 2..=3 } else { SPACE + 2..=SPACE + 2 };
         // without numbers of channels of its own the layer takes any number of them, as in PyTorch
         let own = self.weight.is_some() || self.bias.is_some() || self.running.is_some();
-        if !ranks.contains(&shape.rank()) || (own && shape[1] != self.channels) {
+        let fits = ranks.contains(&shape.rank());
+        if fits && x.numel() == 0 {
+            return self.of_nothing(x);
+        }
+        if !fits || (own && shape[1] != self.channels) {
             return Tensor::bad_shape("batch_norm", &[x], "[batch, channels, ..] with the layer's channels and axes");
         }
         let (weight, bias) = (tensor(&self.weight), tensor(&self.bias));
@@ -153,17 +171,11 @@ impl<const SPACE: usize> Forward for BatchNorm<SPACE> {
             return x.batch_norm(&mean, &var, weight, bias, self.eps);
         }
         let (mean, var) = x.batch_statistics();
-        let count = x.numel() / shape[1].max(1);
+        let count = x.numel() / shape[1];
         if count == 1 {
             return Tensor::bad_shape("batch_norm", &[x], "training needs more than one value of each channel");
         }
-        if let (Some(running), 0) = (&self.running, count) {
-            // a batch of nothing is counted, and moves no statistics
-            let seen = running.num_batches_tracked.value() + 1;
-            if let Err(error) = running.num_batches_tracked.set_with(&seen, &[x]) {
-                return Tensor::invalid(x.device(), error);
-            }
-        } else if let Some(running) = &self.running {
+        if let Some(running) = &self.running {
             let momentum = self.momentum.filter(|_| !self.mode.averaging());
             let unbiased = &var * (count as f64 / (count as f64 - 1.0));
             if let Err(error) = running.track(mean.clone(), unbiased, momentum, &mean) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::{RefusedBy, Schedule, counts, unless};
+use super::{RefusedBy, Schedule, counts, listed, unless};
 
 /// One schedule after another: each begins at its milestone, with a `t` of its own from 0. Milestones that are 0 or equal
 /// leave out the schedules before them.
@@ -90,6 +90,10 @@ impl Schedule for SequentialLr<'_> {
         unless(early.is_none(), "SequentialLr", "milestone", early.unwrap_or(0.0), "not before the one before it")
             .or_else(|| self.parts.iter().enumerate().find_map(own))
     }
+
+    fn refused_for(&self, groups: usize) -> Option<RefusedBy> {
+        self.parts.iter().find_map(|(_, part)| part.refused_for(groups))
+    }
 }
 
 /// Several schedules at once: in each step every one of them goes on from what those before it have made of the learning rate.
@@ -154,6 +158,10 @@ impl Schedule for ChainedScheduler<'_> {
         counts("ChainedScheduler", "schedules", self.parts.len())
             .or_else(|| self.parts.iter().find_map(|part| part.refused(t)))
     }
+
+    fn refused_for(&self, groups: usize) -> Option<RefusedBy> {
+        self.parts.iter().find_map(|part| part.refused_for(groups))
+    }
 }
 
 /// The learning rates that were reached last, for each group: the next one goes on from there, and one before it begins
@@ -179,8 +187,8 @@ impl Walk {
     }
 }
 
-/// A schedule for each of the optimizer's groups, in their order; groups past the last have that one. PyTorch's lists
-/// of functions (`LambdaLR`) and of learning rates (`max_lr` and the like). The momentum is the first one's.
+/// A schedule for each of the optimizer's groups, in their order; more or fewer than there are groups are refused. PyTorch's
+/// lists of functions (`LambdaLR`) and of learning rates (`max_lr` and the like). The momentum is the first one's.
 ///
 /// ```
 /// use kiln::schedule::{LambdaLr, PerGroup, Schedule};
@@ -228,6 +236,11 @@ impl Schedule for PerGroup<'_> {
 
     fn refused(&self, t: usize) -> Option<RefusedBy> {
         self.parts.iter().find_map(|part| part.refused(t))
+    }
+
+    fn refused_for(&self, groups: usize) -> Option<RefusedBy> {
+        listed("PerGroup", "schedules", self.parts.len(), groups)
+            .or_else(|| self.parts.iter().find_map(|part| part.refused_for(groups)))
     }
 }
 
@@ -277,5 +290,9 @@ impl<S: Schedule> Schedule for Warmup<S> {
 
     fn refused(&self, t: usize) -> Option<RefusedBy> {
         self.then.refused(t.saturating_sub(self.steps))
+    }
+
+    fn refused_for(&self, groups: usize) -> Option<RefusedBy> {
+        self.then.refused_for(groups)
     }
 }

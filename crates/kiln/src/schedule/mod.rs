@@ -55,6 +55,11 @@ fn counts(schedule: &'static str, name: &'static str, count: usize) -> Option<Re
     unless(count > 0, schedule, name, count as f64, "at least 1")
 }
 
+/// A list of settings of `schedule` unless it has one for each group of an optimizer's parameters.
+fn listed(schedule: &'static str, name: &'static str, length: usize, groups: usize) -> Option<RefusedBy> {
+    unless(length == groups, schedule, name, length as f64, "one for each of the optimizer's groups")
+}
+
 /// A learning rate for each step (or epoch).
 pub trait Schedule {
     /// The learning rate at `t`, from 0, of parameters whose own one is `base`.
@@ -93,6 +98,12 @@ pub trait Schedule {
         None
     }
 
+    /// A list of settings, of this schedule or of one that it is made of, that has not one for each of the optimizer's
+    /// `groups`. PyTorch refuses it.
+    fn refused_for(&self, _groups: usize) -> Option<RefusedBy> {
+        None
+    }
+
     /// Sets the learning rate of each of the optimizer's groups, and the momentum if that is cycled.
     ///
     /// If a setting is [refused](Schedule::refused), or momentum is cycled of an optimizer that has none, the learning rate stays
@@ -119,7 +130,8 @@ pub(crate) fn apply_at(
     t: usize,
     at: At,
 ) {
-    if let Some(refused) = schedule.refused(t) {
+    let groups = optimizer.slots().groups.len();
+    if let Some(refused) = schedule.refused(t).or_else(|| schedule.refused_for(groups)) {
         return optimizer.slots_mut().refuse(error(refused, at));
     }
     // through `set_lr` first, so that optimizers made of others hear of it
@@ -174,6 +186,10 @@ macro_rules! pointer {
 
             fn refused(&self, t: usize) -> Option<RefusedBy> {
                 (**self).refused(t)
+            }
+
+            fn refused_for(&self, groups: usize) -> Option<RefusedBy> {
+                (**self).refused_for(groups)
             }
         })*
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{RefusedBy, error, unless};
+use super::{RefusedBy, error, listed, unless};
 use crate::error::At;
 use crate::optim::Optimizer;
 
@@ -57,7 +57,7 @@ pub struct ReduceLrOnPlateau {
     pub cooldown: usize,
     /// The lowest learning rate; 0.
     pub min_lr: f64,
-    /// The lowest of each group, where they differ; groups past the last have `min_lr`.
+    /// The lowest of each group, where they differ; empty if `min_lr` is that of all groups.
     pub min_lrs: Vec<f64>,
     /// A fall by less is left out; 10⁻⁸.
     pub eps: f64,
@@ -108,16 +108,18 @@ impl ReduceLrOnPlateau {
         }
     }
 
-    /// A setting that PyTorch refuses.
-    pub fn refused(&self) -> Option<RefusedBy> {
-        unless(self.factor < 1.0, "ReduceLrOnPlateau", "factor", self.factor, "below 1")
+    /// A setting that PyTorch refuses of an optimizer of `groups` groups.
+    pub fn refused(&self, groups: usize) -> Option<RefusedBy> {
+        const NAME: &str = "ReduceLrOnPlateau";
+        let listed = || listed(NAME, "min_lrs", self.min_lrs.len(), groups).filter(|_| !self.min_lrs.is_empty());
+        unless(self.factor < 1.0, NAME, "factor", self.factor, "below 1").or_else(listed)
     }
 
     /// Takes the figure of an epoch; whether the learning rate was lowered. With a setting that is
     /// [refused](ReduceLrOnPlateau::refused) the optimizer's next step is an [`Error::Argument`](crate::Error::Argument).
     #[track_caller]
     pub fn step(&mut self, figure: f64, optimizer: &mut (impl Optimizer + ?Sized)) -> bool {
-        if let Some(refused) = self.refused() {
+        if let Some(refused) = self.refused(optimizer.slots().groups.len()) {
             optimizer.slots_mut().refuse(error(refused, At::here()));
             return false;
         }

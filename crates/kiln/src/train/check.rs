@@ -7,8 +7,9 @@ use crate::schedule::{self, Schedule};
 use crate::{Error, Result};
 
 impl Trainer<'_> {
+    /// Whether the settings go with each other, and with an optimizer of `groups` groups.
     #[track_caller]
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self, groups: usize) -> Result<()> {
         let mut counts = vec![("batch", self.batch.unwrap_or(BATCH)), ("accumulate", self.accumulate)];
         let mut every = |name, every| {
             let (Every::Steps(n) | Every::Epochs(n)) = every;
@@ -28,8 +29,10 @@ impl Trainer<'_> {
             }
         }
         let rate = match &self.rate {
-            LearningRate::Schedule(schedule, at) => schedule.refused(0).map(|refused| (refused, *at)),
-            LearningRate::Plateau(plateau, at) => plateau.refused().map(|refused| (refused, *at)),
+            LearningRate::Schedule(schedule, at) => {
+                schedule.refused(0).or_else(|| schedule.refused_for(groups)).map(|refused| (refused, *at))
+            }
+            LearningRate::Plateau(plateau, at) => plateau.refused(groups).map(|refused| (refused, *at)),
             LearningRate::Constant | LearningRate::Function(_) => None,
         };
         if let Some((refused, at)) = rate {

@@ -364,7 +364,7 @@ impl<'a> Trainer<'a> {
         S: Source + ?Sized,
         O: Optimizer,
     {
-        self.check()?;
+        self.check(optimizer.slots().groups.len())?;
         let feed = Feed::new(&self, train, validation)?;
         let sum = (self.accumulate > 1).then(|| Accumulator::new(optimizer));
         let optimizer = Clipped::new(optimizer).value(self.clip_value).norm(self.clip_norm);
@@ -393,7 +393,7 @@ impl<'a> Trainer<'a> {
         S: Source<Batch: Batch> + ?Sized,
         O: Optimizer,
     {
-        self.check()?;
+        self.check(optimizer.slots().groups.len())?;
         if self.accumulate != 1 {
             return Err(refused("accumulate", self.accumulate, "captured steps take one batch each"));
         }

@@ -58,13 +58,15 @@ pub fn random_resized_crop(
         }
     }
     // No part fits: the largest in the middle whose ratio is allowed.
-    let (h, w) = (image.height as f64, image.width as f64);
-    let (h, w) = match w / h {
-        narrow if narrow < ratio.start => ((w / ratio.start).round(), w),
-        wide if wide > ratio.end => (h, (h * ratio.end).round()),
-        _ => (h, w),
+    let (height_of, width_of) = (image.height as f64, image.width as f64);
+    let (h, w) = match width_of / height_of {
+        narrow if narrow < ratio.start => ((width_of / ratio.start).round(), width_of),
+        wide if wide > ratio.end => (height_of, (height_of * ratio.end).round()),
+        _ => (height_of, width_of),
     };
-    image.center_crop(h.max(1.0) as usize, w.max(1.0) as usize)?.resize(height, width)
+    let (h, w) = (h.max(1.0) as usize, w.max(1.0) as usize);
+    let middle = |have: usize, want: usize| (have.saturating_sub(want) / 2) as isize;
+    image.crop(middle(image.height, h), middle(image.width, w), h, w)?.resize(height, width)
 }
 
 /// Turned by a random angle between -`degrees` and `degrees`.
