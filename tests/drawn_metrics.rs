@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use kiln::metrics::*;
 use kiln::prelude::*;
@@ -62,13 +63,10 @@ impl Case {
     }
 }
 
-/// Where batches end: everything at once, or three parts, of which some may be empty.
-fn batches(rows: usize, whole: bool) -> Vec<std::ops::Range<usize>> {
-    if whole {
-        return vec![0..rows];
-    }
-    let (a, b) = (rows / 3, rows.div_ceil(2));
-    vec![0..a, a..b, b..b, b..rows]
+/// Where batches begin and end: everything at once, or parts, of which some are empty.
+fn batches(rows: usize, whole: bool) -> Vec<Range<usize>> {
+    let ends = if whole { vec![0, rows] } else { vec![0, rows / 3, rows.div_ceil(2), rows.div_ceil(2), rows] };
+    ends.windows(2).map(|ends| ends[0]..ends[1]).collect()
 }
 
 type Answers = Vec<(String, Vec<f64>)>;

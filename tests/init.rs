@@ -1,8 +1,12 @@
-//! First weights: their statistics, orthogonality, and what is exact about them.
+//! First weights: their statistics, orthogonality, what is exact about them, and those of layers against PyTorch's
+//! (scripts/reference_first_weights.py).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kiln::init::{Fan, Nonlinearity};
+use kiln::nn::*;
 use kiln::prelude::*;
 
 fn numbers(param: &Param) -> Vec<f64> {
@@ -122,4 +126,96 @@ fn identities() {
     {
         assert!(matches!(wrong.to_vec::<f32>(), Err(Error::Argument { .. })));
     }
+}
+
+type Parameters = Vec<(String, Param)>;
+
+/// The layer of a name in the script.
+fn layer(name: &str, init: &mut Init) -> Box<dyn Module> {
+    let stacked = RecurrentOptions { num_layers: 2, bidirectional: true, ..Default::default() };
+    let thin = RecurrentOptions { proj_size: 5, ..Default::default() };
+    let own = MultiheadOptions { kdim: Some(7), vdim: Some(9), add_bias_kv: true, ..Default::default() };
+    let inner = || TransformerOptions { dim_feedforward: 64, ..Default::default() };
+    match name {
+        "linear" => Box::new(Linear::new(30, 50, init)),
+        "bilinear" => Box::new(Bilinear::new(7, 9, 50, init)),
+        "conv1" => Box::new(Conv1d::grouped(6, 40, 3, 2, init)),
+        "conv2" => Box::new(Conv2d::new(6, 40, [2, 3], init)),
+        "conv3" => Box::new(Conv3d::new(2, 40, 2, init)),
+        "transposed1" => Box::new(ConvTranspose1d::grouped(12, 40, 3, 2, init)),
+        "transposed2" => Box::new(ConvTranspose2d::new(6, 40, [2, 3], init)),
+        "transposed3" => Box::new(ConvTranspose3d::new(2, 40, 2, init)),
+        "embedding" => Box::new(Embedding::new(50, 20, init)),
+        "bag" => Box::new(EmbeddingBag::new(50, 20, BagMode::Mean, init)),
+        "rnn" => Box::new(Rnn::with(6, 20, stacked, init)),
+        "lstm" => Box::new(Lstm::new(6, 20, init)),
+        "lstm_proj" => Box::new(Lstm::with(6, 20, thin, init)),
+        "gru" => Box::new(Gru::new(6, 20, init)),
+        "rnn_cell" => Box::new(RnnCell::new(6, 20, init)),
+        "lstm_cell" => Box::new(LstmCell::new(6, 20, init)),
+        "gru_cell" => Box::new(GruCell::new(6, 20, init)),
+        "attention" => Box::new(MultiheadAttention::new(40, 4, init)),
+        "attention_own" => Box::new(MultiheadAttention::with(40, 4, own, init)),
+        "encoder_layer" => Box::new(TransformerEncoderLayer::with(32, 4, inner(), init)),
+        "decoder_layer" => Box::new(TransformerDecoderLayer::with(32, 4, inner(), init)),
+        "transformer" => Box::new(Transformer::new(32, 4, [1, 1], inner(), init)),
+        "adaptive" => Box::new(AdaptiveLogSoftmax::with(32, 100, &[20, 50], 4.0, true, init)),
+        "linear_cross_entropy" => Box::new(LinearCrossEntropy::new(30, 50, &[], init).bias(init)),
+        "prelu" => Box::new(PRelu::new(3, init)),
+        "batch_norm" => Box::new(BatchNorm2d::new(4, init)),
+        "instance_norm" => Box::new(InstanceNorm1d::new(4).affine(init)),
+        "layer_norm" => Box::new(LayerNorm::new(4, init)),
+        "rms_norm" => Box::new(RmsNorm::new(4, init)),
+        "group_norm" => Box::new(GroupNorm::new(2, 4, init)),
+        other => panic!("{other}"),
+    }
+}
+
+/// Deviation and kurtosis, which tells even from normal numbers, over at least 2,000 of each parameter: five times what chance
+/// allows them to differ. The largest of even numbers is their bound.
+#[test]
+fn layers_start_as_pytorchs() {
+    let device = Device::open().unwrap();
+    let path = format!("{}/../../tests/data/first_weights.txt", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut wanted = BTreeMap::<&str, Vec<(&str, Vec<f64>)>>::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let numbers = words[2..].iter().map(|word| word.parse().unwrap()).collect();
+        wanted.entry(words[0]).or_default().push((words[1], numbers));
+    }
+    let (init, mut wrong, mut parameters) = (&mut Init::new(&device, 3), Vec::new(), 0);
+    for (name, want) in &wanted {
+        let first = layer(name, init).named_parameters();
+        let names: BTreeSet<&str> = first.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(names, want.iter().map(|(path, _)| *path).collect(), "{name}");
+        let random = want.iter().filter(|(_, numbers)| numbers.len() > 1);
+        let least = random.map(|(path, _)| first.iter().find(|(known, _)| known == path).unwrap().1.numel()).min();
+        let count = least.map_or(1, |least| 2000usize.div_ceil(least));
+        let models: Vec<Parameters> = (0..count).map(|_| layer(name, init).named_parameters()).collect();
+        for (path, want) in want {
+            let of = |model: &Parameters| numbers(&model.iter().find(|(known, _)| known == path).unwrap().1);
+            let values: Vec<f64> = models.iter().flat_map(of).collect();
+            let n = values.len() as f64;
+            let moment = |power: i32| values.iter().map(|v| v.powi(power)).sum::<f64>() / n;
+            let largest = values.iter().fold(0f64, |m, v| m.max(v.abs()));
+            let right = match want[..] {
+                [value] => values.iter().all(|v| (v - value).abs() < 1e-6),
+                [deviation, kurtosis, bound] => {
+                    let (std, k) = (moment(2).sqrt(), moment(4) / moment(2).powi(2));
+                    let even = kurtosis < 2.0;
+                    moment(1).abs() < 5.0 * deviation / n.sqrt()
+                        && (std / deviation - 1.0).abs() < if even { 0.06 } else { 0.1 }
+                        && (k - kurtosis).abs() < if even { 0.2 } else { 0.7 }
+                        && (!even || (largest / bound - 1.0).abs() < 0.01)
+                }
+                _ => panic!("{want:?}"),
+            };
+            if !right {
+                wrong.push(format!("{name} {path}: {}, {largest}, not {want:?}", moment(2).sqrt()));
+            }
+            parameters += 1;
+        }
+    }
+    assert!(wrong.is_empty() && parameters > 150, "{parameters}\n{}", wrong.join("\n"));
 }
