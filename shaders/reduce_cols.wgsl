@@ -1,9 +1,10 @@
 // reduce_cols: out[o, k, c] = join over r in chunk k of x[o, r, c]     x [outer, rows, inner], out [outer, chunks, inner]
 //
-// One invocation per WIDTH neighbouring columns walks down its chunk of rows, so loads of neighbours are neighbours in
-// memory. Sums of 32 rows are summed in turn, for accuracy. Partial results of chunks are reduced by a second launch.
+// An invocation has WIDTH neighbouring columns, and walks down every DOWN-th row of its chunk, so loads of neighbours
+// are neighbours in memory. The DOWN invocations of a column join in a tree. Sums of 32 rows are summed in turn, for
+// accuracy. Partial results of chunks are reduced by a second launch.
 //
-// dispatch: ceil(outer * chunks * inner / WIDTH / WG) workgroups, folded past 65535
+// dispatch: ceil(outer * chunks * inner / WIDTH / COLS) workgroups, folded past 65535
 // cost:     one read of x; memory bound
 // twin:     crates/device/tests/reduce.rs (f64)
 
@@ -14,13 +15,16 @@ alias L = bool;
 alias Acc = f32;                  // f32 | i32 | u32
 alias V = f32;                    // Acc at WIDTH
 const WIDTH: u32 = 1u;
-const WG: u32 = 64u;
+const COLS: u32 = 64u;            // a workgroup's columns, in loads
+const DOWN: u32 = 1u;             // invocations that share a column, a power of two
 
 struct Sizes { outer: u32, rows: u32, inner: u32, chunks: u32, chunk: u32 }
 var<immediate> sizes: Sizes;
 
 @group(0) @binding(0) var<storage, read> x: array<V>;
 @group(0) @binding(1) var<storage, read_write> out: array<V>;
+
+var<workgroup> lanes: array<V, COLS * DOWN>;
 
 // slot: WIDTH elements of x from [outer, row, inner].
 fn load(outer: u32, row: u32, inner: u32) -> V {
@@ -42,24 +46,35 @@ fn join(a: V, b: V) -> V {
     return a + b;
 }
 
-@compute @workgroup_size(WG)
+// slot: v joined over the DOWN invocations of a column.
+fn total(v: V, local: u32) -> V {
+    lanes[local] = v;
+    for (var half = COLS * DOWN / 2u; half >= COLS; half /= 2u) {
+        workgroupBarrier();
+        if local < half { lanes[local] = join(lanes[local], lanes[local + half]); }
+    }
+    return lanes[local];          // of use in the first COLS only
+}
+
+@compute @workgroup_size(COLS * DOWN)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (first_group_() + group.y * 65535u + group.x) * WG + local;
+    let i = (first_group_() + group.y * 65535u + group.x) * COLS + local % COLS;
     let across = sizes.inner / WIDTH;
     let part = i / across;
-    if part >= sizes.outer * sizes.chunks { return; }
     let inner = (i - part * across) * WIDTH;
     let outer = part / sizes.chunks;
     let start = (part - outer * sizes.chunks) * sizes.chunk;
-    let end = min(start + sizes.chunk, sizes.rows);
+    var end = min(start + sizes.chunk, sizes.rows);
+    if part >= sizes.outer * sizes.chunks { end = 0u; }        // spare ones have no work, but barriers need them
 
     var acc = identity();
-    for (var first = start; first < end; first += 32u) {
-        var part_acc = identity();
-        for (var r = first; r < min(first + 32u, end); r++) {
-            part_acc = join(part_acc, load(outer, r, inner));
+    for (var r = start + local / COLS; r < end;) {
+        var some = identity();
+        for (let stop = min(r + 32u * DOWN, end); r < stop; r += DOWN) {
+            some = join(some, load(outer, r, inner));
         }
-        acc = join(acc, part_acc);
+        acc = join(acc, some);
     }
-    store(acc, part, inner);
+    let v = total(acc, local);
+    if local < COLS && part < sizes.outer * sizes.chunks { store(v, part, inner); }
 }

@@ -178,6 +178,12 @@ fn rows(caps: &Caps) -> Vec<Case> {
         let p = reduce::Rows { kind, ty, rows, cols, width: 4, chunks: 1 };
         all.extend(of_rows(caps, &p.walk(), |v| reduce::rows_with(caps, &p, v), &[("x", n)], &[("out", r)]));
     }
+    for (kind, inner, width) in [(Kind::Sum, 40, 1), (Kind::Prod, 5, 1), (Kind::Max, 40, 4)] {
+        let p = reduce::Cols { kind, ty: Scalar::F32, outer: 2, rows: 100, inner, width, chunks: 1 };
+        let name = format!("reduce_cols {kind:?} of {inner}");
+        let (x, out) = (floats(2 * 100 * inner as usize), 2 * inner as usize);
+        all.push(Case::new(name, [reduce::cols(caps, &p).unwrap()], [("x", &x[..])], &[("out", out)]));
+    }
     let p = reduce::Arg { max: true, ty: Scalar::F32, rows, cols };
     all.extend(of_rows(caps, &p.walk(), |v| reduce::arg_rows_with(caps, &p, v), &[("x", n)], &[("out", r)]));
     all

@@ -147,8 +147,10 @@ fn launches(caps: &Caps) -> Vec<Launch> {
             all.push(softmax::logsumexp(caps, &softmax::LogSumExp { rows, cols, width }).unwrap());
             for (ty, kind) in types.into_iter().flat_map(|ty| kinds.map(|kind| (ty, kind))) {
                 all.push(reduce::rows(caps, &reduce::Rows { kind, ty, rows, cols, width, chunks: 1 }).unwrap());
-                let p = reduce::Cols { kind, ty, outer: 2, rows, inner: cols, width, chunks: 1 };
-                all.push(reduce::cols(caps, &p).unwrap());
+                for rows in [rows, 100] {
+                    let p = reduce::Cols { kind, ty, outer: 2, rows, inner: cols, width, chunks: 1 };
+                    all.push(reduce::cols(caps, &p).unwrap());
+                }
             }
             for (ty, key) in types.into_iter().flat_map(|ty| [Scalar::I32, Scalar::U32].map(|key| (ty, key))) {
                 staged.push(segment::sum(caps, &segment::Sum { n: 100, rows, cols, width, ty, key }).unwrap());

@@ -75,14 +75,37 @@ pub fn row_chunks(caps: &Caps, rows: u32, cols: u32) -> u32 {
 
 /// Into how many chunks the rows of [`Cols`] should be cut; `width` as there.
 pub fn col_chunks(caps: &Caps, outer: u32, rows: u32, inner: u32, width: u32) -> u32 {
-    let across = (u64::from(outer) * u64::from(inner) / u64::from(width.max(1))).max(1);
+    let loads = (u64::from(outer) * u64::from(inner) / u64::from(width.max(1))).max(1);
     // a few cores are busy with little, and a second launch costs more than it would bring
     if caps.is_cpu() && rows <= 4096 && u64::from(outer) * u64::from(rows) * u64::from(inner) <= 1 << 18 {
         return 1;
     }
-    let wanted: u64 = if caps.is_cpu() { 256 } else { 1 << 15 };
-    let enough = wanted.div_ceil(across).min(u64::from(rows.div_ceil(64))) as u32;
-    enough.max(rows.div_ceil(4096)).max(1)
+    let down = Block::of(caps, outer, rows, inner, width).down;
+    let wanted: u64 = if caps.is_cpu() { 256 } else { 1 << 16 };
+    let enough = wanted.div_ceil(loads * u64::from(down)).min(u64::from(rows.div_ceil(64 * down))) as u32;
+    enough.max(rows.div_ceil(4096 * down)).max(1)
+}
+
+/// What a workgroup of the kernel of columns has.
+struct Block {
+    /// Columns, in loads.
+    cols: u32,
+    /// Invocations that share a column.
+    down: u32,
+}
+
+impl Block {
+    /// Columns that are few and long are shared, so that a GPU has enough to do without a second launch.
+    fn of(caps: &Caps, outer: u32, rows: u32, inner: u32, width: u32) -> Block {
+        let all = workgroup(caps);
+        let across = inner / width.max(1);
+        if caps.is_cpu() || rows <= 32 || u64::from(outer) * u64::from(across) >= 1 << 15 {
+            return Block { cols: all.min(64), down: 1 };
+        }
+        // a power of two of invocations; 16 loads of neighbours are whole lines of memory
+        let (all, cols) = (1 << all.ilog2(), if across >= 8 { 16 } else { 4 });
+        Block { cols, down: (all / cols).max(1) }
+    }
 }
 
 impl Rows {
@@ -147,18 +170,22 @@ pub fn cols(caps: &Caps, p: &Cols) -> Result<Launch> {
     check_width("reduce_cols", p.inner, p.width)?;
     let work = count("reduce_cols", &[p.outer, p.chunks, p.inner])? / p.width;
     let chunk = chunk(p.rows, p.chunks);
-    if chunk > MAX_ITERATIONS {
-        let (needs, has) = (u64::from(chunk), u64::from(MAX_ITERATIONS));
+    let block = Block::of(caps, p.outer, chunk, p.inner, p.width);
+    let walked = chunk.div_ceil(block.down);
+    if walked > MAX_ITERATIONS {
+        let (needs, has) = (u64::from(walked), u64::from(MAX_ITERATIONS));
         return Err(Error::Limit { kernel: "reduce_cols".into(), what: "rows in a chunk", needs, has });
     }
-    let wg = workgroup(caps).min(64);
     let source = at_width(Source::new("reduce_cols", kiln_shaders::REDUCE_COLS), p.width)
         .constant("WIDTH", format!("{}u", p.width))
-        .constant("WG", format!("{wg}u"))
+        .constant("COLS", format!("{}u", block.cols))
+        .constant("DOWN", format!("{}u", block.down))
         .alias("Acc", p.ty.name())
         .alias("V", p.ty.vector(p.width));
+    let source = if block.down == 1 { source.slot("total", "    return v;") } else { source };
     let params = Params::new().u32(p.outer).u32(p.rows).u32(p.inner).u32(p.chunks).u32(chunk);
-    Ok(Launch::new(p.kind.fill(p.ty, source), params, fold_groups(u64::from(work.div_ceil(wg)))).wide(p.width))
+    let groups = fold_groups(u64::from(work.div_ceil(block.cols)));
+    Ok(Launch::new(p.kind.fill(p.ty, source), params, groups).wide(p.width))
 }
 
 /// The body of `key`: the greater key wins.
