@@ -290,6 +290,50 @@ fn the_layer_is_named() {
 }
 
 /// A step of which one replacement does not fit replaces nothing, not even what came before it in the list.
+type Loss = fn(&Tensor) -> Tensor;
+
+/// A single number of `x` [4, 4] by each kind of kernel: one without an output slot, a view, several launches, …
+const LOSSES: [(&str, Loss); 11] = [
+    ("sum", |x| x.sum()),
+    ("formula of a sum", |x| (x.sum() * 2.0 + 1.0).abs()),
+    ("greatest", |x| x.amax([0i64, 1], false)),
+    ("product of matrices", |x| x.narrow(0, 0, 1).matmul(&x.narrow(1, 0, 1)).reshape([0i64; 0])),
+    ("logsumexp", |x| x.reshape([16]).logsumexp(0, false)),
+    ("one element", |x| x.select(0, 0).select(0, 0)),
+    ("one element, computed", |x| (x * 2.0).select(0, 0).select(0, 0)),
+    ("last of a running sum", |x| x.reshape([16]).cumsum(0).select(0, 15)),
+    ("least of a sort", |x| x.reshape([16]).sort(0, true).0.select(0, 0)),
+    ("looked up", |x| x.reshape([16]).index_select(0, &Tensor::new(x.device(), [0])).reshape([0i64; 0])),
+    ("long sum", |x| (x.reshape([16, 1]) * Tensor::ones(x.device(), [16, 30_000])).sum()),
+];
+
+/// Wherever a loss is made, it is looked at.
+#[test]
+fn a_loss_of_any_kernel_is_checked() {
+    let device = Device::open().unwrap();
+    for fused in [true, false] {
+        device.set_fusion(fused);
+        for (name, loss) in LOSSES {
+            let init = &mut Init::new(&device, 3);
+            let model = Wrong { weight: init.param(&Tensor::full(&device, [4, 4], 0.01)), way: "" };
+            let mut sgd = Sgd::new(&model, 1e-3);
+            let mut step = |scale: f32| {
+                let loss = loss(&model.forward(&Tensor::new(&device, scale)));
+                sgd.step(&loss).and_then(|()| loss.item())
+            };
+            let weight = || model.weight.to_vec::<f32>().unwrap();
+            let before = weight();
+            for bad in [f32::NAN, f32::INFINITY] {
+                let error = step(bad);
+                assert!(matches!(error, Err(Error::NotFinite { .. })), "{name}, fused {fused}, {bad}: {error:?}");
+                assert_eq!(weight(), before, "{name}, fused {fused}, {bad}");
+            }
+            step(2.0).unwrap();
+            assert_ne!(weight(), before, "{name}, fused {fused}");
+        }
+    }
+}
+
 #[test]
 fn a_step_that_does_not_fit_replaces_nothing() {
     let device = Device::open().unwrap();

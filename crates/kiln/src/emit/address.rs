@@ -165,9 +165,9 @@ impl Slot<'_, '_> {
         if grid.lanes == 4 && !self.uniform(index, grid) {
             let _ = writeln!(text, "    let b{at} = k{at} >= U({extent});");
             let first = format!("select(select(select(3u, 2u, b{at}.z), 1u, b{at}.y), 0u, b{at}.x)");
-            let _ = writeln!(text, "    if any(b{at}) {{ out_of_range({site}, {row} + {first}); }}");
+            let _ = writeln!(text, "    if any(b{at}) {{ report_fault({site}, {row} + {first}); }}");
         } else {
-            let _ = writeln!(text, "    if any(k{at} >= U({extent})) {{ out_of_range({site}, {row}); }}");
+            let _ = writeln!(text, "    if any(k{at} >= U({extent})) {{ report_fault({site}, {row}); }}");
         }
         let _ = writeln!(text, "    let g{at} = min(k{at}, U({extent} - 1u));");
     }

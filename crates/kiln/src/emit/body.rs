@@ -1,7 +1,7 @@
 //! The body of a slot: its instructions in order, and what becomes of their results.
 
 use super::grid::Grid;
-use super::{Inst, Operand, Refusal, Slot, Target};
+use super::{Inst, Operand, Refusal, Slot, Target, Word};
 use crate::DType;
 use crate::layout::ViewOp;
 use crate::node::Op;
@@ -54,6 +54,7 @@ impl Slot<'_, '_> {
             let array = self.kernel.output(target.to, dtype, lanes == 4)?;
             let place = if lanes == 4 { format!("({}) / 4u", grid.linear) } else { grid.linear.clone() };
             let one = if width > lanes { format!("v{value}.x") } else { format!("v{value}") };
+            self.watch(*target, &one, &mut text);
             let stored = match dtype {
                 DType::Bool if lanes == 4 => format!("select(U(0u), U(1u), {one})"),
                 DType::Bool => format!("select(0u, 1u, {one})"),
@@ -67,6 +68,18 @@ impl Slot<'_, '_> {
             text.push_str("    }\n");
         }
         Ok(text)
+    }
+
+    /// Reports a guard that is NaN or infinite where it is stored.
+    fn watch(&mut self, target: Target, value: &str, text: &mut String) {
+        let graph = self.kernel.graph;
+        let guard = graph.guards.iter().position(|&guard| target.to == Operand::Node(guard));
+        if let (true, Some(number)) = (self.kernel.watches, guard) {
+            let site = self.kernel.param("u32", Word::Guard(number));
+            self.kernel.report();
+            let infinite = format!("(bitcast<u32>({value}) & 0x7f800000u) == 0x7f800000u");
+            let _ = writeln!(text, "    if {infinite} {{ report_fault({site}, 0u); }}");
+        }
     }
 
     /// The conditions under which targets change, where each is a cell that keeps its elements elsewhere: a cache that

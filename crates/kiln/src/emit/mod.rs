@@ -43,6 +43,8 @@ pub(crate) enum Word {
     Scalar(u32),
     /// The number under which a node's faults are reported.
     Site(u32),
+    /// That under which a guard's are, the one with this number.
+    Guard(usize),
 }
 
 /// Why an expression cannot be written where it was to be.
@@ -134,6 +136,8 @@ pub(crate) struct Kernel<'a> {
     /// The cells written in place, by what reads them.
     pub(crate) in_place: HashMap<u32, usize>,
     pub(crate) ops: Vec<&'static str>,
+    /// Whether it checks the guards that it stores.
+    pub(crate) watches: bool,
     faults: bool,
 }
 
@@ -161,6 +165,7 @@ impl<'a> Kernel<'a> {
             zero: None,
             in_place: HashMap::new(),
             ops: Vec::new(),
+            watches: false,
             faults: false,
         }
     }
@@ -253,9 +258,9 @@ impl<'a> Kernel<'a> {
 
     fn report(&mut self) {
         self.record();
-        let function = "fn out_of_range(site: u32, row: u32) {\n    \
+        let function = "fn report_fault(site: u32, row: u32) {\n    \
              atomicMax(&fault[0], 0xffffffffu - ((site << 20u) | min(row, 0xfffffu)));\n}\n";
-        if !self.declarations.contains("fn out_of_range") {
+        if !self.declarations.contains("fn report_fault") {
             self.declarations.push_str(function);
         }
     }

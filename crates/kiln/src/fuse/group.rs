@@ -221,8 +221,8 @@ impl Fuser<'_> {
     /// Adds the guard and the writes, which come after everything else.
     pub(super) fn finish(&self, mut groups: Vec<Group>, home: &[Option<usize>]) -> Vec<Group> {
         let graph = self.graph;
-        for &number in &graph.guards {
-            let before = self.home_of(home, number).into_iter().collect();
+        for (number, &node) in graph.guards.iter().enumerate() {
+            let before = self.home_of(home, node).into_iter().collect();
             groups.push(Group { guard: Some(number), before, ..Group::default() });
         }
         let mut last_reads = HashSet::new();

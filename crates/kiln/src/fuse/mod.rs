@@ -30,8 +30,8 @@ pub(crate) struct Group {
     pub(crate) members: Vec<u32>,
     /// Replacements of cells carried out here: sets of one size each, which share what they compute.
     pub(crate) writes: Vec<Vec<usize>>,
-    /// The number that it checks to be finite.
-    pub(crate) guard: Option<u32>,
+    /// Which of the graph's guards it checks to be finite.
+    pub(crate) guard: Option<usize>,
     /// Groups that must run before, each once.
     pub(crate) before: Vec<usize>,
     /// Nodes in memory that it reads.

@@ -19,11 +19,11 @@ struct Failure {
 pub(crate) fn lower(graph: &Graph, gpu: &kiln_device::Device, fusion: bool) -> Result<Lowering> {
     let caps = gpu.caps();
     let mut lessons = Lessons::default();
-    let bindings = caps.max_storage_buffers.min(16) as usize;
+    let bindings = caps.max_storage_buffers.min(32) as usize;
     // each failed attempt adds a node to one of four lists, so this ends
     for _ in 0..8 * graph.nodes.len() + 8 {
         let choice = crate::fuse::choose(graph, &lessons, fusion, bindings);
-        let failures = match attempt(graph, gpu, &choice, bindings) {
+        let failures = match attempt(graph, gpu, &choice, fusion, bindings) {
             Ok(lowering) => return Ok(lowering),
             Err(failures) => failures,
         };
@@ -95,6 +95,7 @@ fn attempt(
     graph: &Graph,
     gpu: &kiln_device::Device,
     choice: &Choice,
+    fusion: bool,
     bindings: usize,
 ) -> std::result::Result<Lowering, Vec<Failure>> {
     let mut failures = Vec::new();
@@ -103,6 +104,7 @@ fn attempt(
         gpu,
         caps: gpu.caps(),
         choice,
+        fusion,
         needed: needed(graph, choice),
         steps: Vec::new(),
         scratch: Vec::new(),

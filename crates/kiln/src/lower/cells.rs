@@ -10,16 +10,22 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 impl<'a> Lowerer<'a> {
-    pub(super) fn guard(&mut self, loss: u32) -> Lowers {
+    /// A kernel that checks a guard, unless the one that stores it has.
+    pub(super) fn guard(&mut self, number: usize) -> Lowers {
+        let word = Word::Guard(number);
+        if self.steps.iter().any(|step| step.words.iter().any(|(_, known)| *known == word)) {
+            return Ok(());
+        }
         let launch = guard::launch(self.caps, 1, 0)?;
-        let bindings = vec![("x".to_string(), self.operand(loss)), ("fault".to_string(), Operand::Fault)];
+        let bindings =
+            vec![("x".to_string(), self.operand(self.graph.guards[number])), ("fault".to_string(), Operand::Fault)];
         self.steps.push(Lowered {
             source: launch.source,
             label: "guard".into(),
             groups: launch.groups,
             ops: launch.ops,
             params: launch.params.0,
-            words: vec![(4, Word::Site(loss))],
+            words: vec![(4, word)],
             bindings,
         });
         Ok(())

@@ -65,6 +65,7 @@ struct Lowerer<'a> {
     gpu: &'a kiln_device::Device,
     caps: &'a Caps,
     choice: &'a Choice,
+    fusion: bool,
     needed: Vec<bool>,
     steps: Vec<Lowered>,
     scratch: Vec<(Operand, u64)>,
@@ -113,6 +114,7 @@ impl<'a> Lowerer<'a> {
     fn kernel(&self, group: &Group) -> Kernel<'a> {
         let mut kernel = Kernel::new(self.graph, self.choice);
         kernel.members = group.members.clone();
+        kernel.watches = self.fusion;
         kernel
     }
 
@@ -140,7 +142,7 @@ impl<'a> Lowerer<'a> {
             source = source.param(name, ty);
             let bits = match word {
                 Word::Fixed(bits) => *bits,
-                Word::Scalar(_) | Word::Site(_) => {
+                Word::Scalar(_) | Word::Site(_) | Word::Guard(_) => {
                     words.push((params.len(), *word));
                     0
                 }

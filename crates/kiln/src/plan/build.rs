@@ -72,7 +72,7 @@ impl Executor {
                 let word = match word {
                     Word::Scalar(node) => Word::Scalar(whole(node)),
                     Word::Site(node) => Word::Site(whole(node)),
-                    Word::Fixed(bits) => Word::Fixed(bits),
+                    Word::Fixed(_) | Word::Guard(_) => word,
                 };
                 (at, offset, word)
             }));

@@ -22,8 +22,10 @@ impl Executor {
                 Op::Scalar(bits) => *bits,
                 other => unreachable!("{} is no number of the host", other.name()),
             },
-            Word::Site(node) => {
-                self.sites.number(&graph.nodes[node as usize].tensor, graph.guards.iter().position(|&g| g == node))
+            Word::Site(node) => self.sites.number(&graph.nodes[node as usize].tensor, None),
+            Word::Guard(number) => {
+                let node = graph.guards[number];
+                self.sites.number(&graph.nodes[node as usize].tensor, Some(number))
             }
         }
     }

@@ -254,7 +254,7 @@ impl Executor {
                 let bits = match word {
                     Word::Fixed(bits) => bits,
                     Word::Scalar(node) => number(graph, node),
-                    Word::Site(_) => 0,
+                    Word::Site(_) | Word::Guard(_) => 0,
                 };
                 lowered.params[offset..offset + 4].copy_from_slice(&bits.to_le_bytes());
             }
