@@ -41,7 +41,7 @@ def extremes(pick):
     for a in (f(1.0, 2.0, 2.0, -0.0, 0.0, NAN, INF, INF),):
         b = f(2.0, 2.0, 1.0, 0.0, -0.0, 1.0, INF, -INF)
         for name in ("maximum", "minimum", "fmax", "fmin"):
-            pick(name, getattr(torch, name), a, b, flags={"nograd": name[0] == "f"})
+            pick(name, getattr(torch, name), a, b)
     pick("mode", lambda x: x.mode(-1), TIED, axis=-1, keep=0)
     pick("sort", lambda x: x.sort(dim=-1, stable=True), TIED, axis=-1, down=0)
     pick("sort", lambda x: x.sort(dim=-1, descending=True, stable=True), TIED, axis=-1, down=1)
@@ -52,6 +52,8 @@ def bounds(pick):
                  "softplus", "tanhshrink", "round", "floor", "ceil", "trunc", "frac", "sinc", "cosh", "expm1"):
         fun = getattr(F, name, None) or getattr(torch, name)
         pick(name, fun, EDGES)
+    for name in ("relu", "abs", "softplus", "silu", "sigmoid"):
+        pick(name, getattr(F, name, None) or getattr(torch, name), f(NAN, -1.0, 0.0, 2.0))
     for p in (0.0, 0.5, 1.0):
         pick("hardshrink", lambda x: F.hardshrink(x, p), EDGES, p=p)
         pick("softshrink", lambda x: F.softshrink(x, p), EDGES, p=p)

@@ -9,7 +9,9 @@ that overflow; rank 0, empty tensors and refusals.
 from pathlib import Path
 
 import picked_kinks
+import picked_programs
 import picked_specials
+import picked_types
 import torch
 from drawn_answers import answered, write
 from drawn_calls import Call
@@ -34,4 +36,6 @@ def pick(name, run, *inputs, flags=None, **args):
 if __name__ == "__main__":
     picked_kinks.all(pick)
     picked_specials.all(pick)
+    picked_types.all(pick)
+    picked_programs.all()
     write(Path(__file__).parent.parent / "tests/data/picked.safetensors", "picked")

@@ -182,8 +182,11 @@ impl Slot<'_, '_> {
             };
         }
         match &self.insts[index].0 {
+            // where its address is a variable: an axis of one element does not count, whatever its stride
             Inst::Load { layout, .. }
-                if !layout.is_linear() && layout.strides.iter().any(|&s| s != 0) && !layout.masked() =>
+                if !layout.is_linear()
+                    && layout.strides.iter().zip(&layout.dims).any(|(&stride, &extent)| stride != 0 && extent > 1)
+                    && !layout.masked() =>
             {
                 format!("a{index}")
             }

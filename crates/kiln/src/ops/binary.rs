@@ -3,6 +3,7 @@
 use super::{Lit, Number, Operand};
 use crate::node::Op;
 use crate::{DType, Param, State, Tensor};
+use std::cmp::Ordering;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Sub};
 
 /// What types a function takes and gives.
@@ -143,13 +144,15 @@ fn pow_vjp(dz: &Tensor, x: &Tensor, y: &Tensor, z: &Tensor) -> (Tensor, Tensor) 
     (dx, dz * Tensor::where_(&still, Lit(0.0), z * x.ln()))
 }
 
-/// The type in which `a` and `b` meet. A number of the host takes the tensor's type unless it is of a higher kind.
+/// The type in which `a` and `b` meet. A number of the host takes a tensor's type, and a tensor of rank 0 that of one with
+/// axes, unless it is of a higher kind.
 fn meet(a: &Tensor, b: &Tensor) -> DType {
     let kind = |d: DType| if d.is_float() { 2 } else { u8::from(d.is_int()) };
+    let rank = |t: &Tensor| if t.is_number() { 0 } else { 1 + u8::from(t.rank() > 0) };
     let (da, db) = (a.dtype(), b.dtype());
-    match (a.is_number(), b.is_number()) {
-        (true, false) if kind(da) <= kind(db) => db,
-        (false, true) if kind(db) <= kind(da) => da,
+    match rank(a).cmp(&rank(b)) {
+        Ordering::Less if kind(da) <= kind(db) => db,
+        Ordering::Greater if kind(db) <= kind(da) => da,
         _ => da.promote(db),
     }
 }
@@ -158,6 +161,13 @@ impl Tensor {
     /// Whether this is a number of the host or of the formula, not a tensor.
     pub(crate) fn is_number(&self) -> bool {
         matches!(self.0.op, Op::Scalar(_) | Op::Const(_))
+    }
+
+    /// This operand in the type that both have. A single float beside f16 stays one of f32, in which it is computed.
+    #[track_caller]
+    fn brought_to(&self, dtype: DType) -> Tensor {
+        let single = self.is_number() || self.rank() == 0;
+        if single && self.dtype().is_float() && dtype.is_float() { self.clone() } else { self.cast(dtype) }
     }
 
     /// What xʸ is for a number y that PyTorch does not take as a power like others.
@@ -205,11 +215,7 @@ impl Tensor {
             (_, common) => common,
         };
         let result = if matches!(row.kind, Kind::Compare | Kind::Logic) { DType::Bool } else { operands };
-        // a float number of the host is computed in f32 with either float type
-        let to = |t: &Tensor| {
-            if t.is_number() && t.dtype().is_float() && operands.is_float() { t.clone() } else { t.cast(operands) }
-        };
-        Tensor::make(Op::Binary(row), &[&to(x), &to(&y)], shape, result)
+        Tensor::make(Op::Binary(row), &[&x.brought_to(operands), &y.brought_to(operands)], shape, result)
     }
 
     /// xᵖ for a number p, in floats. Squares, square roots and reciprocals are recognised, as by PyTorch.
@@ -255,10 +261,8 @@ impl Tensor {
             return Tensor::bad_shape("where", &[condition, &a, &b], "the shapes do not broadcast");
         };
         let dtype = meet(&a, &b);
-        let to = |t: &Tensor| {
-            if t.is_number() && t.dtype().is_float() && dtype.is_float() { t.clone() } else { t.cast(dtype) }
-        };
-        Tensor::make(Op::Where, &[&condition.cast(DType::Bool), &to(&a), &to(&b)], shape, dtype)
+        let inputs = [&condition.cast(DType::Bool), &a.brought_to(dtype), &b.brought_to(dtype)];
+        Tensor::make(Op::Where, &inputs, shape, dtype)
     }
 }
 

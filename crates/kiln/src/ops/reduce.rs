@@ -120,13 +120,13 @@ impl Tensor {
         self.reduce(Reduction::Min, &[], false)
     }
 
-    /// Largest elements over `axes`, PyTorch's `amax`: equal ones share the gradient.
+    /// Largest elements over `axes`, PyTorch's `amax`: equal ones share the gradient, and NaNs that of NaN (PyTorch gives NaN to all).
     #[track_caller]
     pub fn amax(&self, axes: impl Extents, keep: bool) -> Tensor {
         self.reduce(Reduction::Max, &axes.list(), keep)
     }
 
-    /// Smallest elements over `axes`, PyTorch's `amin`: equal ones share the gradient.
+    /// Smallest elements over `axes`, PyTorch's `amin`: equal ones share the gradient, and NaNs that of NaN (PyTorch gives NaN to all).
     #[track_caller]
     pub fn amin(&self, axes: impl Extents, keep: bool) -> Tensor {
         self.reduce(Reduction::Min, &axes.list(), keep)
@@ -184,7 +184,7 @@ impl Tensor {
         composed("all", || self.logical_not().sum_axes(axes, keep).eq(0))
     }
 
-    /// ln Σ exp(x) over `axes`, safe for large x; −∞ where all are.
+    /// ln Σ exp(x) over `axes`, safe for large x; −∞ where all are, with gradient 0 (PyTorch's is NaN there).
     #[track_caller]
     pub fn logsumexp(&self, axes: impl Extents, keep: bool) -> Tensor {
         let x = if self.dtype().is_float() { self.current() } else { self.cast(DType::F32) };

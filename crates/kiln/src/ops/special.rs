@@ -12,7 +12,8 @@ impl Tensor {
         if self.dtype().is_float() { self.current() } else { self.cast(DType::F32) }
     }
 
-    /// ln(x / (1 − x)), the inverse of the sigmoid. With `eps`, x is first brought into [eps, 1 − eps].
+    /// ln(x / (1 − x)), the inverse of the sigmoid; NaN outside of [0, 1] (the gradient there is the formula's, PyTorch's is
+    /// NaN). With `eps`, x is first brought into [eps, 1 − eps].
     #[track_caller]
     pub fn logit(&self, eps: Option<f32>) -> Tensor {
         composed("logit", || {
@@ -137,22 +138,28 @@ impl Tensor {
         })
     }
 
-    /// The larger; a number wins over NaN.
+    /// The larger; a number wins over NaN. Where both are equal each gets half of the gradient.
     #[track_caller]
     pub fn fmax(&self, other: impl Operand) -> Tensor {
         composed("fmax", || {
             let other = other.tensor(self);
-            Tensor::where_(&other.isnan().logical_or(self.ge(&other)), self, other)
+            self.unless_nan(&other, self.maximum(&other))
         })
     }
 
-    /// The smaller; a number wins over NaN.
+    /// The smaller; a number wins over NaN. Where both are equal each gets half of the gradient.
     #[track_caller]
     pub fn fmin(&self, other: impl Operand) -> Tensor {
         composed("fmin", || {
             let other = other.tensor(self);
-            Tensor::where_(&other.isnan().logical_or(self.le(&other)), self, other)
+            self.unless_nan(&other, self.minimum(&other))
         })
+    }
+
+    /// `both` of this tensor and the other; the one that is a number where one is not.
+    #[track_caller]
+    fn unless_nan(&self, other: &Tensor, both: Tensor) -> Tensor {
+        Tensor::where_(&other.isnan(), self, Tensor::where_(&self.isnan(), other, both))
     }
 
     /// From this tensor, at `weight` 0, to `end`, at 1: x + weight · (end − x).

@@ -172,8 +172,8 @@ unary! {
     /// ln(1 + eˣ), without overflow.
     softplus { wgsl: "softplus_(x)", weight: 20, vjp: |dy, x, _y| dy * x.sigmoid() }
 
-    /// max(x, 0); NaN stays NaN.
-    relu { wgsl: "relu_(x)", int: "max(x, I(0))", weight: 1, vjp: |dy, _x, y| Tensor::where_(&y.gt(Lit(0.0)), dy, Lit(0.0)) }
+    /// max(x, 0); NaN stays NaN, and its gradient passes.
+    relu { wgsl: "relu_(x)", int: "max(x, I(0))", weight: 1, vjp: |dy, _x, y| Tensor::where_(&y.le(Lit(0.0)), Lit(0.0), dy) }
 
     /// x Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016).
     gelu { wgsl: "gelu_(x)", weight: 24, vjp: gelu_vjp }
