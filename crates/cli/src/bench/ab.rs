@@ -3,7 +3,7 @@
 use kiln::gpu::Options;
 use kiln::prelude::*;
 
-use super::clock::interleave;
+use super::clock::{Paired, interleave};
 use super::compare::Verdict;
 use super::op::{Case, Op};
 use super::peak::Peaks;
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=on|off", verbatim_doc_comment)]
     set: Vec<String>,
     /// Seconds for both together.
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 2.0, value_parser = seconds, allow_negative_numbers = true)]
     time: f64,
     /// Compare wall times even if there are GPU times.
     #[arg(long)]
@@ -111,7 +111,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for (variant, set) in sides {
         let device = device_with(set)?;
         let [dtype] = dtypes(op, &args.dtype, &device)?[..] else {
-            return Err(Failure::Usage(format!("{} has no rows in {}; ab takes one type", op.name, args.dtype)));
+            let why = match &args.dtype[..] {
+                "all" => "--dtype all: ab takes one type, f32 or f16".into(),
+                other => format!("{} has no rows in {other}", op.name),
+            };
+            return Err(Failure::Usage(why));
         };
         let sized = |size: Vec<usize>| Case { size, dtype, variant: variant.clone() };
         // what cannot be is said before anything is measured
@@ -152,13 +156,15 @@ fn verdict(args: &Args, a: &mut Side, b: &mut Side) -> Result<()> {
     let ink = Ink::stdout();
     let gpu = !args.wall && [&*a, b].iter().all(|side| side.device.caps().timestamps);
     let pair = [(&a.device, &mut a.subject), (&b.device, &mut b.subject)];
-    let ([first, second], rounds) = interleave(pair, args.time, gpu)?;
+    let Paired { times: [first, second], clock, contradicted, rounds } = interleave(pair, args.time, gpu)?;
+    if contradicted {
+        say("The adapter's timestamps contradict the wall clock, so these are wall times.");
+    }
     for (side, name, spread) in [("A", &a.name, &first), ("B", &b.name, &second)] {
         let times = [spread.median, spread.p20, spread.p80].map(round);
         say(format_args!("{side}  {name:<28} {:>9} ms   p20 {:>8}   p80 {:>8}", times[0], times[1], times[2]));
     }
     let verdict = Verdict::of(&first, &second, 1.0);
-    let clock = if gpu { "gpu" } else { "wall" };
     say(format_args!(
         "{}: B takes {:.3} of A's {clock} time, {rounds} rounds in turn",
         verdict.name(ink),

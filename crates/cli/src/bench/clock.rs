@@ -142,37 +142,59 @@ fn believable(gpu: &Spread, wall: &Spread) -> bool {
     gpu.median > 0.0 && gpu.p20 < 4.0 * wall.p80 + 0.1 && (wall.median < 20.0 || gpu.p80 > 0.1 * wall.p20)
 }
 
+/// Two subjects measured in turn, on one clock.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Paired {
+    pub(crate) times: [Spread; 2],
+    /// Which clock the times are of.
+    pub(crate) clock: &'static str,
+    /// Whether there were GPU times, which contradict the wall clock.
+    pub(crate) contradicted: bool,
+    pub(crate) rounds: usize,
+}
+
 /// Measures two subjects in turn, A B A B, so that whatever else happens on the machine happens to both.
-pub(crate) fn interleave(pair: [(&Device, &mut Subject); 2], seconds: f64, gpu: bool) -> Result<([Spread; 2], usize)> {
+pub(crate) fn interleave(pair: [(&Device, &mut Subject); 2], seconds: f64, gpu: bool) -> Result<Paired> {
     let mut pair = pair;
     let mut inner = [1; 2];
     for (side, (device, subject)) in pair.iter_mut().enumerate() {
         let single = warm_up(device, &mut subject.run, 0.1 * seconds)?;
         inner[side] = ((BATCH_MS / single) as usize).clamp(1, MOST);
     }
-    let mut samples = [Vec::new(), Vec::new()];
+    let (mut wall, mut stamped) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     let start = Instant::now();
-    while samples[1].len() < LEAST || start.elapsed().as_secs_f64() < seconds {
+    while wall[1].len() < LEAST || start.elapsed().as_secs_f64() < seconds {
         for (side, (device, subject)) in pair.iter_mut().enumerate() {
-            let time = match gpu {
-                true => gpu_times_once(device, &mut subject.run)?,
-                false => batch(device, &mut subject.run, inner[side])?,
-            };
-            samples[side].push(time);
+            wall[side].push(batch(device, &mut subject.run, inner[side])?);
+            if gpu {
+                stamped[side].extend(gpu_times_once(device, &mut subject.run)?);
+            }
         }
     }
-    let rounds = samples[0].len();
+    let rounds = wall[0].len();
     let none = Spread { median: f64::NAN, p20: f64::NAN, p80: f64::NAN };
-    Ok((samples.map(|s| Spread::of(s).unwrap_or(none)), rounds))
+    let wall = wall.map(|samples| Spread::of(samples).unwrap_or(none));
+    Ok(on_one_clock(wall, stamped.map(Spread::of), rounds))
 }
 
-fn gpu_times_once(device: &Device, run: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
+/// The GPU's times if both have them and neither contradicts its wall times, else those.
+fn on_one_clock(wall: [Spread; 2], gpu: [Option<Spread>; 2], rounds: usize) -> Paired {
+    let [Some(a), Some(b)] = gpu else { return Paired { times: wall, clock: "wall", contradicted: false, rounds } };
+    if believable(&a, &wall[0]) && believable(&b, &wall[1]) {
+        Paired { times: [a, b], clock: "gpu", contradicted: false, rounds }
+    } else {
+        Paired { times: wall, clock: "wall", contradicted: true, rounds }
+    }
+}
+
+/// The dispatches of one run, added up, in ms; `None` where it was the host that timed them.
+fn gpu_times_once(device: &Device, run: &mut dyn FnMut() -> Result<()>) -> Result<Option<f64>> {
     device.profile(true);
     let ran = run();
     let profile = device.take_profile();
     device.profile(false);
     ran?;
-    Ok(profile.total() / 1e6)
+    Ok((profile.clock == Clock::Device && !profile.events.is_empty()).then(|| profile.total() / 1e6))
 }
 
 #[cfg(test)]
@@ -193,5 +215,20 @@ mod tests {
         assert!(believable(&spread(9.0), &spread(10.0)) && believable(&spread(0.001), &spread(0.05)));
         assert!(!believable(&spread(1000.0), &spread(10.0)));
         assert!(!believable(&spread(0.01), &spread(100.0)) && !believable(&spread(0.0), &spread(1.0)));
+    }
+
+    #[test]
+    fn two_sides_are_compared_on_a_clock_that_both_can_be_believed_on() {
+        let spread = |ms: f64| Spread { median: ms, p20: ms, p80: ms };
+        let wall = [spread(10.0), spread(20.0)];
+        let of = |a: Option<f64>, b: Option<f64>| {
+            let paired = on_one_clock(wall, [a.map(spread), b.map(spread)], 5);
+            (paired.times[1].median, paired.clock, paired.contradicted)
+        };
+        assert_eq!(of(Some(9.0), Some(19.0)), (19.0, "gpu", false));
+        assert_eq!(of(Some(9.0), Some(0.01)), (20.0, "wall", true));
+        assert_eq!(of(Some(9e3), Some(19.0)), (20.0, "wall", true));
+        assert_eq!(of(Some(9.0), None), (20.0, "wall", false));
+        assert_eq!(of(None, None), (20.0, "wall", false));
     }
 }
