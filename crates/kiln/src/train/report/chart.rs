@@ -29,16 +29,42 @@ pub(super) enum Scale {
     Percent,
 }
 
-/// What charts look like. The colours are also the page's.
-pub(super) const STYLE: &str = "\
-:root{color-scheme:light dark;--paper:#fff;--ink:#1f2328;--soft:#57606a;--grid:#e4e8ec;--a:#1f6fd6;--b:#c4560b;--bad:#b3261e}\
-@media (prefers-color-scheme:dark){:root{--paper:#12161b;--ink:#e8edf2;--soft:#9aa4ae;--grid:#2a313a;--a:#6ea8ff;--b:#ff9d57;--bad:#ff7b72}}\
+/// Names of colours with what they are on paper and on a dark screen.
+const COLOURS: [(&str, &str, &str); 7] = [
+    ("paper", "#fff", "#12161b"),
+    ("ink", "#1f2328", "#e8edf2"),
+    ("soft", "#57606a", "#9aa4ae"),
+    ("grid", "#e4e8ec", "#2a313a"),
+    ("a", "#1f6fd6", "#6ea8ff"),
+    ("b", "#c4560b", "#ff9d57"),
+    ("bad", "#b3261e", "#ff7b72"),
+];
+
+/// What charts look like, in colours by name.
+const LOOKS: &str = "\
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}\
 .paper{fill:var(--paper)}.head{font-size:15px;font-weight:600;fill:var(--ink)}.title{font-size:19px;font-weight:600;fill:var(--ink)}\
 .grid{stroke:var(--grid)}.axis{stroke:var(--soft)}.line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}\
 .line.a{stroke:var(--a)}.line.b{stroke:var(--b)}.line.faint{stroke:var(--soft);stroke-width:1;opacity:.45}\
 .dot.a{fill:var(--a)}.dot.b{fill:var(--b)}.dot.faint{fill:var(--soft);opacity:.45}\
 .value{font-weight:600}.value.a{fill:var(--a)}.value.b{fill:var(--b)}.value.faint{fill:none}";
+
+/// What charts look like in a page, which has the colours by name as well.
+pub(super) fn style() -> String {
+    let light: String = COLOURS.iter().map(|(name, on_paper, _)| format!("--{name}:{on_paper};")).collect();
+    let dark: String = COLOURS.iter().map(|(name, _, on_screen)| format!("--{name}:{on_screen};")).collect();
+    format!(":root{{color-scheme:light dark;{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}{LOOKS}")
+}
+
+/// What they look like in a picture of their own: viewers of pictures know no colours by name, and paint all of it black.
+fn plain_style() -> String {
+    let (mut light, mut dark) = (LOOKS.to_owned(), LOOKS.to_owned());
+    for (name, on_paper, on_screen) in COLOURS {
+        let name = format!("var(--{name})");
+        (light, dark) = (light.replace(&name, on_paper), dark.replace(&name, on_screen));
+    }
+    format!(":root{{color-scheme:light dark}}{light}@media (prefers-color-scheme:dark){{{dark}}}")
+}
 
 /// Where a chart lies, in pixels, with its title and the writing around its axes.
 struct Frame {
@@ -62,8 +88,9 @@ pub(super) fn picture(title: &str, subtitle: &str, charts: &[Chart<'_>]) -> Stri
     let size = format!("width=\"{width}\" height=\"{height}\"");
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" {size} role=\"img\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n<rect class=\"paper\" {size} rx=\"8\"/>\n",
+         <title>{}</title>\n<style>{}</style>\n<rect class=\"paper\" {size} rx=\"8\"/>\n",
         escape(title),
+        plain_style(),
     );
     text(&mut out, "title", "start", 24.0, 36.0, title);
     text(&mut out, "tick", "start", 24.0, 57.0, subtitle);
@@ -76,7 +103,7 @@ pub(super) fn picture(title: &str, subtitle: &str, charts: &[Chart<'_>]) -> Stri
 }
 
 impl Chart<'_> {
-    /// For a page that has the [`STYLE`].
+    /// For a page that has the [`style`].
     pub(super) fn svg(&self) -> String {
         let (width, height) = (640.0, 320.0);
         let name = escape(self.title);
@@ -307,6 +334,7 @@ mod tests {
                 for svg in [chart.svg(), picture("\"&", "", &[chart])] {
                     assert!(svg.contains("&quot;&amp;") && svg.contains("a&lt;b"));
                     assert!(!svg.contains("NaN") && !svg.contains("inf"), "{values:?}: {svg}");
+                    assert!(!svg.contains("var("), "{svg}");
                 }
             }
         }

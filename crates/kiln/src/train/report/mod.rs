@@ -92,7 +92,7 @@ impl Report {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <title>{0}</title>\n<style>{1}{STYLE}</style></head>\n<body>\n<h1>{0}</h1>\n",
             escape(&self.title),
-            chart::STYLE,
+            chart::style(),
         );
         self.summary(&mut out);
         out.push_str("<div class=\"charts\">\n");
