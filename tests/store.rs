@@ -136,6 +136,7 @@ fn damaged_files_are_errors_that_name_them() {
         fs::write(&path, bytes).unwrap();
         let error = store::load(&model, &path).unwrap_err();
         assert!(matches!(error, Error::File { .. } | Error::State(_)), "{what}: {error}");
+        assert!(error.to_string().starts_with(&path.display().to_string()), "{what}: {error}");
     };
     let good = file("F32", "[2]", &[0; 8]);
     for cut in 0..good.len() {

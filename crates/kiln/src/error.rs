@@ -67,6 +67,24 @@ impl<T: fmt::Display> fmt::Display for List<T> {
 ///
 /// Shapes and types are checked when an operation is called. A wrong call gives a tensor that carries the
 /// error; operations on it carry the same one on, and the first call that can return it does.
+///
+/// A message is for people; a program looks at the variant.
+///
+/// ```
+/// use kiln::prelude::*;
+///
+/// let device = Device::open()?;
+/// let (x, w) = (Tensor::ones(&device, [2, 3]), Tensor::ones(&device, [4, 5]));
+/// let y = x.matmul(&w).relu().sum(); // wrong, and nothing is thrown
+/// match y.item() {
+///     Err(Error::Shape { op, shapes, at, .. }) => {
+///         assert_eq!((op, &shapes.0[0][..], &shapes.0[1][..]), ("matmul", &[2, 3][..], &[4, 5][..]));
+///         println!("{}:{}: wrong shapes", at.file(), at.line()); // the line of the matmul
+///     }
+///     other => panic!("not {other:?}"),
+/// }
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -242,12 +260,25 @@ pub enum Error {
     Terminal(String),
 
     /// A state dict that does not fit the module.
-    #[error("state dict: {0}")]
+    #[error("{}", unfit(.0))]
     State(Box<crate::StateReport>),
 
     /// The device refused.
     #[error(transparent)]
     Device(#[from] kiln_device::Error),
+}
+
+impl Error {
+    /// This error, with the file whose content did not fit.
+    pub(crate) fn of_file(self, path: &std::path::Path) -> Self {
+        match self {
+            Error::State(mut report) => {
+                report.file = Some(path.to_owned());
+                Error::State(report)
+            }
+            other => other,
+        }
+    }
 }
 
 /// Where in a file something is wrong.
@@ -280,6 +311,8 @@ pub struct StateReport {
     pub unexpected: Vec<String>,
     /// Path, the module's shape, the file's shape.
     pub mismatched: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// The file, if it came from one.
+    pub file: Option<PathBuf>,
 }
 
 impl fmt::Display for StateReport {
@@ -308,6 +341,13 @@ impl fmt::Display for Module {
             Some(path) => write!(f, " (in {path})"),
             None => Ok(()),
         }
+    }
+}
+
+fn unfit(report: &StateReport) -> String {
+    match &report.file {
+        Some(file) => format!("{}: state dict: {report}", file.display()),
+        None => format!("state dict: {report}"),
     }
 }
 

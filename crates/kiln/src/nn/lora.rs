@@ -222,7 +222,7 @@ impl Lora {
             Ok(()) => Ok(lora),
             Err(error) => {
                 lora.detach();
-                Err(error)
+                Err(error.of_file(path))
             }
         }
     }

@@ -82,8 +82,9 @@ impl<'a, M: Module + ?Sized, O: Optimizer + ?Sized> TrainingState<'a, M, O> {
     /// [`Error::File`](crate::Error::File) if the file cannot be read; [`Error::State`](crate::Error::State) if it is of
     /// another model, optimizer or average, and nothing has been changed then.
     pub fn load(&self, device: &Device, path: impl AsRef<Path>) -> Result<Metadata> {
+        let path = path.as_ref();
         let (tensors, metadata) = load_tensors(device, path)?;
-        self.restore(&tensors)?;
+        self.restore(&tensors).map_err(|error| error.of_file(path))?;
         Ok(metadata)
     }
 

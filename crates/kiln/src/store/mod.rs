@@ -45,8 +45,9 @@ pub fn save<M: Module + ?Sized>(module: &M, path: impl AsRef<Path>) -> Result<()
 /// [`Error::State`](crate::Error::State) lists every name that is missing, unexpected or of
 /// another shape. The module is unchanged then.
 pub fn load<M: Module + ?Sized>(module: &M, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
     match device_of(module) {
-        Some(device) => module.load_state_dict(&load_tensors(&device, path)?.0),
+        Some(device) => module.load_state_dict(&load_tensors(&device, path)?.0).map_err(|error| error.of_file(path)),
         None => Ok(()),
     }
 }
@@ -56,8 +57,12 @@ pub fn load<M: Module + ?Sized>(module: &M, path: impl AsRef<Path>) -> Result<()
 /// # Errors
 /// [`Error::File`](crate::Error::File) if the file cannot be read or understood.
 pub fn load_matching<M: Module + ?Sized>(module: &M, path: impl AsRef<Path>) -> Result<StateReport> {
+    let path = path.as_ref();
     match device_of(module) {
-        Some(device) => module.load_matching(&load_tensors(&device, path)?.0),
+        Some(device) => {
+            let report = module.load_matching(&load_tensors(&device, path)?.0)?;
+            Ok(StateReport { file: Some(path.to_owned()), ..report })
+        }
         None => Ok(StateReport::default()),
     }
 }

@@ -356,7 +356,7 @@ impl<'r, 'a, M: Module + ?Sized, B, F: Fn(&B) -> Outcome> Run<'r, 'a, M, B, F> {
         let Some(device) = store::device_of(self.model) else { return Ok(()) };
         let (tensors, metadata) = store::load_tensors(&device, path)?;
         self.state = Progressed::read(&metadata, &self.setup).map_err(|why| failed(path, why))?;
-        self.cells(optimizer).restore(&tensors)?;
+        self.cells(optimizer).restore(&tensors).map_err(|error| error.of_file(path))?;
         let plateau = match &mut self.trainer.rate {
             LearningRate::Plateau(plateau, _) => Some(plateau),
             _ => None,

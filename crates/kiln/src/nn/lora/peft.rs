@@ -81,7 +81,7 @@ impl Lora {
             }
             Err(error) => {
                 lora.detach();
-                Err(error)
+                Err(error.of_file(&path))
             }
         }
     }
