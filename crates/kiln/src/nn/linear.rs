@@ -9,6 +9,16 @@ use crate::{Param, Tensor, composed};
 /// A linear map of the last axis: `y = x · Wᵀ + b`.
 ///
 /// Shapes: `x [.., inputs]` → `y [.., outputs]`; `weight [outputs, inputs]`; `bias [outputs]`.
+///
+/// ```
+/// use kiln::prelude::*;
+///
+/// let device = Device::open()?;
+/// let layer = Linear::new(3, 2, &mut Init::new(&device, 0)); // seed 0: the same weights each time
+/// let y = layer.forward(&Tensor::ones(&device, [5, 3]));
+/// assert_eq!(y.shape()?, [5, 2]);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Module)]
 pub struct Linear {
     /// W, drawn from U(-1/√inputs, 1/√inputs), PyTorch's default for this layer.

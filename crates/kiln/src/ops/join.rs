@@ -19,7 +19,17 @@ pub(crate) fn references<T: AsRef<Tensor>>(tensors: &[T]) -> Vec<&Tensor> {
 
 impl Tensor {
     /// The tensors one after another along `axis`; the other extents must agree. A list of tensors, parameters or
-    /// references to them: `&[&a, &b]`, or a `Vec` that a loop has filled.
+    /// references to them: `&[&a, &b]`, or a `Vec` that a loop has filled. Where a parameter stands beside a tensor, the
+    /// type says what they are taken as:
+    ///
+    /// ```
+    /// # use kiln::prelude::*;
+    /// let device = Device::open()?;
+    /// let class_token = Init::new(&device, 0).zeros(&[1, 4]); // a Param
+    /// let patches = Tensor::ones(&device, [9, 4]);
+    /// assert_eq!(Tensor::cat::<&Tensor>(&[&class_token, &patches], 0).shape()?, [10, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn cat<T: AsRef<Tensor>>(tensors: &[T], axis: i64) -> Tensor {
         Self::concatenated(&references(tensors), axis)

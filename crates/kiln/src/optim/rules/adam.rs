@@ -30,6 +30,25 @@ pub type Adam = Method<AdamRule>;
 /// 0.01 by default, then Adam's step.
 ///
 /// Source: Loshchilov & Hutter 2019, "Decoupled weight decay regularization", alg. 2.
+///
+/// ```
+/// use kiln::prelude::*;
+///
+/// let device = Device::open()?;
+/// let model = Linear::new(3, 1, &mut Init::new(&device, 0));
+/// // as most people have it: matrices decay, biases and the like do not
+/// let mut adam = AdamW::new(&model, 1e-2).each(|slot| {
+///     slot.weight_decay = if slot.param.rank() < 2 { 0.0 } else { 0.1 };
+/// });
+/// let (x, y) = (Tensor::ones(&device, [8, 3]), Tensor::zeros(&device, [8, 1]));
+/// let loss = || mse_loss(&model.forward(&x), &y);
+/// let before = loss().item()?;
+/// for _ in 0..20 {
+///     adam.step(&loss())?;
+/// }
+/// assert!(loss().item()? < before);
+/// # Ok::<(), Error>(())
+/// ```
 pub type AdamW = Method<AdamWRule>;
 
 /// What [`Adam`] and [`AdamW`] share.
