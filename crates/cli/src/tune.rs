@@ -83,8 +83,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let left = classes.len() - winners.len();
     if left > 0 {
-        say(format!("The time was over before {left} classes were measured; --limit gives more."));
+        say(format!("There was no time for {left} of {what}; --limit gives more."));
     }
-    say(format!("Kept in {}; new programs use it.", kept.display()));
+    if !winners.is_empty() {
+        say(format!("Kept in {}; new programs use it.", kept.display()));
+    }
     Ok(())
 }

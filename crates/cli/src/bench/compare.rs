@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// The run to judge.
     after: PathBuf,
     /// Medians this many percent apart are the same.
-    #[arg(long, default_value_t = 3.0, value_parser = percent)]
+    #[arg(long, default_value_t = 3.0, value_parser = percent, allow_negative_numbers = true)]
     threshold: f64,
     /// Compare wall times even if there are GPU times.
     #[arg(long)]

@@ -53,7 +53,7 @@ pub(crate) enum Command {
 #[derive(clap::Args)]
 pub(crate) struct PeakArgs {
     /// Seconds for each measurement.
-    #[arg(long, default_value_t = 0.2, value_parser = seconds)]
+    #[arg(long, default_value_t = 0.2, value_parser = seconds, allow_negative_numbers = true)]
     time: f64,
     /// One JSON line instead of a table.
     #[arg(long)]

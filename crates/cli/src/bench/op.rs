@@ -182,7 +182,8 @@ pub(crate) fn size(bytes: f64) -> String {
         b if b >= 1e12 => format!("{:.1} TB", b / 1e12),
         b if b >= 1e9 => format!("{:.1} GB", b / 1e9),
         b if b >= 1e6 => format!("{:.1} MB", b / 1e6),
-        b => format!("{:.1} kB", b / 1e3),
+        b if b >= 1e4 => format!("{:.1} kB", b / 1e3),
+        b => format!("{b:.0} B"),
     }
 }
 

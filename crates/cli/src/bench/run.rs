@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long)]
     variant: Option<String>,
     /// Seconds for each row.
-    #[arg(long, default_value_t = 0.5, value_parser = seconds)]
+    #[arg(long, default_value_t = 0.5, value_parser = seconds, allow_negative_numbers = true)]
     time: f64,
     /// How rows are written.
     #[arg(long, value_enum, default_value_t = FormatName::Table)]

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, verbatim_doc_comment, default_value = "auto", value_name = "x,y,z|auto")]
     groups: String,
     /// Seconds.
-    #[arg(long, default_value_t = 0.5, value_parser = seconds)]
+    #[arg(long, default_value_t = 0.5, value_parser = seconds, allow_negative_numbers = true)]
     time: f64,
     /// One JSON line instead of a table.
     #[arg(long)]
@@ -350,9 +350,9 @@ fn show(
     }
     line("wall", &times.wall);
     say(format_args!(
-        "  {} in {} buffers, each counted once: {} GB/s ({clock} time)",
+        "  {} in {}, each counted once: {} GB/s ({clock} time)",
         op::size(bytes as f64),
-        entry.resources.len(),
+        if entry.resources.len() == 1 { "1 buffer".into() } else { format!("{} buffers", entry.resources.len()) },
         round(rate)
     ));
     for (name, numbers) in first {

@@ -92,12 +92,13 @@ impl Tensor {
         Node::leaf(device, Op::Const(0), Shape::SCALAR, dtype, at, Value::Pending)
     }
 
-    /// A tensor that carries an error of a call that had no tensor to take a device from.
+    /// A tensor that carries an error of a call that had no tensor to take a device from. A program that has no device
+    /// opens one for it: a tensor cannot be without.
     #[track_caller]
     pub(crate) fn orphan(error: Error) -> Tensor {
-        match Device::latest() {
-            Some(device) => Self::invalid(&device, error),
-            None => unreachable!("a list of tensors was empty and no device was ever opened: {error}"),
+        match Device::latest().map_or_else(Device::open, Ok) {
+            Ok(device) => Self::invalid(&device, error),
+            Err(none) => unreachable!("{error}; and there cannot be a tensor that says so, for {none}"),
         }
     }
 

@@ -204,7 +204,15 @@ impl MultiheadAttention {
             let weight = match (own[index], &self.in_proj_weight) {
                 (Some(own), _) => own.value(),
                 (None, Some(whole)) => rows(whole, index),
-                (None, None) => unreachable!("projections are whole or separate"),
+                (None, None) => {
+                    let name = ["q_proj_weight", "k_proj_weight", "v_proj_weight"][index];
+                    return inputs[index].bad_argument(
+                        "multihead_attention",
+                        name,
+                        "None",
+                        "there is no in_proj_weight either",
+                    );
+                }
             };
             let y = inputs[index].matmul(&weight.t());
             match &self.in_proj_bias {
