@@ -1,7 +1,7 @@
 //! The wrong calls, by family: the variant of the error, the operation as the caller wrote it and what else the message
 //! says, and the call.
 
-use crate::Rows;
+use crate::{Rows, World};
 use kiln::loss::{self, CrossEntropy};
 use kiln::prelude::*;
 
@@ -219,6 +219,13 @@ pub(crate) fn places(r: &mut Rows) {
     r.bad("Shape", &["cdist"], |w| w.t(&[2, 3]).cdist(&w.t(&[2, 4]), 2.0));
 }
 
+/// An attention whose projections were taken out.
+fn unprojected(w: &World) -> nn::MultiheadAttention {
+    let mut layer = nn::MultiheadAttention::new(4, 2, &mut Init::new(&w.device, 0));
+    layer.in_proj_weight = None;
+    layer
+}
+
 /// A stride, and the rest as it is by default.
 fn stride(n: usize) -> Conv {
     Conv { stride: vec![n], ..Conv::default() }
@@ -250,6 +257,7 @@ pub(crate) fn layers(r: &mut Rows) {
     r.bad("Shape", &["group_norm", "[2]"], |w| w.t(&[1, 3, 4]).group_norm(3, Some(&w.t(&[2])), None, 1e-5));
     r.bad("Shape", &["batch_norm", "[3]"], |w| w.t(&[3]).batch_norm(&w.t(&[3]), &w.t(&[3]), None, None, 1e-5));
     r.bad("Shape", &["batch_norm", "[4]"], |w| w.t(&[2, 3]).batch_norm(&w.t(&[4]), &w.t(&[4]), None, None, 1e-5));
+    r.bad("Argument", &["multihead_attention", "in_proj_weight"], |w| unprojected(w).forward(&w.t(&[3, 2, 4])));
     r.bad("Shape", &["mse_loss", "[2]", "[3]"], |w| loss::mse_loss(&w.t(&[2]), &w.t(&[3])));
     r.bad("Shape", &["l1_loss", "[2, 3]", "[2]"], |w| loss::l1_loss(&w.t(&[2, 3]), &w.t(&[2])));
     r.bad("Shape", &["avg_pool3d", "[1, 1, 1, 2, 2]"], |w| w.t(&[1, 1, 1, 2, 2]).avg_pool3d(&Pool { padding: vec![1], ..Pool::new(2) }));

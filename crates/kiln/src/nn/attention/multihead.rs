@@ -167,6 +167,11 @@ impl MultiheadAttention {
         if !(0.0..=1.0).contains(&self.options.dropout) {
             return Err(query.bad_argument(name, "dropout", self.options.dropout, "a probability"));
         }
+        let separate = [&self.q_proj_weight, &self.k_proj_weight, &self.v_proj_weight];
+        if self.in_proj_weight.is_none() && separate.iter().any(|weight| weight.is_none()) {
+            let why = "needed where q_, k_ or v_proj_weight is None";
+            return Err(query.bad_argument(name, "in_proj_weight", "None", why));
+        }
         let (kdim, vdim) = (self.options.kdim.unwrap_or(self.embed), self.options.vdim.unwrap_or(self.embed));
         let ends = [(&q, self.embed), (&k, kdim), (&v, vdim)];
         let rank = q.len();
@@ -204,15 +209,7 @@ impl MultiheadAttention {
             let weight = match (own[index], &self.in_proj_weight) {
                 (Some(own), _) => own.value(),
                 (None, Some(whole)) => rows(whole, index),
-                (None, None) => {
-                    let name = ["q_proj_weight", "k_proj_weight", "v_proj_weight"][index];
-                    return inputs[index].bad_argument(
-                        "multihead_attention",
-                        name,
-                        "None",
-                        "there is no in_proj_weight either",
-                    );
-                }
+                (None, None) => unreachable!("`checked` has seen that projections are whole or separate"),
             };
             let y = inputs[index].matmul(&weight.t());
             match &self.in_proj_bias {
