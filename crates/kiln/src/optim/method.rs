@@ -49,6 +49,12 @@ pub trait Rule: Clone {
     fn pure(&self) -> bool {
         false
     }
+
+    /// Whether `step` has the same formula and the same numbers for parameters of every shape: what becomes of an element
+    /// follows from that element of the gradient, the value and the memory. Parameters of all shapes then share the numbers.
+    fn elementwise(&self) -> bool {
+        false
+    }
 }
 
 /// A setting out of range: its name, its value, and what it may be.
@@ -241,16 +247,19 @@ impl<R: Rule> Method<R> {
     }
 }
 
-/// What a rule's formula and numbers can depend on: group, shape, type, scale of the learning rate, weight decay,
-/// direction. Parameters that have it in common share the numbers, which makes for a smaller graph and fewer to send.
+/// What a rule's formula and numbers can depend on: group, shape (for an elementwise rule only that of a parameter of no
+/// elements), type, scale of the learning rate, weight decay, direction. Parameters that have it in common share the numbers, which makes for a smaller graph and fewer to send.
 type Kind = (usize, Shape, DType, u64, u64, bool);
 
-fn kind(slot: &Slot) -> Kind {
-    let (scale, decay) = (slot.lr_scale.to_bits(), slot.weight_decay.to_bits());
-    (slot.group, slot.param.shape_or_scalar(), slot.param.dtype(), scale, decay, slot.maximize)
-}
-
 impl<R: Rule> Method<R> {
+    fn kind(&self, slot: &Slot) -> Kind {
+        let (scale, decay) = (slot.lr_scale.to_bits(), slot.weight_decay.to_bits());
+        let own = slot.param.shape_or_scalar();
+        let any = self.rules[slot.group].elementwise() && own.numel() > 0;
+        let shape = if any { Shape::SCALAR } else { own };
+        (slot.group, shape, slot.param.dtype(), scale, decay, slot.maximize)
+    }
+
     /// A setting for this parameter that PyTorch's constructors refuse.
     fn refused(&self, slot: &Slot) -> Option<Refused> {
         let lr = self.slots.groups[slot.group].initial_lr;
@@ -266,7 +275,7 @@ impl<R: Rule> Method<R> {
         let mut updates = Updates::new();
         for (index, slot, gradient) in self.slots.with_gradients(gradients).filter(|(_, slot, _)| wanted(slot)) {
             let memory = values(&cells.of[index]);
-            let (value, memory) = with_numbers(numbers.entry(kind(slot)).or_default(), || {
+            let (value, memory) = with_numbers(numbers.entry(self.kind(slot)).or_default(), || {
                 self.rules[slot.group].step(&Turn {
                     value: slot.param.value(),
                     gradient: if slot.maximize { -gradient } else { gradient },
@@ -298,7 +307,7 @@ impl<R: Rule> Method<R> {
     /// The updates of the first parameter of each kind, which make the numbers of all.
     fn sample(&self, gradients: &Gradients) -> Updates {
         let mut met = HashSet::new();
-        self.update_of(gradients, |slot| met.insert(kind(slot)))
+        self.update_of(gradients, |slot| met.insert(self.kind(slot)))
     }
 }
 
@@ -328,7 +337,7 @@ impl<R: Rule> Optimizer for Method<R> {
         let memory = self.memory();
         for (index, slot, _) in self.slots.with_gradients(gradients) {
             let next = kinds.len() as u64;
-            key.extend([slot.param.id(), *kinds.entry(kind(slot)).or_insert(next)]);
+            key.extend([slot.param.id(), *kinds.entry(self.kind(slot)).or_insert(next)]);
             key.extend(memory.of[index].iter().map(|(_, state)| state.id()));
         }
         Ok((key, notes.numbers))

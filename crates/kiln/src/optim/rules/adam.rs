@@ -152,6 +152,10 @@ macro_rules! adam {
                 true
             }
 
+            fn elementwise(&self) -> bool {
+                true
+            }
+
             fn refused(&self) -> Option<Refused> {
                 negative(&[("eps", self.eps)]).or_else(|| no_share(self.betas))
             }

@@ -46,6 +46,10 @@ impl Rule for AsgdRule {
         true
     }
 
+    fn elementwise(&self) -> bool {
+        true
+    }
+
     fn refused(&self) -> Option<Refused> {
         negative(&[("lambd", self.lambd), ("alpha", self.alpha)])
     }

@@ -43,6 +43,10 @@ impl Rule for AdamaxRule {
         true
     }
 
+    fn elementwise(&self) -> bool {
+        true
+    }
+
     fn refused(&self) -> Option<Refused> {
         negative(&[("eps", self.eps)]).or_else(|| no_share(self.betas))
     }
@@ -149,6 +153,10 @@ impl NAdamRule {
 
 impl Rule for NAdamRule {
     fn pure(&self) -> bool {
+        true
+    }
+
+    fn elementwise(&self) -> bool {
         true
     }
 
@@ -270,6 +278,10 @@ impl RAdamRule {
 
 impl Rule for RAdamRule {
     fn pure(&self) -> bool {
+        true
+    }
+
+    fn elementwise(&self) -> bool {
         true
     }
 

@@ -51,6 +51,10 @@ impl Rule for SgdRule {
         true
     }
 
+    fn elementwise(&self) -> bool {
+        true
+    }
+
     fn refused(&self) -> Option<Refused> {
         if self.nesterov && (self.momentum <= 0.0 || self.dampening != 0.0) {
             let why = "without dampening, with a momentum above 0";

@@ -41,6 +41,10 @@ impl Rule for RpropRule {
         true
     }
 
+    fn elementwise(&self) -> bool {
+        true
+    }
+
     fn refused(&self) -> Option<Refused> {
         let (less, more) = self.etas;
         (!(less > 0.0 && less < 1.0 && more > 1.0)).then_some(("etas", less, "0 < η⁻ < 1 < η⁺"))
@@ -93,6 +97,10 @@ setters! { Lion:
 
 impl Rule for LionRule {
     fn pure(&self) -> bool {
+        true
+    }
+
+    fn elementwise(&self) -> bool {
         true
     }
 

@@ -55,6 +55,10 @@ impl Rule for RmsPropRule {
         true
     }
 
+    fn elementwise(&self) -> bool {
+        true
+    }
+
     fn refused(&self) -> Option<Refused> {
         negative(&[("alpha", self.alpha), ("eps", self.eps), ("momentum", self.momentum)])
     }
@@ -136,6 +140,10 @@ impl Rule for AdagradRule {
         true
     }
 
+    fn elementwise(&self) -> bool {
+        true
+    }
+
     fn refused(&self) -> Option<Refused> {
         let first = self.initial_accumulator_value;
         negative(&[("lr_decay", self.lr_decay), ("initial_accumulator_value", first), ("eps", self.eps)])
@@ -202,6 +210,10 @@ setters! { Adadelta:
 
 impl Rule for AdadeltaRule {
     fn pure(&self) -> bool {
+        true
+    }
+
+    fn elementwise(&self) -> bool {
         true
     }
 
