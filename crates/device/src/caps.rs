@@ -62,6 +62,13 @@ impl Caps {
         self.coop.contains(&shape)
     }
 
+    /// The most lanes that a subgroup has in a kernel with fragments. On Metal wgpu says 4 to 64, for all Macs there are; those
+    /// with matrix units are Apple's own GPUs, which have 32, and half of a workgroup made for 64 would do what the other does.
+    pub(crate) fn fragment_lanes(&self) -> u32 {
+        let most = self.subgroup.map_or(1, |(_, most)| most);
+        if self.backend == BackendKind::Metal { most.min(32) } else { most }
+    }
+
     pub(crate) fn read(adapter: &wgpu::Adapter, device: &wgpu::Device, options: &Options) -> Caps {
         let (info, features, limits) = (adapter.get_info(), device.features(), device.limits());
         let subgroups = options.subgroups && features.contains(wgpu::Features::SUBGROUP);

@@ -1,10 +1,14 @@
 //! Every variant of the matrix product against its definition in f64, over odd shapes, strides, batches and slices.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::collections::BTreeSet;
 
-use kiln_device::kernels::matmul::{self, Algorithm, Elem, Precision, Problem, Strides, Variant};
-use kiln_device::{Buffer, Device, Slice};
+use kiln_device::kernels::matmul::{self, Algorithm, Coop, Elem, Precision, Problem, Strides, Variant};
+use kiln_device::{Buffer, Device};
+use support::fragments::Machine;
+use support::{bytes, floats};
 
 /// Numbers in -1..1 from a linear congruential generator.
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -16,25 +20,6 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// f16 bits of numbers that f16 holds exactly: multiples of 1/256 in -1..1.
-fn half(values: &mut [f32]) -> Vec<u8> {
-    let bits = |v: f32| {
-        let exponent = v.abs().log2().floor() as i32;
-        let fraction = (v.abs() / (exponent as f32).exp2() - 1.0) * 1024.0;
-        (u16::from(v < 0.0) << 15) | (((exponent + 15) as u16) << 10) | fraction as u16
-    };
-    values.iter_mut().for_each(|v| *v = (*v * 256.0).round() / 256.0);
-    values.iter().flat_map(|&v| if v == 0.0 { [0, 0] } else { bits(v).to_le_bytes() }).collect()
-}
-
-fn bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-}
-
 /// Every element that an operand's strides reach, plus one.
 fn reach(s: &Strides, batch: [u32; 2], rows: u32, cols: u32) -> usize {
     (s.offset + (batch[0] - 1) * s.batch[0] + (batch[1] - 1) * s.batch[1] + (rows - 1) * s.row + (cols - 1) * s.col + 1)
@@ -42,23 +27,24 @@ fn reach(s: &Strides, batch: [u32; 2], rows: u32, cols: u32) -> usize {
 }
 
 /// What a variant, with all its launches, makes of two operands.
-fn product(device: &Device, p: &Problem, variant: &Variant, a: &Buffer, b: &Buffer) -> Vec<f32> {
+fn product(machine: &Machine, p: &Problem, variant: &Variant, a: &Buffer, b: &Buffer) -> Vec<f32> {
     let size = (p.batch[0] * p.batch[1] * p.m * p.n) as usize;
-    let out = device.upload(&bytes(&vec![f32::NAN; size]), "out").unwrap();
-    let stages = matmul::stages(device.caps(), p, variant).unwrap();
+    let out = machine.device.upload(&bytes(&vec![f32::NAN; size]), "out").unwrap();
+    let stages = matmul::stages(&machine.caps, p, variant).unwrap();
     assert_eq!(stages.stages[0].launch.width, if p.n.is_multiple_of(4) { 4 } else { 1 });
-    device.run(stages.steps(device, &[("a", a), ("b", b), ("out", &out)]).unwrap()).unwrap();
-    floats(&device.read(&[Slice::from(&out)]).unwrap()[0])
+    machine.run_all(&stages, &[("a", a), ("b", b), ("out", &out)]);
+    floats(&machine.device, &out)
 }
 
 /// The greatest |got - want| / Σ|terms| of the variant's result; a NaN is infinitely wrong.
-fn error(device: &Device, p: &Problem, variant: &Variant) -> f64 {
+fn error(machine: &Machine, p: &Problem, variant: &Variant) -> f64 {
     let mut a = numbers(reach(&p.a, p.batch, p.m, p.k), 1);
     let mut b = numbers(reach(&p.b, p.batch, p.k, p.n), 2);
-    let stored = |v: &mut Vec<f32>, elem| if elem == Elem::F16 { half(v) } else { bytes(v) };
+    let stored = |v: &mut Vec<f32>, elem| if elem == Elem::F16 { machine.half(v) } else { bytes(v) };
+    let device = &machine.device;
     let a_buffer = device.upload(&stored(&mut a, p.a_elem), "a").unwrap();
     let b_buffer = device.upload(&stored(&mut b, p.b_elem), "b").unwrap();
-    let got = product(device, p, variant, &a_buffer, &b_buffer);
+    let got = product(machine, p, variant, &a_buffer, &b_buffer);
 
     let mut worst = 0f64;
     for (i, &got) in got.iter().enumerate() {
@@ -152,12 +138,12 @@ fn problems(order: u32) -> Vec<(Problem, u32)> {
 }
 
 /// Every algorithm that this device can run for some problem.
-fn algorithms(device: &Device) -> Vec<Algorithm> {
+fn algorithms(machine: &Machine) -> Vec<Algorithm> {
     let mut all = Vec::new();
     for shape in [[64, 64, 64], [8, 64, 64], [64, 8, 64]] {
         let mut p = problem([1, 1], shape, 0, 0);
-        (p.a_elem, p.b_elem) = if device.caps().f16 { (Elem::F16, Elem::F16) } else { (Elem::F32, Elem::F32) };
-        for variant in matmul::variants(device.caps(), &p) {
+        (p.a_elem, p.b_elem) = if machine.caps.f16 { (Elem::F16, Elem::F16) } else { (Elem::F32, Elem::F32) };
+        for variant in matmul::variants(&machine.caps, &p) {
             if !all.contains(&variant.algorithm) {
                 all.push(variant.algorithm);
             }
@@ -166,20 +152,20 @@ fn algorithms(device: &Device) -> Vec<Algorithm> {
     all
 }
 
-fn fits(device: &Device, p: &Problem, algorithm: Algorithm) -> bool {
-    matmul::variants(device.caps(), p).iter().any(|v| v.algorithm == algorithm)
+fn fits(machine: &Machine, p: &Problem, algorithm: Algorithm) -> bool {
+    matmul::variants(&machine.caps, p).iter().any(|v| v.algorithm == algorithm)
 }
 
 /// Checks the algorithms of a class over the problems of two storage orders, in which each operand is stored both ways.
 /// Where `turns`, each algorithm takes one order, another than the one before: they share the code that it changes.
 fn check(class: impl Fn(&Algorithm) -> bool, turns: bool) {
-    let device = Device::open().unwrap();
-    for (i, algorithm) in algorithms(&device).into_iter().filter(class).enumerate() {
+    let machine = Machine::own();
+    for (i, algorithm) in algorithms(&machine).into_iter().filter(class).enumerate() {
         let orders = if turns { vec![i as u32 % 4] } else { vec![0, 3] };
         let mut count = 0;
-        for (p, split) in orders.into_iter().flat_map(problems).filter(|(p, _)| fits(&device, p, algorithm)) {
+        for (p, split) in orders.into_iter().flat_map(problems).filter(|(p, _)| fits(&machine, p, algorithm)) {
             let variant = Variant { algorithm, split };
-            let error = error(&device, &p, &variant);
+            let error = error(&machine, &p, &variant);
             assert!(error <= 1e-5, "{variant} {p:?}: {error:e}");
             count += 1;
         }
@@ -212,13 +198,11 @@ fn narrow_variants_are_right() {
     check(|a| matches!(a, Algorithm::Narrow), false);
 }
 
-/// Straight from storage: whole fragments only, so the shapes are other ones.
-fn straight(order: u32) -> Vec<(Problem, u32)> {
+/// Straight from storage: whole fragments of `size` only, so the shapes are other ones.
+fn straight(order: u32, size: u32) -> Vec<(Problem, u32)> {
     let mut all = Vec::new();
-    for (i, shape) in [[8, 8, 8], [16, 16, 16], [32, 8, 40], [72, 24, 8], [24, 72, 136], [64, 64, 32], [8, 136, 48]]
-        .into_iter()
-        .enumerate()
-    {
+    let shapes = [[1, 1, 1], [2, 2, 2], [4, 1, 5], [9, 3, 1], [3, 9, 17], [8, 8, 4], [1, 17, 6]];
+    for (i, shape) in shapes.map(|shape| shape.map(|n| n * size)).into_iter().enumerate() {
         all.push((problem([1, 1], shape, order, 0), 1));
         all.push((problem([1 + i as u32 % 2, 2], shape, order, 8), 1 + i as u32 % 3));
         let mut p = problem([2, 2], shape, order, 16);
@@ -228,70 +212,106 @@ fn straight(order: u32) -> Vec<(Problem, u32)> {
     all
 }
 
+/// A variant by matrix units over the problems that `of` lets through. Says how many there are.
+fn check_matrix_units(machine: &Machine, coop: Coop, order: u32, of: impl Fn(&Problem) -> bool) -> usize {
+    let direct = || [straight(order, coop.size), straight(3 - order, coop.size)].concat();
+    let list = if coop.staged { problems(order) } else { direct() };
+    let list: Vec<_> = list.into_iter().filter(|(p, _)| of(p)).collect();
+    for &(p, split) in &list {
+        let (p, variant) = (half(p), Variant { algorithm: Algorithm::Coop(coop), split });
+        // Products of f16 are exact in f32, and so are sums of these multiples of 2⁻¹⁶.
+        let error = error(machine, &p, &variant);
+        assert!(error <= 1e-6, "{variant} {p:?}: {error:e}");
+    }
+    list.len()
+}
+
+/// The variants by matrix units, each with the order in which it takes its operands.
+fn coops(machine: &Machine) -> Vec<(Coop, u32)> {
+    let coop = |(i, algorithm)| if let Algorithm::Coop(coop) = algorithm { Some((coop, i as u32 % 4)) } else { None };
+    algorithms(machine).into_iter().enumerate().filter_map(coop).collect()
+}
+
+/// The problem with operands in half precision.
+fn half(p: Problem) -> Problem {
+    Problem { a_elem: Elem::F16, b_elem: Elem::F16, ..p }
+}
+
 #[test]
 fn matrix_units_are_right() {
-    let device = Device::open().unwrap();
-    for (i, algorithm) in algorithms(&device).into_iter().enumerate() {
-        let Algorithm::Coop(coop) = algorithm else { continue };
-        let order = i as u32 % 4;
-        let list = if coop.staged { problems(order) } else { [straight(order), straight(3 - order)].concat() };
-        let mut count = 0;
-        for (mut p, split) in list {
-            (p.a_elem, p.b_elem) = (Elem::F16, Elem::F16);
-            let variant = Variant { algorithm, split };
-            // Products of f16 are exact in f32, and so are sums of these multiples of 2⁻¹⁶.
-            let error = error(&device, &p, &variant);
-            assert!(error <= 1e-6, "{variant} {p:?}: {error:e}");
-            count += 1;
+    let machine = Machine::own();
+    for (coop, order) in coops(&machine) {
+        assert!(check_matrix_units(&machine, coop, order, |_| true) >= 40);
+    }
+}
+
+/// Fragments that no software adapter has, in subgroups of 16 to 64 lanes, and where the driver makes smaller ones than it
+/// said. Played kernels take long to compile: the smallest of each class by all problems, the others by those that are loaded in
+/// fours, and so the other machines' smallest.
+#[test]
+fn matrix_units_of_gpus_are_right() {
+    // more products in an invocation are more iterations than lavapipe 22.3 makes
+    let short = |p: &Problem| p.k < 1000;
+    let fours = |p: &Problem| short(p) && [p.m, p.n, p.k].iter().all(|n| n.is_multiple_of(4));
+    let machine = Machine::played(16, (32, 32), 32);
+    let all = coops(&machine);
+    assert_eq!(all.len(), 8);
+    for (coop, order) in all {
+        let smallest = coop.fragments == [2, 2];
+        let checked = check_matrix_units(&machine, coop, order, |p| if smallest { short(p) } else { fours(p) });
+        assert!(checked >= if smallest { 40 } else { 15 }, "{checked} problems of {coop:?}");
+    }
+    for machine in Machine::others() {
+        for (coop, order) in coops(&machine).into_iter().filter(|(coop, _)| coop.staged && coop.fragments == [2, 2]) {
+            assert!(check_matrix_units(&machine, coop, order, |p| fours(p) && p.batch == [1, 1]) >= 10);
         }
-        assert!(count >= 40, "{count} problems for {algorithm:?}");
     }
 }
 
 #[test]
 fn f32_operands_are_rounded_only_where_allowed() {
-    let device = Device::open().unwrap();
+    let machine = Machine::own();
     let mut p = problem([1, 2], [33, 20, 70], 2, 1);
     let coop = |p: &Problem| {
-        let all = matmul::variants(device.caps(), p);
+        let all = matmul::variants(&machine.caps, p);
         all.into_iter().filter(|v| matches!(v.algorithm, Algorithm::Coop(_))).collect::<Vec<_>>()
     };
     assert!(coop(&p).is_empty());
     p.precision = Precision::Fast;
     for variant in coop(&p).into_iter().rev().take(1) {
         // Each operand is rounded to 11 bits.
-        let error = error(&device, &p, &variant);
+        let error = error(&machine, &p, &variant);
         assert!(error > 1e-7 && error <= 1e-3, "{variant}: {error:e}");
     }
 }
 
 #[test]
 fn names_are_unique() {
-    let device = Device::open().unwrap();
-    let all = algorithms(&device);
+    let machine = Machine::own();
+    let all = algorithms(&machine);
     let names: BTreeSet<String> = all.iter().map(|&algorithm| Variant { algorithm, split: 1 }.to_string()).collect();
     assert_eq!(names.len(), all.len(), "{names:?}");
 }
 
 /// One algorithm of each class.
-fn some(device: &Device) -> Vec<Algorithm> {
+fn some(machine: &Machine) -> Vec<Algorithm> {
     let mut seen = BTreeSet::new();
-    algorithms(device).into_iter().filter(|a| seen.insert(a.class())).collect()
+    algorithms(machine).into_iter().filter(|a| seen.insert(a.class())).collect()
 }
 
 #[test]
 fn half_operands_accumulate_in_f32() {
-    let device = Device::open().unwrap();
-    if !device.caps().f16 {
+    let machine = Machine::own();
+    if !machine.caps.f16 {
         return;
     }
     let elems = [(Elem::F16, Elem::F32), (Elem::F32, Elem::F16), (Elem::F16, Elem::F16)];
-    for algorithm in some(&device) {
+    for algorithm in some(&machine) {
         for (i, (mut p, split)) in [0, 3].into_iter().flat_map(problems).step_by(11).enumerate() {
             (p.a_elem, p.b_elem) = elems[i % 3];
-            if fits(&device, &p, algorithm) {
+            if fits(&machine, &p, algorithm) {
                 let variant = Variant { algorithm, split };
-                let error = error(&device, &p, &variant);
+                let error = error(&machine, &p, &variant);
                 assert!(error <= 1e-5, "{variant} {p:?}: {error:e}");
             }
         }
@@ -300,32 +320,32 @@ fn half_operands_accumulate_in_f32() {
 
 #[test]
 fn a_long_k_is_split() {
-    let device = Device::open().unwrap();
+    let machine = Machine::own();
     let p = problem([1, 1], [3, 4, 300_000], 0, 0);
     let whole = Variant { algorithm: Algorithm::Block, split: 1 };
-    assert!(matmul::launch_with(device.caps(), &p, &whole).is_err(), "one slice is too long");
-    let chosen = matmul::choose(device.caps(), &p);
-    assert!(matmul::variants(device.caps(), &p).iter().all(|v| v.split > 1));
-    let error = error(&device, &p, &chosen);
+    assert!(matmul::launch_with(&machine.caps, &p, &whole).is_err(), "one slice is too long");
+    let chosen = matmul::choose(&machine.caps, &p);
+    assert!(matmul::variants(&machine.caps, &p).iter().all(|v| v.split > 1));
+    let error = error(&machine, &p, &chosen);
     assert!(error <= 1e-5, "{chosen} {p:?}: {error:e}");
 }
 
 #[test]
 fn what_is_past_the_end_is_never_multiplied() {
     // NaN right behind each row and after the last element: only masked loads see it.
-    let device = Device::open().unwrap();
-    for algorithm in some(&device) {
+    let machine = Machine::own();
+    for algorithm in some(&machine) {
         for (k, pad, order) in [(5, 3, 0), (6, 2, 1), (7, 1, 2), (9, 7, 3), (5, 2, 0), (1, 3, 1)] {
             let mut p = problem([1, 1], [8, 12, k], order, pad);
             (p.a.offset, p.b.offset, p.precision) = (0, 0, Precision::Fast);
             let fill = |s: &Strides, rows: u32, cols: u32| {
                 let mut v = vec![f32::NAN; (reach(s, [1, 1], rows, cols) + pad as usize).next_multiple_of(4)];
                 (0..rows * cols).for_each(|i| v[(i / cols * s.row + i % cols * s.col) as usize] = 1.0);
-                device.upload(&bytes(&v), "operand").unwrap()
+                machine.device.upload(&bytes(&v), "operand").unwrap()
             };
             let (a, b) = (fill(&p.a, p.m, k), fill(&p.b, k, p.n));
-            if fits(&device, &p, algorithm) {
-                let got = product(&device, &p, &Variant { algorithm, split: 1 }, &a, &b);
+            if fits(&machine, &p, algorithm) {
+                let got = product(&machine, &p, &Variant { algorithm, split: 1 }, &a, &b);
                 assert!(got.iter().all(|&v| v == k as f32), "{algorithm:?} {p:?}: {got:?}");
             }
         }
@@ -334,16 +354,16 @@ fn what_is_past_the_end_is_never_multiplied() {
 
 #[test]
 fn what_is_not_finite_stays_in_its_row_and_column() {
-    let device = Device::open().unwrap();
+    let machine = Machine::own();
     let [m, n, k] = [10, 24, 20];
     let p = Problem { precision: Precision::Fast, ..problem([1, 1], [m, n, k], 0, 0) };
     let (mut a, mut b) = (vec![1.0; (m * k) as usize], vec![1.0; (k * n) as usize]);
     a[(2 * k + 7) as usize] = f32::NAN;
     a[(5 * k + 3) as usize] = f32::INFINITY;
     b[(11 * n + 4) as usize] = f32::NEG_INFINITY;
-    let (a, b) = (device.upload(&bytes(&a), "a").unwrap(), device.upload(&bytes(&b), "b").unwrap());
-    for algorithm in some(&device).into_iter().filter(|&a| fits(&device, &p, a)) {
-        for (i, v) in product(&device, &p, &Variant { algorithm, split: 1 }, &a, &b).into_iter().enumerate() {
+    let (a, b) = (machine.device.upload(&bytes(&a), "a").unwrap(), machine.device.upload(&bytes(&b), "b").unwrap());
+    for algorithm in some(&machine).into_iter().filter(|&a| fits(&machine, &p, a)) {
+        for (i, v) in product(&machine, &p, &Variant { algorithm, split: 1 }, &a, &b).into_iter().enumerate() {
             let (row, col) = (i as u32 / n, i as u32 % n);
             let right = match (row, col) {
                 (2, _) | (5, 4) => v.is_nan(),

@@ -1,6 +1,7 @@
 //! What the kernel tests share: devices and the variants they can be made to take, data, and how results are judged.
 #![allow(dead_code, missing_docs)]
 
+pub(crate) mod fragments;
 pub(crate) mod order;
 
 use kiln_device::{AdapterKind, Buffer, Caps, Device, Launch, Result, Slice, Step};

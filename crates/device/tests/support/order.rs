@@ -49,7 +49,7 @@ pub(crate) fn edited(launch: &Launch, from: &str, to: &str) -> Launch {
 }
 
 /// The launch with another text. It is no longer dispatched in parts: its first group is a field of `Sizes` like others.
-fn changed(launch: &Launch, change: impl Fn(&str) -> String) -> Launch {
+pub(crate) fn changed(launch: &Launch, change: impl Fn(&str) -> String) -> Launch {
     let text = launch.source.finish().unwrap();
     let params = launch.params.clone();
     let params = if text.contains("first_group_()") { params.u32(0) } else { params };
@@ -58,7 +58,7 @@ fn changed(launch: &Launch, change: impl Fn(&str) -> String) -> Launch {
 }
 
 /// The words of a text.
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
 

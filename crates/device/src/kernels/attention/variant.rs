@@ -40,7 +40,7 @@ impl Coop {
     /// Those for a problem, with fragments of `size`: as few subgroups along the columns as get along with four fragments
     /// each, and give every row an invocation.
     fn all(caps: &Caps, p: &Problem, size: u32) -> Vec<Coop> {
-        let lanes = caps.subgroup.map_or(1, |(_, most)| most);
+        let lanes = caps.fragment_lanes();
         let across = p.ev.div_ceil(4 * size).max((2 * size).div_ceil(lanes)).next_power_of_two();
         let coop =
             |(subgroups, keys)| Coop { size, subgroups: [subgroups / across, across], keys: keys / across / size };
@@ -64,7 +64,7 @@ impl Coop {
 
     /// Invocations of a workgroup: enough for every subgroup, however large the driver makes them.
     pub(super) fn invocations(&self, caps: &Caps) -> u32 {
-        self.subgroups[0] * self.subgroups[1] * caps.subgroup.map_or(1, |(_, most)| most)
+        self.subgroups[0] * self.subgroups[1] * caps.fragment_lanes()
     }
 
     /// Bytes of workgroup memory: scores, weights, a number for each invocation.

@@ -56,7 +56,7 @@ impl Coop {
 
     /// Invocations of a workgroup: enough for four subgroups, however large the driver makes them.
     pub(super) fn invocations(&self, caps: &Caps) -> u32 {
-        4 * caps.subgroup.map_or(1, |(_, most)| most)
+        4 * caps.fragment_lanes()
     }
 
     /// Bytes of workgroup memory: a fragment's f32 for each subgroup, and f16 lines that are 8 longer than the tile.

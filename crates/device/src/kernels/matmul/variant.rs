@@ -116,7 +116,7 @@ impl Coop {
 
     /// Invocations of a workgroup: enough for every subgroup, however large the driver makes them.
     pub(super) fn invocations(&self, caps: &Caps) -> u32 {
-        self.subgroups[0] * self.subgroups[1] * caps.subgroup.map_or(1, |(_, most)| most)
+        self.subgroups[0] * self.subgroups[1] * caps.fragment_lanes()
     }
 
     /// Bytes of workgroup memory: a fragment's f32 for each subgroup, and f16 lines that are 8 longer than the tile.
