@@ -112,6 +112,25 @@ fn pooling_and_messages() {
     assert_eq!(shares, [0.5, 0.5, 0.0, 1.0]);
 }
 
+/// The largest of equals is that number to the last bit, whose mean would round or overflow; its gradient is shared.
+#[test]
+fn the_largest_of_equals_is_one_of_them() {
+    let device = Device::open().unwrap();
+    let odd = [0.379_194_56f32, 3.2e38, f32::INFINITY, f32::NEG_INFINITY, -0.1];
+    let rows = Tensor::new(&device, [odd, odd, odd]);
+    let (places, zeros) = (Tensor::new(&device, [0i32, 0, 0]), Tensor::zeros(&device, [2, 5]));
+    for reduce in [ScatterReduce::Amax, ScatterReduce::Amin] {
+        let y = zeros.index_reduce(0, &places, &rows, reduce, false);
+        assert_eq!(y.to_vec::<f32>().unwrap(), [odd, [0.0; 5]].concat());
+        let slope = y.sum().grad(&[&rows]).unwrap()[0].to_vec::<f32>().unwrap();
+        assert!(slope.iter().all(|slope| (slope - 1.0 / 3.0).abs() < 1e-6), "{slope:?}");
+    }
+    // an index along an axis of extent 1 has strides and no address of its own in the kernel
+    let counts =
+        (zeros.cast(DType::I32) + 3).index_reduce(0, &places, &rows.cast(DType::I32), ScatterReduce::Amin, true);
+    assert_eq!(counts.narrow(0, 0, 1).to_vec::<i32>().unwrap()[..1], [0]);
+}
+
 #[test]
 fn scatter_reduce_agrees_with_pytorch() {
     let device = Device::open().unwrap();

@@ -2,7 +2,7 @@
 
 use super::{Forward, Module};
 use crate::init::Init;
-use crate::{DType, Lit, Param, Result, Tensor, composed};
+use crate::{DType, Lit, Param, Result, ScatterReduce, Tensor, composed};
 
 /// Settings of a table that PyTorch's `Embedding` and `EmbeddingBag` share.
 #[derive(Module, Debug, Clone, Copy, PartialEq)]
@@ -126,7 +126,8 @@ impl Embedding {
         Self { padding: Some(padding), ..Self::of(weight) }
     }
 
-    /// Of a table that is there already: PyTorch's `from_pretrained`.
+    /// Of a table that is there already: PyTorch's `from_pretrained`, which freezes it unless told otherwise. Here it is
+    /// trained like any other.
     pub fn of(weight: Param) -> Self {
         Self { weight, padding: None, options: TableOptions::default() }
     }
@@ -280,10 +281,17 @@ impl EmbeddingBag {
                 sums(&rows, width) / count
             }
             BagMode::Max => {
-                let member = bag.eq(Tensor::arange(index.device(), 0, bags as i32, 1).unsqueeze(-1)); // [bags, n]
-                let each = Tensor::where_(&member.unsqueeze(-1), rows.unsqueeze(0), f32::NEG_INFINITY);
-                let (most, _) = each.max_with_index(1, false); // of equals the first has the gradient
-                Tensor::where_(&member.any(-1, true), most, Lit(0.0))
+                let fixed = rows.detach();
+                let none = Tensor::zeros(index.device(), [bags + 1, width]);
+                let most = none.index_reduce(0, &bag, &fixed, ScatterReduce::Amax, false).index_select(0, &bag);
+                // of equals the first has the gradient
+                let place = Tensor::arange(index.device(), 0, n as i32, 1).unsqueeze(-1);
+                let hit = fixed.eq(&most).logical_or(fixed.isnan());
+                let place = Tensor::where_(&hit, place, n as i32); // [n, width]
+                let none = none.cast(DType::I32) + n as i32;
+                let first = none.index_reduce(0, &bag, &place, ScatterReduce::Amin, true).narrow(0, 0, bags);
+                let picked = rows.gather(0, &first.clamp(0, n as i32 - 1));
+                Tensor::where_(&first.lt(n as i32), picked, Lit(0.0))
             }
         }
     }

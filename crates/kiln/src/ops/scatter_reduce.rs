@@ -168,9 +168,12 @@ fn shared(own: &Tensor, index: &Tensor, source: &Tensor, best: &Tensor, count: &
     let own_hit = if include_self { equal(&own.detach(), best) } else { count.eq(0) };
     let own_hit = own_hit.expand_to(own.shape_or_scalar());
     let hits = own_hit.cast(DType::F32).index_add(0, index, &hit.cast(DType::F32));
-    let picked = |hit: &Tensor, x: &Tensor| Tensor::where_(hit, x, Lit(0.0));
-    let sum = picked(&own_hit, own).index_add(0, index, &picked(&hit, source));
-    sum / hits.cast(own.dtype())
+    let hits = hits.cast(own.dtype());
+    let share = |hit: &Tensor, x: &Tensor, hits: &Tensor| Tensor::where_(hit, x / hits, Lit(0.0));
+    let parts = share(&hit, source, &hits.index_select(0, index));
+    let mean = share(&own_hit, own, &hits).index_add(0, index, &parts);
+    // a mean of equal numbers rounds: the number itself, with the gradient of the mean
+    Tensor::where_(&best.isfinite(), best + (&mean - mean.detach()), &mean)
 }
 
 /// The largest row of `source` for each index, without gradient; zero where there is none.
