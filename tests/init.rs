@@ -219,3 +219,14 @@ fn layers_start_as_pytorchs() {
     }
     assert!(wrong.is_empty() && parameters > 150, "{parameters}\n{}", wrong.join("\n"));
 }
+
+#[test]
+fn parameters_larger_than_anything_are_errors() {
+    let device = Device::open_with(&kiln::gpu::Options { budget: Some(1 << 24), ..Default::default() }).unwrap();
+    let mut init = Init::new(&device, 0);
+    for shape in [[1 << 20, 1 << 20], [usize::MAX, 2], [1 << 12, 1 << 12]] {
+        assert!(init.uniform(&shape, 0.0..1.0).to_vec::<f32>().is_err(), "{shape:?}");
+    }
+    assert!(Linear::new(1 << 20, 1 << 20, &mut init).forward(&Tensor::ones(&device, [1, 1])).item().is_err());
+    assert_eq!(init.uniform(&[2, 3], 0.0..1.0).to_vec::<f32>().unwrap().len(), 6);
+}

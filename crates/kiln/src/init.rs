@@ -59,7 +59,12 @@ impl Init {
 
     /// A parameter whose elements `fill` writes, in row-major order.
     pub fn values(&mut self, shape: &[usize], fill: impl FnOnce(&mut Draws, &mut [f32])) -> Param {
-        let mut values = vec![0.0; shape.iter().product()];
+        let bytes = shape.iter().try_fold(4u64, |bytes, &extent| bytes.checked_mul(extent as u64));
+        let most = self.group.device().budget().min(4 * i32::MAX as u64);
+        let Some(bytes) = bytes.filter(|&bytes| bytes <= most) else {
+            return self.zeros(shape); // which says why it cannot be
+        };
+        let mut values = vec![0.0; (bytes / 4) as usize];
         fill(&mut self.draws(), &mut values);
         self.param(&Tensor::from_vec(self.group.device(), values, shape))
     }
