@@ -13,7 +13,7 @@ mod floor;
 #[path = "host/plans.rs"]
 mod plans;
 
-use floor::Floor;
+use floor::{Floor, Sizes};
 use kiln::optim::{Adam, AdamW, Clipped, Optimizer};
 use kiln::prelude::*;
 
@@ -125,21 +125,22 @@ fn report(name: &str, mut costs: Vec<f64>, dispatches: usize) {
     println!("{name:24} {:7.1} µs a step, least {:7.1}{each}", costs[4], costs[0]);
 }
 
-/// The same for as many dispatches in plain wgpu.
-fn time_floor(device: &Device, floor: Option<&Floor>, dispatches: usize) -> Result<()> {
-    let Some(floor) = floor else { return Ok(()) };
-    let mut costs = Vec::new();
-    for round in 0..10 {
-        let start = cpu();
-        for _ in 0..100 {
-            floor.step(device, dispatches);
+/// The same for as many dispatches in plain wgpu, as Kiln makes them and with sizes in a uniform.
+fn time_floors(device: &Device, floors: &[Floor], dispatches: usize) -> Result<()> {
+    for (floor, name) in floors.iter().zip(["the same in plain wgpu", "and sizes in a uniform"]) {
+        let mut costs = Vec::new();
+        for round in 0..10 {
+            let start = cpu();
+            for _ in 0..100 {
+                floor.step(device, dispatches);
+            }
+            device.wait()?;
+            if round > 0 {
+                costs.push((cpu() - start) as f64 / 1e5);
+            }
         }
-        device.wait()?;
-        if round > 0 {
-            costs.push((cpu() - start) as f64 / 1e5);
-        }
+        report(name, costs, dispatches);
     }
-    report("the same in plain wgpu", costs, dispatches);
     Ok(())
 }
 
@@ -164,7 +165,8 @@ fn main() -> Result<()> {
         let mut names = std::env::args().skip(1).filter(|a| !a.starts_with('-')).peekable();
         names.peek().is_none() || names.any(|a| a == name)
     };
-    let floor = (device.caps().max_immediates >= 16).then(|| Floor::new(&device));
+    let all = if device.caps().max_immediates >= 48 { &[Sizes::Immediate, Sizes::Uniform][..] } else { &[] };
+    let floors: Vec<Floor> = all.iter().map(|&sizes| Floor::new(&device, sizes)).collect();
     if wanted("mlp") {
         let model = Mlp(Linear::new(16, 16, init), Linear::new(16, 16, init), Linear::new(16, 4, init));
         let mut adam = Adam::new(&model, 1e-3);
@@ -187,15 +189,15 @@ fn main() -> Result<()> {
         })?;
         let mut train = adam.capture(|x: &Tensor| loss(x));
         time(&device, "mlp, captured", || train.step(&x).map(|_| ()))?;
-        time_floor(&device, floor.as_ref(), dispatches)?;
+        time_floors(&device, &floors, dispatches)?;
         drop(train);
         let mut clipped = Clipped::new(&mut adam).norm(1.0);
         let dispatches = time(&device, "mlp, clipped", || clipped.step(&loss(&x)))?;
-        time_floor(&device, floor.as_ref(), dispatches)?;
+        time_floors(&device, &floors, dispatches)?;
         if device.caps().f16 {
             let mut mixed = adam.mixed_precision();
             let dispatches = time(&device, "mlp, mixed", || mixed.step(&loss(&x)))?;
-            time_floor(&device, floor.as_ref(), dispatches)?;
+            time_floors(&device, &floors, dispatches)?;
         }
     }
     if wanted("gpt") {
@@ -226,15 +228,15 @@ fn main() -> Result<()> {
             train.set_lr(lr);
             train.step(&ids).map(|_| ())
         })?;
-        time_floor(&device, floor.as_ref(), dispatches)?;
+        time_floors(&device, &floors, dispatches)?;
         drop(train);
         let mut clipped = Clipped::new(&mut adam).norm(1.0);
         let dispatches = time(&device, "gpt, clipped", || clipped.step(&loss(&ids)?))?;
-        time_floor(&device, floor.as_ref(), dispatches)?;
+        time_floors(&device, &floors, dispatches)?;
         if device.caps().f16 {
             let mut mixed = adam.mixed_precision();
             let dispatches = time(&device, "gpt, mixed", || mixed.step(&loss(&ids)?))?;
-            time_floor(&device, floor.as_ref(), dispatches)?;
+            time_floors(&device, &floors, dispatches)?;
         }
     }
     plans::all(&device, init, wanted)
