@@ -128,6 +128,28 @@ fn a_step_is_few_dispatches() {
     assert!(!fused || count <= 20, "{count} dispatches in a step of an MLP with Adam");
 }
 
+#[derive(Module)]
+struct Deep(Vec<Linear>);
+
+/// However small parameters are, a dispatch updates as many as its bindings allow, and nothing is computed apart for it.
+#[test]
+fn many_small_parameters_are_few_dispatches() {
+    let device = device();
+    let count = |width: usize| {
+        let init = &mut Init::new(&device, 1);
+        let model = Deep((0..8).map(|_| Linear::new(width, width, init)).collect());
+        let mut adam = Adam::new(&model, 1e-3);
+        let (x, y) = batch(&device, 4, width, width, 1);
+        x.eval().unwrap();
+        let before = device.counters().dispatches;
+        let out = model.0.iter().fold(x, |x, layer| layer.forward(&x).relu());
+        adam.step(&cross_entropy(&out, &y)).unwrap();
+        device.counters().dispatches - before
+    };
+    let (small, large) = (count(8), count(16));
+    assert!(small <= large, "{small} dispatches with 8 elements in a bias, {large} with 16");
+}
+
 /// A user's softmax and layer norm, written in plain operations.
 #[test]
 fn plain_formulas_are_three_kernels() {

@@ -7,15 +7,11 @@ use crate::graph::{Role, content};
 use crate::node::Op;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// Up to so many elements cells of one size are replaced together: step counts, bias corrections.
-const COUNTERS: usize = 8;
-
 /// The cells that a set of replacements writes, and those of others that it reads.
 type Cells = (HashSet<u64>, HashSet<u64>);
 
 impl Fuser<'_> {
-    /// Writes of one size that have an expression or an operand of that size in common share a kernel, and so do all
-    /// small ones of one size.
+    /// Writes of one size that have an expression or an operand of that size in common are one set.
     pub(super) fn write_groups(&self) -> Vec<usize> {
         let graph = self.graph;
         let count = graph.writes.len();
@@ -23,15 +19,11 @@ impl Fuser<'_> {
         // the first write that has met each expression, and the last
         let mut owner: Vec<Option<usize>> = vec![None; graph.nodes.len()];
         let mut met = vec![0; graph.nodes.len()];
-        let mut counters: HashMap<usize, usize> = HashMap::new();
         for w in 0..count {
             if self.lessons.alone.contains(&w) {
                 continue;
             }
             let size = graph.shape(graph.writes[w].value).numel();
-            if size <= COUNTERS && self.fusion {
-                group[w] = group[*counters.entry(size).or_insert(w)];
-            }
             let mut stack = vec![graph.writes[w].value];
             while let Some(node) = stack.pop() {
                 if std::mem::replace(&mut met[node as usize], w + 1) == w + 1 {
