@@ -41,22 +41,49 @@ impl Devices {
         Some(Devices { coop, plain, folder })
     }
 
-    /// The results of `run` by cooperative kernels, and the shader files of all dispatches; held against those of
-    /// the adapter's own kernels on the same operands in half precision, and in f32.
-    fn agree(&self, name: &str, [half, single]: [f64; 2], run: impl Fn(&Device, bool) -> Vec<Vec<f32>>) -> Vec<String> {
+    /// The results of `run` by cooperative kernels; those of the adapter's own kernels on the same operands in half precision,
+    /// and in f32; the shader files of all dispatches of the first.
+    fn run(&self, name: &str, run: impl Fn(&Device, bool) -> Vec<Vec<f32>>) -> ([Vec<Vec<f32>>; 3], Vec<String>) {
         let (got, ran) = shaders(&self.coop, || run(&self.coop, true));
         let (same, others) = shaders(&self.plain, || run(&self.plain, true));
         assert!(!others.iter().any(|file| file.contains("coop")), "{name}: {others:?}");
-        let (exact, _) = shaders(&self.plain, || run(&self.plain, false));
+        ([got, same, run(&self.plain, false)], ran)
+    }
+
+    /// The same, held against each other: every element within so many roundings to half precision, of itself or of what it is made
+    /// of, of the sum of its `terms`' magnitudes. Operands are numbers that half precision holds, and sums are taken in f32,
+    /// whose own roundings are 2⁻¹³ of these, and beside them the 1e-6 that is allowed for all.
+    fn agree(
+        &self,
+        name: &str,
+        roundings: [f64; 2],
+        run: impl Fn(&Device, bool) -> Vec<Vec<f32>>,
+        terms: impl Fn(&Device) -> Vec<Vec<f32>>,
+    ) -> Vec<String> {
+        let ([got, same, exact], ran) = self.run(name, run);
+        let terms = terms(&self.plain);
         for (at, got) in got.iter().enumerate() {
-            for (what, want, most) in [("f16", &same[at], half), ("f32", &exact[at], single)] {
-                let error = worst(got, want);
-                assert!(error < most, "{name}: result {at} is {error:e} off {what} by other kernels");
+            for (what, want, roundings) in [("f16", &same[at], roundings[0]), ("f32", &exact[at], roundings[1])] {
+                assert_eq!([got.len(), got.len()], [want.len(), terms[at].len()], "{name}: result {at}");
+                let off = |i: usize| {
+                    let [got, want, terms] = [got[i], want[i], terms[at][i]].map(f64::from);
+                    let off = (got - want).abs();
+                    match () {
+                        () if off <= 1e-6 => 0.0,
+                        () if off.is_nan() => f64::INFINITY,
+                        () => (off - 1e-6) / (ROUNDING * terms),
+                    }
+                };
+                let most = (0..got.len()).map(off).fold(0.0, f64::max);
+                assert!(most <= roundings, "{name}: result {at} is {most} roundings off {what} by other kernels");
             }
         }
         ran
     }
 }
+
+/// The most that rounding a number to half precision changes, of itself.
+const ROUNDING: f64 = 1.0 / 2048.0;
 
 impl Drop for Devices {
     fn drop(&mut self) {
@@ -110,11 +137,26 @@ fn operand(device: &Device, seed: u64, shape: &[usize], half: bool) -> Tensor {
 
 /// y, and the gradients of a weighted sum of it.
 fn with_gradients(y: &Tensor, by: &[&Tensor]) -> Vec<Vec<f32>> {
-    let weights = operand(y.device(), 9, &y.shape().unwrap(), false);
+    weighted(y, &operand(y.device(), 9, &y.shape().unwrap(), false), by)
+}
+
+/// The sums of terms' magnitudes of a function that is linear in each operand, and of its gradients: the function of the
+/// operands' magnitudes.
+fn magnitudes(y: &Tensor, by: &[&Tensor]) -> Vec<Vec<f32>> {
+    weighted(y, &operand(y.device(), 9, &y.shape().unwrap(), false).abs(), by)
+}
+
+fn weighted(y: &Tensor, weights: &Tensor, by: &[&Tensor]) -> Vec<Vec<f32>> {
     let mut all = vec![y.clone()];
     all.extend((y.cast(DType::F32) * weights).sum().grad(by).unwrap());
     support::values(&all.iter().collect::<Vec<_>>()).unwrap()
 }
+
+/// Roundings of `tanh(z)`, z being a sum of exact products that half precision holds: by the same kernels in f16, the sums of its
+/// gradients may fall to either side of the middle between two numbers, which are two roundings apart. Off those in f32, z is
+/// rounded once and once more where it is divided, which moves the slope 1 - tanh² by at most 1.2 roundings (z tanh sech² is
+/// at most 0.31); what comes from above is rounded where it is cast and where it is divided, and the gradient once.
+const OF_TANH: [f64; 2] = [2.0, 5.0];
 
 /// Products of any size, with a bias and tanh in the output slot.
 #[test]
@@ -122,17 +164,27 @@ fn products_of_odd_sizes() {
     let Some(devices) = Devices::new("products", &["coop direct"]) else { return };
     for m in [1, 3, 17, 65] {
         for (n, k) in [(1, 17), (3, 65), (17, 1), (17, 3), (65, 17), (65, 65), (36, 44)] {
-            let ran = devices.agree(&format!("{m}x{n}x{k}"), [4e-3, 8e-3], |device, half| {
-                let [x, w, b] = [(1, &[m, k][..]), (2, &[n, k]), (3, &[n])].map(|(s, d)| operand(device, s, d, half));
-                let y = ((x.matmul(&w.t()) / (k as f32).sqrt()).cast(DType::F32) + b.cast(DType::F32)).tanh();
-                with_gradients(&y, &[&x, &w, &b])
-            });
-            only(&ran, "matmul", &[("matmul_coop", 3)], &format!("{m}x{n}x{k}"));
+            let name = format!("{m}x{n}x{k}");
+            let operands = |device: &Device, half: bool| {
+                [(1, &[m, k][..]), (2, &[n, k]), (3, &[n])].map(|(seed, shape)| operand(device, seed, shape, half))
+            };
+            let z =
+                |[x, w, b]: &[Tensor; 3]| (x.matmul(&w.t()) / (k as f32).sqrt()).cast(DType::F32) + b.cast(DType::F32);
+            let run = |device: &Device, half: bool| {
+                let all = operands(device, half);
+                with_gradients(&z(&all).tanh(), &[&all[0], &all[1], &all[2]])
+            };
+            let terms = |device: &Device| {
+                let all = operands(device, false).map(|x| x.abs());
+                magnitudes(&z(&all), &[&all[0], &all[1], &all[2]])
+            };
+            let ran = devices.agree(&name, OF_TANH, run, terms);
+            only(&ran, "matmul", &[("matmul_coop", 3)], &name);
         }
     }
 }
 
-/// Convolutions in all three directions, strided and in groups, with a bias and relu in the slot.
+/// Convolutions in all three directions, strided and in groups, with tanh in the slot.
 #[test]
 fn convolutions_of_odd_sizes() {
     let Some(devices) = Devices::new("convolutions", &[]) else { return };
@@ -140,13 +192,21 @@ fn convolutions_of_odd_sizes() {
         [(1, [3, 3], 1, 1, 1), (3, [3, 17], 17, 1, 2), (1, [17, 65], 3, 1, 1), (2, [6, 10], 9, 2, 1)]
     {
         let name = format!("{n} images {inputs}->{outputs} {size} / {groups}");
-        let ran = devices.agree(&name, [4e-3, 1e-2], |device, half| {
+        let operands = |device: &Device, half: bool| {
             let shapes = [(1, &[n, inputs, size, size][..]), (2, &[outputs, inputs / groups, 3, 3])];
-            let [x, w] = shapes.map(|(seed, shape)| operand(device, seed, shape, half));
-            let conv = Conv { padding: vec![1], stride: vec![stride], groups, ..Conv::default() };
-            let y = (x.conv2d(&w, None, &conv) * 0.125).cast(DType::F32).tanh();
-            with_gradients(&y, &[&x, &w])
-        });
+            shapes.map(|(seed, shape)| operand(device, seed, shape, half))
+        };
+        let conv = Conv { padding: vec![1], stride: vec![stride], groups, ..Conv::default() };
+        let z = |[x, w]: &[Tensor; 2]| (x.conv2d(w, None, &conv) * 0.125).cast(DType::F32);
+        let run = |device: &Device, half: bool| {
+            let all = operands(device, half);
+            with_gradients(&z(&all).tanh(), &[&all[0], &all[1]])
+        };
+        let terms = |device: &Device| {
+            let all = operands(device, false).map(|x| x.abs());
+            magnitudes(&z(&all), &[&all[0], &all[1]])
+        };
+        let ran = devices.agree(&name, OF_TANH, run, terms);
         only(&ran, "conv", &[("conv_coop", 2), ("conv_weight_coop", 1)], &name);
     }
 }
@@ -155,17 +215,41 @@ fn convolutions_of_odd_sizes() {
 #[test]
 fn attention_of_odd_lengths() {
     let Some(devices) = Devices::new("attention", &[]) else { return };
+    // Weights are rounded once, the result once; gradients, by other kernels in f32, read the result where they take from each
+    // weight's gradient the mean of all, and are rounded once. Off other kernels in f16, what is rounded to neighbours is
+    // two roundings apart, the result and then the gradient.
+    let roundings = [5.0, 3.0];
     for (length, keys, size, causal) in
         [(8, 17, 16, false), (17, 65, 32, false), (65, 65, 32, true), (3, 17, 16, false)]
     {
         let name = format!("{length} to {keys}, {size}");
-        let ran = devices.agree(&name, [6e-3, 1e-2], |device, half| {
+        let operands = |device: &Device, half: bool| {
             let shapes = [[2, 4, length, size], [2, 2, keys, size], [2, 2, keys, size]];
-            let [q, k, v] = [0, 1, 2].map(|at| operand(device, at as u64, &shapes[at], half));
+            [0, 1, 2].map(|at| operand(device, at as u64, &shapes[at], half))
+        };
+        let run = |device: &Device, half: bool| {
+            let [q, k, v] = operands(device, half);
             let how = Attention { causal, gqa: true, ..Attention::default() };
             let y = q.scaled_dot_product_attention(&k, &v, &how).cast(DType::F32) + 0.5;
             with_gradients(&y, &[&q, &k, &v])
-        });
+        };
+        let terms = |device: &Device| {
+            let [q, k, v] = operands(device, false);
+            let [k, v] = [k, v].map(|x| x.repeat_interleave(2, 1));
+            let scale = (size as f32).sqrt();
+            let scores = q.matmul(&k.transpose(-1, -2)) / scale;
+            let seen = Tensor::full(device, [length, keys], 1.0).tril(if causal { 0 } else { keys as i64 });
+            let p = (scores + (seen - 1.0) * 1e9).softmax(-1);
+            let above = operand(device, 9, &[2, 4, length, size], false).abs();
+            let y = p.matmul(&v.abs());
+            let mean = (&above * &y).sum_axes([-1], true);
+            let ds = &p * (above.matmul(&v.abs().transpose(-1, -2)) + mean) / scale;
+            let of_group = |x: Tensor| x.reshape([2, 2, 2, keys as i64, size as i64]).sum_axes([2], false);
+            let dk = of_group(ds.transpose(-1, -2).matmul(&q.abs()));
+            let dv = of_group(p.transpose(-1, -2).matmul(&above));
+            support::values(&[&y, &ds.matmul(&k.abs()), &dk, &dv]).unwrap()
+        };
+        let ran = devices.agree(&name, roundings, run, terms);
         // rows are whole fragments, of 8 at least
         let coop = ran.iter().any(|file| file == "attention_coop");
         assert_eq!(coop, length >= devices.coop.caps().coop[0].size as usize, "{name}: {ran:?}");
@@ -212,7 +296,7 @@ impl Net {
 fn a_network_trains_as_with_other_kernels() {
     let Some(devices) = Devices::new("network", &["coop direct"]) else { return };
     // losses of eight steps, then what the weights have become
-    let ran = devices.agree("training", [4e-3, 1e-2], |device, half| {
+    let train = |device: &Device, half: bool| -> Vec<Vec<f32>> {
         let model = Net::new(&mut Init::new(device, 3));
         let (x, y) = digits::load(device).unwrap().subset(&(0..65).collect::<Vec<_>>()).all();
         let (mut plain, mut mixed) =
@@ -231,7 +315,15 @@ fn a_network_trains_as_with_other_kernels() {
         assert_eq!(mixed.skipped_steps().unwrap(), 0);
         let weights = model.parameters().into_iter().map(|p| p.to_vec::<f32>().unwrap());
         [losses].into_iter().chain(weights).collect()
-    });
+    };
+    let ([got, same, exact], ran) = devices.run("training", train);
+    for (at, got) in got.iter().enumerate() {
+        // what eight steps make of the roundings of all gradients is not to be counted: four times what it was on lavapipe 26.1
+        for (what, want) in [("f16", &same[at]), ("f32", &exact[at])] {
+            let error = worst(got, want);
+            assert!(error < 2e-4, "training: result {at} is {error:e} off {what} by other kernels");
+        }
+    }
     for file in ["matmul_coop", "conv_coop", "conv_weight_coop", "attention_coop"] {
         assert!(count(&ran, file) >= 8, "{file}: {ran:?}");
     }
@@ -243,10 +335,18 @@ fn a_network_trains_as_with_other_kernels() {
 #[test]
 fn products_straight_from_storage() {
     let Some(devices) = Devices::new("direct", &["coop staged"]) else { return };
-    let ran = devices.agree("48x32x64", [4e-3, 8e-3], |device, half| {
-        let [x, w, b] = [(1, &[48, 64][..]), (2, &[32, 64]), (3, &[32])].map(|(s, d)| operand(device, s, d, half));
-        let y = ((x.matmul(&w.t()) / 8.0).cast(DType::F32) + b.cast(DType::F32)).tanh();
-        with_gradients(&y, &[&x, &w])
-    });
+    let operands = |device: &Device, half: bool| {
+        [(1, &[48, 64][..]), (2, &[32, 64]), (3, &[32])].map(|(seed, shape)| operand(device, seed, shape, half))
+    };
+    let z = |[x, w, b]: &[Tensor; 3]| (x.matmul(&w.t()) / 8.0).cast(DType::F32) + b.cast(DType::F32);
+    let run = |device: &Device, half: bool| {
+        let all = operands(device, half);
+        with_gradients(&z(&all).tanh(), &[&all[0], &all[1]])
+    };
+    let terms = |device: &Device| {
+        let all = operands(device, false).map(|x| x.abs());
+        magnitudes(&z(&all), &[&all[0], &all[1]])
+    };
+    let ran = devices.agree("48x32x64", OF_TANH, run, terms);
     only(&ran, "matmul", &[("matmul_coop_direct", 3)], "48x32x64");
 }
