@@ -217,6 +217,26 @@ fn second_derivatives_of_losses_are_there() {
     }
 }
 
+/// At a difference of 0 a parabola's second derivative is not lost: PyTorch's is 1 there, and 1/beta.
+#[test]
+fn robust_losses_are_smooth_at_zero() {
+    let device = Device::open().unwrap();
+    let x = Tensor::new(&device, [0.0, 0.25, -0.25, 3.0, -3.0]);
+    let zeros = Tensor::zeros(&device, [5]);
+    let sum = Reduction::Sum;
+    let huber = Huber { delta: 2.0, reduction: sum }.loss(&x, &zeros);
+    let smooth = SmoothL1 { beta: 0.5, reduction: sum }.loss(&x, &zeros);
+    for (loss, want, slope, curve) in
+        [(huber, 8.0625, [0.0, 0.25, -0.25, 2.0, -2.0], 1.0), (smooth, 5.625, [0.0, 0.5, -0.5, 1.0, -1.0], 2.0)]
+    {
+        assert_eq!(loss.item().unwrap(), want);
+        let first = loss.grad(&[&x]).unwrap().remove(0);
+        assert_eq!(first.to_vec::<f32>().unwrap(), slope);
+        let second = first.sum().grad(&[&x]).unwrap().remove(0);
+        assert_eq!(second.to_vec::<f32>().unwrap(), [curve, curve, curve, 0.0, 0.0]);
+    }
+}
+
 #[test]
 fn operands_that_do_not_fit_are_refused() {
     let device = Device::open().unwrap();

@@ -172,10 +172,10 @@ impl Huber {
     }
 }
 
-/// With c = min(|x − y|, delta): c·(|x − y| − c/2), which is both branches in one.
+/// With d = x − y and c = d between −delta and delta: c·(d − c/2), which is both branches in one, and smooth at 0.
 #[track_caller]
 fn huber(x: &Tensor, y: &Tensor, delta: f64) -> Tensor {
-    let d = (x - y).abs();
-    let near = d.clamp_max(delta);
+    let d = x - y;
+    let near = d.clamp(-delta, delta);
     &near * (&d - &near * Lit(0.5))
 }
