@@ -89,7 +89,7 @@ fn drawn_changes_are_torchvisions() {
         let (got, batch) = match name {
             "hflip" => (image.hflip(), None),
             "vflip" => (image.vflip(), None),
-            "pad" => (image.pad(n(0), f(1)), None),
+            "pad" => (image.pad(n(0), f(1)).unwrap(), None),
             "crop" => (image.crop(a[0] as isize, a[1] as isize, n(2), n(3)).unwrap(), None),
             "center_crop" => (image.center_crop(n(0), n(1)).unwrap(), None),
             "rotate" => (image.rotate(a[0]), Some(augment::rotate(&batch, a[0]))),
@@ -131,7 +131,8 @@ fn where_pixels_go() {
     let image = counted(2, 3);
     assert_eq!(image.hflip().pixels(), [3.0, 2.0, 1.0, 6.0, 5.0, 4.0]);
     assert_eq!(image.vflip().pixels(), [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
-    assert_eq!(image.pad(1, 9.0).pixels()[..8], [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 1.0, 2.0]);
+    assert!(matches!(image.pad(usize::MAX / 2, 0.0), Err(Error::Argument { .. })));
+    assert_eq!(image.pad(1, 9.0).unwrap().pixels()[..8], [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 1.0, 2.0]);
     assert_eq!(image.crop(1, -1, 2, 3).unwrap().pixels(), [0.0, 4.0, 5.0, 0.0, 0.0, 0.0]);
     assert_eq!(image.center_crop(1, 1).unwrap().pixels(), [2.0]); // (2 - 1) / 2 rounds to 0, as Python does
     assert_eq!(image.erase(0, 1, 9, 1, 7.0).pixels(), [1.0, 7.0, 3.0, 4.0, 7.0, 6.0]);

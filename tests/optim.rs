@@ -453,3 +453,27 @@ fn plateaus_are_pytorchs() {
         }
     }
 }
+
+/// Slots and groups are open to everybody: what is wrong with them is an error of the step, which changes nothing.
+#[test]
+fn groups_that_are_not_there_are_refused() {
+    let device = Device::open().unwrap();
+    let layer = Linear::new(2, 1, &mut Init::new(&device, 0));
+    let before = layer.weight.to_vec::<f32>().unwrap();
+    let loss = || layer.forward(&Tensor::ones(&device, [1, 2])).sum();
+    let changes: [fn(&mut Slots); 3] = [
+        |slots| slots.groups.clear(),
+        |slots| slots.all[0].group = 7,
+        |slots| slots.groups.push(slots.groups[0].clone()),
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let mut adam = Adam::new(&layer, 1e-2);
+        change(adam.slots_mut());
+        if at == 2 {
+            adam.slots_mut().all[0].group = 1;
+        }
+        let error = adam.step(&loss()).unwrap_err();
+        assert!(matches!(&error, Error::Argument { name: "group", .. }), "{error}");
+        assert_eq!(layer.weight.to_vec::<f32>().unwrap(), before);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use super::taken::Taken;
-use super::{Optimizer, Slot, Slots, Updates};
+use super::{Group, Optimizer, Slot, Slots, Updates};
 use crate::nn::Module;
 use crate::trace::{Numbers, noted, with_numbers};
 use crate::{DType, Gradients, Result, Shape, State, Tensor, formula_key};
@@ -235,8 +235,9 @@ impl<R: Rule> Method<R> {
     fn memory(&self) -> &Memory {
         self.memory.get_or_init(|| {
             let of = self.slots.all.iter().map(|slot| {
-                let first = self.rules[slot.group].memory(&slot.param, self.slots.lr_of(slot));
-                first.into_iter().map(|(name, value)| (name, slot.param.group().state(&value))).collect()
+                let rule = self.rules.get(slot.group);
+                let first = rule.map(|rule| rule.memory(&slot.param, self.slots.lr_of(slot)));
+                first.into_iter().flatten().map(|(name, value)| (name, slot.param.group().state(&value))).collect()
             });
             let counts = self.rules.iter().zip(&self.slots.groups).map(|(rule, group)| {
                 let (names, values): (Vec<_>, Vec<_>) = rule.counts(group.lr).into_iter().unzip();
@@ -255,15 +256,14 @@ impl<R: Rule> Method<R> {
     fn kind(&self, slot: &Slot) -> Kind {
         let (scale, decay) = (slot.lr_scale.to_bits(), slot.weight_decay.to_bits());
         let own = slot.param.shape_or_scalar();
-        let any = self.rules[slot.group].elementwise() && own.numel() > 0;
+        let any = self.rules.get(slot.group).is_some_and(Rule::elementwise) && own.numel() > 0;
         let shape = if any { Shape::SCALAR } else { own };
         (slot.group, shape, slot.param.dtype(), scale, decay, slot.maximize)
     }
 
     /// A setting for this parameter that PyTorch's constructors refuse.
-    fn refused(&self, slot: &Slot) -> Option<Refused> {
-        let lr = self.slots.groups[slot.group].initial_lr;
-        negative(&[("lr", lr), ("weight_decay", slot.weight_decay)]).or_else(|| self.rules[slot.group].refused())
+    fn refused(rule: &R, group: &Group, slot: &Slot) -> Option<Refused> {
+        negative(&[("lr", group.initial_lr), ("weight_decay", slot.weight_decay)]).or_else(|| rule.refused())
     }
 
     /// The updates from the gradients of the slots that `wanted` names.
@@ -274,24 +274,32 @@ impl<R: Rule> Method<R> {
         let mut numbers: HashMap<Kind, Numbers> = HashMap::new();
         let mut updates = Updates::new();
         for (index, slot, gradient) in self.slots.with_gradients(gradients).filter(|(_, slot, _)| wanted(slot)) {
-            let memory = values(&cells.of[index]);
+            let of_group = (self.rules.get(slot.group), self.slots.groups.get(slot.group), counts.get(slot.group));
+            let ((Some(rule), Some(group), Some(counts)), Some(states)) = (of_group, cells.of.get(index)) else {
+                // slots and groups are open to everybody
+                let why = "one of the optimizer's, which `group` makes";
+                let value = slot.param.value().bad_argument("step", "group", slot.group, why);
+                updates.push((State::clone(&slot.param), value));
+                continue;
+            };
+            let memory = values(states);
             let (value, memory) = with_numbers(numbers.entry(self.kind(slot)).or_default(), || {
-                self.rules[slot.group].step(&Turn {
+                rule.step(&Turn {
                     value: slot.param.value(),
                     gradient: if slot.maximize { -gradient } else { gradient },
                     lr: self.slots.lr_of(slot),
-                    group_lr: self.slots.groups[slot.group].lr,
+                    group_lr: group.lr,
                     weight_decay: slot.weight_decay,
                     memory: &memory,
-                    counts: &counts[slot.group],
+                    counts,
                 })
             });
-            let value = match self.refused(slot) {
+            let value = match Self::refused(rule, group, slot) {
                 Some((name, given, why)) => value.bad_argument("step", name, given, why),
                 None => value,
             };
             updates.push((State::clone(&slot.param), value));
-            updates.extend(cells.of[index].iter().map(|(_, state)| state.clone()).zip(memory));
+            updates.extend(states.iter().map(|(_, state)| state.clone()).zip(memory));
         }
         for ((states, counts), (rule, group)) in
             cells.counts.iter().zip(&counts).zip(self.rules.iter().zip(&self.slots.groups))
@@ -338,7 +346,7 @@ impl<R: Rule> Optimizer for Method<R> {
         for (index, slot, _) in self.slots.with_gradients(gradients) {
             let next = kinds.len() as u64;
             key.extend([slot.param.id(), *kinds.entry(self.kind(slot)).or_insert(next)]);
-            key.extend(memory.of[index].iter().map(|(_, state)| state.id()));
+            key.extend(memory.of.get(index).into_iter().flatten().map(|(_, state)| state.id()));
         }
         Ok((key, notes.numbers))
     }

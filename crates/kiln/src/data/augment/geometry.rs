@@ -20,10 +20,18 @@ impl Image {
     }
 
     /// `size` more pixels of `fill` on each side.
-    #[must_use]
-    pub fn pad(&self, size: usize, fill: f32) -> Self {
-        let margin = size as isize;
-        self.window(-margin, -margin, self.height + 2 * size, self.width + 2 * size, fill)
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for more pixels than can be counted.
+    #[track_caller]
+    pub fn pad(&self, size: usize, fill: f32) -> Result<Self> {
+        let wider = |extent: usize| size.checked_mul(2).and_then(|both| both.checked_add(extent));
+        match (isize::try_from(size), wider(self.height), wider(self.width)) {
+            (Ok(margin), Some(height), Some(width)) if height.checked_mul(width).is_some() => {
+                Ok(self.window(-margin, -margin, height, width, fill))
+            }
+            _ => Err(argument("pad", "size", size, "a margin of an image that can be counted", At::here())),
+        }
     }
 
     /// The part of `height`×`width` pixels whose corner is at `top`, `left`; what is outside of the image is 0.
