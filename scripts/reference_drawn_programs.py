@@ -19,7 +19,7 @@ from drawn_calls import R
 if __name__ == "__main__":
     args = argparse.ArgumentParser()
     args.add_argument("--seed", type=int, default=1)
-    args.add_argument("--count", type=int, default=350)
+    args.add_argument("--count", type=int, default=70)
     args.add_argument("--out", default=str(Path(__file__).parent.parent / "tests/data/drawn_programs.safetensors"))
     args = args.parse_args()
     R.seed(args.seed)

@@ -312,7 +312,8 @@ fn cooperative_forward_of_gpus_matches_f64() {
     let small = coop_cases().into_iter().filter(|(_, c)| c.sizes[5] < 128);
     let runs: usize = small.map(|(every, c)| check_coop(&machine, every, &c)).sum();
     assert!(runs >= 60, "{runs} runs");
-    for machine in Machine::others() {
+    // the next one has 64 lanes; products try all
+    for machine in Machine::others().into_iter().take(1) {
         let plain = coop_cases().into_iter().filter(|(every, _)| *every);
         assert!(plain.map(|(_, c)| check_coop(&machine, false, &c)).sum::<usize>() >= 30);
     }

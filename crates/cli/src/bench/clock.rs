@@ -166,7 +166,8 @@ pub(crate) fn interleave(pair: [(&Device, &mut Subject); 2], seconds: f64, gpu: 
     while wall[1].len() < LEAST || start.elapsed().as_secs_f64() < seconds {
         for (side, (device, subject)) in pair.iter_mut().enumerate() {
             wall[side].push(batch(device, &mut subject.run, inner[side])?);
-            for _ in 0..if gpu { inner[side].min(8) } else { 0 } {
+            let stamps = if gpu { inner[side].min(8) } else { 0 };
+            for _ in 0..stamps {
                 stamped[side].extend(gpu_times_once(device, &mut subject.run)?);
             }
         }
