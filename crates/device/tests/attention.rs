@@ -307,6 +307,7 @@ fn cooperative_forward_matches_f64() {
 /// Fragments that no software adapter has, in subgroups of 16 to 64 lanes, and where the driver makes smaller ones than it
 /// said. Played kernels take long to compile: no heads of 128, and one kernel for the other machines.
 #[test]
+#[ignore = "compiles for half a minute: scripts/test --all"]
 fn cooperative_forward_of_gpus_matches_f64() {
     let machine = Machine::played(16, (32, 32), 32);
     let small = coop_cases().into_iter().filter(|(_, c)| c.sizes[5] < 128);

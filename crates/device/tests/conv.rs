@@ -323,6 +323,7 @@ fn matrix_units_are_right() {
 /// Fragments that no software adapter has, in subgroups of 16 to 64 lanes, and where the driver makes smaller ones than it
 /// said. Played kernels take long to compile: the smallest over some problems, all over one with partial tiles on all sides.
 #[test]
+#[ignore = "compiles for half a minute: scripts/test --all"]
 fn matrix_units_of_gpus_are_right() {
     let machine = Machine::played(16, (32, 32), 32);
     let one = |i| check_matrix_units(&machine, i, |coop| coop.fragments == [2, 2] || i == 28);
