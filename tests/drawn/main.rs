@@ -185,8 +185,8 @@ fn has_small(device: &Device, call: &Call) -> bool {
     floats.flat_map(|t| t.to_vec::<f32>().unwrap()).any(f32::is_subnormal)
 }
 
-/// Makes the calls of a file of `tests/data`, or of KILN_DRAWN.
-fn make_all(name: &str) {
+/// Makes the calls of a file of `tests/data`, which are at least so many, or of KILN_DRAWN.
+fn make_all(name: &str, least: usize) {
     let device = Device::open().unwrap();
     let path = std::env::var("KILN_DRAWN")
         .unwrap_or_else(|_| format!("{}/../../tests/data/{name}.safetensors", env!("CARGO_MANIFEST_DIR")));
@@ -196,7 +196,8 @@ fn make_all(name: &str) {
     let words: Vec<i32> = words.data().chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
     let text = String::from_utf8(file.tensor("calls").unwrap().data().to_vec()).unwrap();
     let calls: Vec<Call> = text.lines().map(|line| Call::parse(line, &words)).collect();
-    assert!(calls.len() >= 70, "{} calls", calls.len());
+    let least = if std::env::var_os("KILN_DRAWN").is_some() { 1 } else { least };
+    assert!(calls.len() >= least, "{} calls", calls.len());
     let (mut wrong, mut of) = (Vec::new(), BTreeMap::<&str, usize>::new());
     let small_is_zero = takes_small_for_zero(&device);
     for call in calls.iter().filter(|call| !types::lacks(&device, call)) {
@@ -210,20 +211,20 @@ fn make_all(name: &str) {
 
 #[test]
 fn drawn_operations_are_answered_as_by_pytorch() {
-    make_all("drawn");
+    make_all("drawn", 1200);
 }
 
 #[test]
 fn picked_calls_are_answered_as_by_pytorch() {
-    make_all("picked");
+    make_all("picked", 3046);
 }
 
 #[test]
 fn drawn_layers_are_answered_as_by_pytorch() {
-    make_all("drawn_layers");
+    make_all("drawn_layers", 560);
 }
 
 #[test]
 fn drawn_programs_are_answered_as_by_pytorch() {
-    make_all("drawn_programs");
+    make_all("drawn_programs", 70);
 }
