@@ -1,7 +1,7 @@
 //! What a device can do, read from the device itself.
 
 use crate::adapter::{AdapterKind, BackendKind};
-use crate::device::Options;
+use crate::options::Options;
 
 /// A square cooperative-matrix shape: `size`×`size` fragments, with f16 or f32 operands and f16 or f32 accumulators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use crate::bind::{Layout, Shape};
 use crate::counters::add;
 use crate::device::{Device, lock};
 use crate::disk::hash;
+use crate::environment;
 use crate::error::{Error, Result};
 use crate::reflect::{self, Interface};
 use crate::source::{Final, Source};
@@ -251,14 +252,15 @@ fn shader_module(device: &wgpu::Device, name: &str, module: naga::Module, checks
     unsafe { device.create_shader_module_trusted(desc, checks) }
 }
 
-/// `KILN_KERNELS=dir`: writes every final text to `dir`, named by its ops. A dump that fails is only logged.
+/// `KILN_KERNELS=dir`: writes every final text to `dir`, named by its ops. The first that cannot be written is logged.
 fn dump(name: &str, text: &str) {
-    let Some(dir) = std::env::var_os("KILN_KERNELS").filter(|dir| !dir.is_empty()) else { return };
+    static TOLD: Once = Once::new();
+    let Some(dir) = environment::path("KILN_KERNELS") else { return };
     let safe: String = name.chars().map(|c| if c.is_alphanumeric() || "._-+".contains(c) { c } else { '_' }).collect();
     let short: String = safe.chars().take(100).collect();
-    let path = std::path::Path::new(&dir).join(format!("{short}.{:08x}.wgsl", hash(text.as_bytes()) as u32));
+    let path = dir.join(format!("{short}.{:08x}.wgsl", hash(text.as_bytes()) as u32));
     let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, text));
     if let Err(error) = written {
-        log::warn!("cannot write {}: {error}", path.display());
+        TOLD.call_once(|| log::warn!("KILN_KERNELS: cannot write {}: {error}", path.display()));
     }
 }

@@ -4,7 +4,7 @@
 #[path = "../../../tests/support/program.rs"]
 mod program;
 
-use kiln_device::{Caps, Device, Error, Launch, Options, Params, Slice, Source, Step, wgpu};
+use kiln_device::{AdapterKind, Caps, Device, Error, Launch, Options, Params, Slice, Source, Step, wgpu};
 use program::this_program;
 
 const DOUBLE: &str = "
@@ -257,6 +257,25 @@ fn child() -> Result<(), Error> {
     assert!(device.caps().checked);
     assert_eq!(double(&device, &[1.0, 2.0])?, [2.0, 4.0]);
     Ok(())
+}
+
+#[test]
+#[ignore = "run by `an_adopted_device_heeds_the_switches`"]
+fn adopted() -> Result<(), Error> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+    let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+    let device = Device::adopt(adapter, device, queue)?;
+    assert_eq!((device.caps().kind, device.caps().checked), (AdapterKind::Virtual, true));
+    Ok(())
+}
+
+#[test]
+fn an_adopted_device_heeds_the_switches() {
+    let mut child = this_program();
+    child.args(["--exact", "adopted", "--ignored"]).env("KILN_KIND", "virtual").env("KILN_CHECKED", "1");
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
