@@ -39,7 +39,7 @@ pub struct Caps {
     pub max_invocations: u32,
     /// Bytes of workgroup memory.
     pub workgroup_memory: u32,
-    /// Bytes of immediates; 0 where there are none, and parameters travel in a uniform.
+    /// Bytes of immediates; 0 where there are none, and parameters that change from run to run lie in a uniform, as all others do.
     pub max_immediates: u32,
     /// Workgroups in one dimension of a dispatch.
     pub max_groups: u32,

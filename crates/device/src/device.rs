@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::adapter::{self, AdapterInfo};
-use crate::bind::{self, Groups, Layout, Shape};
+use crate::bind::Shape;
 use crate::caps::Caps;
 use crate::counters::{Counters, Tally, add};
 use crate::disk::{self, PipelineCache};
@@ -38,9 +38,7 @@ pub(crate) struct Inner {
     pub(crate) budget: u64,
     pub(crate) tally: Tally,
     pub(crate) pool: Mutex<Pool>,
-    pub(crate) layouts: Mutex<HashMap<Shape, Layout>>,
-    pub(crate) groups: Mutex<Groups>,
-    pub(crate) uniform_layout: wgpu::BindGroupLayout,
+    pub(crate) layouts: Mutex<HashMap<Shape, wgpu::BindGroupLayout>>,
     /// By final text; those without bounds checks, and those with.
     pub(crate) kernels: Mutex<[HashMap<String, Arc<Kernel>>; 2]>,
     pub(crate) ring: Mutex<Ring>,
@@ -192,13 +190,11 @@ impl Device {
         log::info!("{} ({}, {})", caps.name, caps.backend, caps.driver);
         let cache_dir = options.cache_dir.clone().or_else(disk::cache_dir);
         let inner = Inner {
-            uniform_layout: bind::uniform_layout(&device),
             limits: device.limits(),
             budget: options.budget.unwrap_or_else(|| default_budget(adapter)),
             tally: Tally::default(),
             pool: Mutex::default(),
             layouts: Mutex::default(),
-            groups: Mutex::default(),
             kernels: Mutex::default(),
             ring: Mutex::default(),
             cache: cache_dir.as_deref().and_then(|dir| PipelineCache::open(&device, &adapter.get_info(), dir)),

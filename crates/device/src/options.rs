@@ -21,7 +21,8 @@ pub struct Options {
     /// The most bytes that buffers may have together. By default, three quarters of the free memory for a software
     /// adapter, and no bound for others, whose drivers report when they have no more.
     pub budget: Option<u64>,
-    /// Whether parameters travel in immediates where the device has them. `false` forces the uniform way.
+    /// Whether parameters that change from run to run travel in immediates where the device has them. With `false` they lie
+    /// in a uniform, as all others do.
     pub immediates: bool,
     /// Whether all kernels are compiled with bounds checks.
     pub checked: bool,

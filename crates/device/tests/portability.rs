@@ -13,7 +13,7 @@ fn every_kernel_file_translates() {
     for &(name, text) in kiln_shaders::ALL {
         match Source::new(name, text).finish() {
             Ok(text) => {
-                let uniform = text.replace("var<immediate> sizes", "@group(1) @binding(0) var<uniform> sizes");
+                let uniform = text.replace("var<immediate> sizes", "@group(0) @binding(30) var<uniform> sizes");
                 for text in [&text, &uniform] {
                     failures.extend(translate(text).err().map(|error| format!("{name}: {error}")));
                 }
