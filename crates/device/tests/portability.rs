@@ -215,11 +215,9 @@ fn launches(caps: &Caps) -> Vec<Launch> {
                 mask,
                 dropout,
             };
-            for variant in attention::variants(caps, &p) {
-                if variant.has_gradients() {
-                    all.extend(attention::launches_with(caps, &p, variant).unwrap());
-                } else {
-                    all.push(attention::forward_with(caps, &p, variant).unwrap());
+            for part in attention::Part::ALL {
+                for variant in attention::variants(caps, &p, part) {
+                    all.push(attention::launch_with(caps, &p, part, variant).unwrap());
                 }
             }
         }
