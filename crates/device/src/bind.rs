@@ -64,6 +64,15 @@ impl Device {
         add(&self.inner.tally.bind_groups, 1);
         Ok(group)
     }
+
+    /// A uniform buffer for a program's parameters.
+    pub(crate) fn page(&self, size: u64) -> Result<wgpu::Buffer> {
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let desc = wgpu::BufferDescriptor { label: Some("kiln parameters"), size, usage, mapped_at_creation: false };
+        let page = self.scoped("kiln parameters", || self.inner.device.create_buffer(&desc))?;
+        add(&self.inner.tally.buffers, 1);
+        Ok(page)
+    }
 }
 
 fn bound(binding: u32, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> wgpu::BindGroupEntry<'_> {

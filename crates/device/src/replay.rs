@@ -125,7 +125,7 @@ impl Program {
                 part.check(&step.label)?;
             }
             program::check_aliases(&step.label, &step.kernel, &parts)?;
-            let group = self.group(step, &parts)?;
+            let group = self.group(step, &parts, self.page.as_ref().map(|page| &page.raw))?;
             changed.push((i, parts, group));
         }
         for (i, parts, group) in changed {
@@ -154,9 +154,8 @@ impl Program {
         }
     }
 
-    /// The bind group of a step that binds these parts.
-    fn group(&self, step: &Recorded, parts: &[Slice]) -> Result<wgpu::BindGroup> {
-        let page = self.page.as_ref().map(|page| &page.raw);
+    /// The bind group of a step that binds these parts, with its parameters in that page.
+    fn group(&self, step: &Recorded, parts: &[Slice], page: Option<&wgpu::Buffer>) -> Result<wgpu::BindGroup> {
         self.device.group(&step.kernel.layout, &step.kernel.shape, parts, page, &step.label)
     }
 
@@ -165,44 +164,36 @@ impl Program {
     fn place_params(&mut self) -> Result<()> {
         let align = self.device.inner.limits.min_uniform_buffer_offset_alignment.max(16) as usize;
         let (mut bytes, mut end) = (Vec::new(), 0);
-        for (step, count) in self.steps.iter_mut().zip(self.pace.counts()) {
-            let Some((_, bound)) = step.kernel.shape.sizes else { continue };
+        let mut place = |(step, count): (&Recorded, u32)| {
+            let (_, bound) = step.kernel.shape.sizes?;
             let stride = step.params.len().next_multiple_of(align);
-            step.places = Some(Places { first: bytes.len() as u32, stride: stride as u32, count });
+            let places = Places { first: bytes.len() as u32, stride: stride as u32, count };
             for _ in 0..count {
                 end = end.max(bytes.len() + bound as usize);
                 bytes.extend(&self.params[step.params.clone()]);
                 bytes.resize(bytes.len().next_multiple_of(align), 0);
             }
-        }
+            Some(places)
+        };
+        let places: Vec<Option<Places>> = self.steps.iter().zip(self.pace.counts()).map(&mut place).collect();
         for part in (0..self.pace.submissions()).flat_map(|i| self.pace.cut(i)).filter(|part| part.number > 0) {
-            let step = &self.steps[part.step];
-            let Some(places) = step.places else { continue };
-            let end = (places.first + part.number * places.stride) as usize + step.params.len();
+            let Some(places) = places[part.step] else { continue };
+            let end = (places.first + part.number * places.stride) as usize + self.steps[part.step].params.len();
             bytes[end - 4..end].copy_from_slice(&part.first.to_le_bytes());
         }
         bytes.resize(end.max(bytes.len()), 0);
         let dirty = 0..bytes.len();
-        let again = self.page.is_some();
         if let Some(page) = self.page.as_mut().filter(|page| bytes.len() as u64 <= page.raw.size()) {
             (page.bytes, page.dirty) = (bytes, dirty);
-            return Ok(());
-        }
-        if !bytes.is_empty() {
+        } else {
             // what has grown once may grow again
-            let size = if again { 2 * bytes.len() } else { bytes.len() } as u64;
-            let raw = self.device.scoped("kiln parameters", || {
-                self.device.inner.device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("kiln parameters"),
-                    size,
-                    usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
-            })?;
-            add(&self.device.inner.tally.buffers, 1);
-            self.page = Some(Page { raw, bytes, dirty });
+            let size = bytes.len() as u64 * if self.page.is_some() { 2 } else { 1 };
+            let raw = if bytes.is_empty() { None } else { Some(self.device.page(size)?) };
+            let groups = self.steps.iter().map(|step| self.group(step, &step.parts, raw.as_ref()));
+            self.groups = groups.collect::<Result<_>>()?;
+            self.page = raw.map(|raw| Page { raw, bytes, dirty });
         }
-        self.groups = self.steps.iter().map(|step| self.group(step, &step.parts)).collect::<Result<_>>()?;
+        self.steps.iter_mut().zip(places).for_each(|(step, places)| step.places = places);
         Ok(())
     }
 
