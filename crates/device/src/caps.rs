@@ -81,7 +81,10 @@ impl Caps {
             kind: options.kind.unwrap_or(info.device_type.into()),
             subgroup: subgroups.then_some((info.subgroup_min_size, info.subgroup_max_size)),
             f16: features.contains(wgpu::Features::SHADER_F16),
-            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            // Metal counts buffers of all kinds together, and the sizes are one
+            max_storage_buffers: limits
+                .max_storage_buffers_per_shader_stage
+                .min(limits.max_buffers_and_acceleration_structures_per_shader_stage.saturating_sub(1)),
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             max_invocations: limits.max_compute_invocations_per_workgroup,
