@@ -122,10 +122,11 @@ def regression():
 
 
 def top():
-    """Without ties, of which scikit-learn counts the later class first and `argmax` the earlier one."""
     classes, n = R.randint(3, 6), R.choice([1, 2, 8, 30])
     k = R.randint(1, classes)
-    logits = np.array([R.sample(range(-40, 40), classes) for _ in range(n)]) / 16
+    ties = R.random() < 0.5
+    row = lambda: R.choices(range(-2, 3), k=classes) if ties else R.sample(range(-40, 40), classes)
+    logits = np.array([row() for _ in range(n)]) / 16
     labels = [R.randrange(classes) for _ in range(n)]
     out = dict(top=m.top_k_accuracy_score(labels, logits, k=k, labels=range(classes)), first=m.accuracy_score(labels, logits.argmax(1)))
     return line("top", dict(classes=classes, k=k, logits=logits, labels=labels), out)

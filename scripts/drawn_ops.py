@@ -33,13 +33,14 @@ def unary(name, f):
     @op(name)
     def draw(c):
         k = kind()
-        # reduction of large angles ends at 1e5; what becomes of NaN's gradient at a kink depends in PyTorch on the
-        # element's place, and its float32 gelu of infinity is NaN
-        if k == "special" and name in ("sin", "cos", "tan", "relu6", "hardsigmoid", "gelu", "selu"):
+        # reduction of large angles ends at 1e5; PyTorch's float32 gelu of infinity is NaN
+        if k == "special" and name in ("sin", "cos", "tan", "gelu"):
             k = "normal"
-        c.add(numbers(shape(), k, c))
-        # PyTorch's second derivative of these at 0 is not that of its first one
-        c.flags = {"once": name == "selu" and k == "ties", "nograd": name == "hardswish" and k == "special"}
+        x = numbers(shape(), k, c)
+        # what becomes of NaN's gradient at a kink depends in PyTorch on the element's place, from the 16th on
+        if x.numel() >= 16 and name in ("relu6", "selu", "hardswish"):
+            x = x.nan_to_num(0.5, INF, -INF)
+        c.add(x)
         return f
 
 
@@ -58,9 +59,9 @@ def scaled(name, f, low, high):
     @op(name)
     def draw(c):
         k = kind()
-        # no gradient of NaN in PyTorch, and second derivatives at 0 as for selu
-        c.add(numbers(shape(), k if k != "special" or name == "leaky_relu" else "ties", c))
-        c.flags = {"once": name in ("elu", "celu")}
+        x = numbers(shape(), k, c)
+        # as for selu
+        c.add(x.nan_to_num(0.5, INF, -INF) if x.numel() >= 16 and name in ("elu", "celu") else x)
         p = c.arg("p", R.choice([low, high, (low + high) / 2, R.uniform(low, high)]))
         p = float(np.float32(p))
         c.args[-1] = f"p={p!r}"
@@ -188,7 +189,9 @@ def _(c):
 @op("powf", weight=3)
 def _(c):
     p = c.arg("p", R.choice([0.0, 0.5, 1.0, 2.0, 3.0, -1.0, -2.0, 1.5, -0.5, 4.0, 2.5, INF, 0.25]))
-    c.add(numbers(shape(), kind(), c) if R.random() < 0.85 else ints(shape()))
+    x = numbers(shape(), kind(), c) if R.random() < 0.85 else ints(shape())
+    # PyTorch's slope there is a root, of which -∞ has none
+    c.add(x.nan_to_num(NAN, INF, 0.5) if p == 1.5 and x.is_floating_point() else x)
     return lambda x: x.pow(p)
 
 
@@ -231,8 +234,9 @@ def reduction(name, f, types="fib", mode=("normal", "ties", "holes")):
         t = R.choice("fff" + types)
         c.add(numbers(a, R.choice(mode)) if t == "f" else ints(a, -2, 4) if t == "i" else bools(a))
         axes, keep = c.arg("axes", axes_of(a)), c.arg("keep", R.random() < 0.5)
-        # with NaN and infinities these gradients differ among PyTorch's own ways to say them
-        c.flags = {"nograd": name in ("prod", "amax", "amin", "logsumexp") and any(not np.isfinite(t).all() for t in c.inputs)}
+        # the product along several axes is taken one after the other here; one NaN alone is its own maximum
+        wild = any(not np.isfinite(t).all() for t in c.inputs)
+        c.flags = {"nograd": wild and (name == "prod" or (name[:2] == "am" and not a))}
         if name == "prod":
             def product(x):
                 if len(set(d % max(len(a), 1) for d in axes)) < len(axes):
@@ -906,7 +910,8 @@ def _(c):
     c.arg("n", n)
     m = extent()
     c.add(ints([m], 0, n))
-    if R.random() < 0.5:
+    # of no elements PyTorch counts, whatever the weights
+    if R.random() < 0.5 or not m:
         return lambda x: x.bincount(minlength=n)
     c.add(numbers([m]))
     c.flags = {"nograd": True}

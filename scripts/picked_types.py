@@ -6,7 +6,7 @@ import torch
 
 TYPES = {"bool": torch.bool, "i32": torch.int32, "f16": torch.float16, "f32": torch.float32}
 CODES = {torch.bool: 0, torch.int32: 2, torch.int64: 2, torch.float16: 3, torch.float32: 4}
-BINARY = ["add", "mul", "div", "maximum", "pow", "fmod", "remainder", "floor_divide", "atan2", "eq", "lt", "logical_and", "bitwise_or", "where", "cat", "stack"]
+BINARY = ["add", "sub", "mul", "div", "maximum", "pow", "fmod", "remainder", "floor_divide", "atan2", "eq", "lt", "logical_and", "bitwise_or", "where", "cat", "stack"]
 REDUCTIONS = ["sum", "mean", "prod", "cumsum", "cumprod", "amax", "any", "argmax", "var", "norm", "softmax", "max_with_index", "sort", "logsumexp", "count_nonzero"]
 UNARY = ["neg", "abs", "exp", "sqrt", "sigmoid", "floor", "relu", "sign", "isnan", "logical_not"]
 
@@ -40,13 +40,11 @@ def one(name, x):
 
 
 def all(pick):
-    # of two truth values PyTorch has no remainders and the like, and Kiln takes them for integers
-    lenient = lambda name, a, b: a == b == "bool" and name in ("fmod", "remainder", "floor_divide", "pow", "maximum")  # noqa: E731
     for name in BINARY:
         for a in TYPES:
             for b in TYPES:
                 for ra, rb in ((1, 1), (1, 0), (0, 1), (0, 0)):
-                    if (name == "cat" and not ra * rb) or (name == "stack" and ra != rb) or lenient(name, a, b):
+                    if (name == "cat" and not ra * rb) or (name == "stack" and ra != rb):
                         continue
                     pick("type_of_two", lambda: code(both(name, of(a, ra), of(b, rb))), f=name, a=a, b=b, ra=ra, rb=rb)
         for a in TYPES:
@@ -56,5 +54,4 @@ def all(pick):
                         pick("type_beside_number", lambda: code(both(name, of(a, ra), n)), f=name, a=a, n=n, ra=ra)
     for name in REDUCTIONS + UNARY:
         for a in TYPES:
-            if a != "bool" or name not in ("neg", "sort", "argmax", "max_with_index", "sign", "relu", "abs", "floor", "amax"):
-                pick("type_of_one", lambda: code(one(name, of(a, 1))), f=name, a=a)
+            pick("type_of_one", lambda: code(one(name, of(a, 1))), f=name, a=a)

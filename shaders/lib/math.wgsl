@@ -245,6 +245,22 @@ fn log10_(x: F) -> F {
 
 // ---- power ----
 
+// x ln y as torch.xlogy: of 0 it is 0, whatever else y is than NaN.
+fn xlogy_(x: F, y: F) -> F {
+    return select(x * log_(y), F(0.0), (x == F(0.0)) & !isnan_(y));
+}
+
+// The larger, and the logarithm of 1 and how much smaller the other is; of equal infinities the infinity.
+fn logaddexp_(x: F, y: F) -> F {
+    let v = max_(x, y) + log1p_(exp_(-abs(x - y)));
+    return select(v, x, isinf_(x) & (x == y));
+}
+
+fn logaddexp2_(x: F, y: F) -> F {
+    let v = max_(x, y) + log1p_(exp2_(-abs(x - y))) * 1.44269504;
+    return select(v, x, isinf_(x) & (x == y));
+}
+
 // x^y as torch.pow: x^0 = 1^y = 1, a negative base with a whole exponent has a sign, any other gives NaN.
 // log2|x| in two parts, so that y log2|x| keeps its digits behind the point (msun e_powf.c).
 fn pow_(x: F, y: F) -> F {

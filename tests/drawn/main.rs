@@ -13,6 +13,7 @@ mod layers;
 mod losses;
 mod ops;
 mod programs;
+mod runs;
 mod training;
 mod types;
 mod weights;
@@ -36,7 +37,8 @@ fn dot(device: &Device, tensors: &[Tensor]) -> Option<Tensor> {
 /// The results of the operation, loss, optimizer or program that `call` names.
 fn operation(device: &Device, call: &Call, x: &[Tensor]) -> Vec<Tensor> {
     let one = || losses::loss(call, x).or_else(|| function(call, x)).map(|y| vec![y]);
-    let several = || training::run(device, call, x).unwrap_or_else(|| ops::run(device, call, x));
+    let trained = || runs::run(device, call, x).or_else(|| training::run(device, call, x));
+    let several = || trained().unwrap_or_else(|| ops::run(device, call, x));
     programs::run(device, call, x).or_else(|| types::run(device, call)).or_else(one).unwrap_or_else(several)
 }
 

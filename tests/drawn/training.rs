@@ -29,7 +29,7 @@ fn params(init: &mut Init, values: &[Tensor]) -> Vec<Param> {
 }
 
 /// An invalid tensor in place of what an error left.
-fn or_error(device: &Device, result: Result<()>, values: Vec<Tensor>) -> Vec<Tensor> {
+pub fn or_error(device: &Device, result: Result<()>, values: Vec<Tensor>) -> Vec<Tensor> {
     match result {
         Ok(()) => values,
         Err(error) => vec![invalid(device, error)],
@@ -193,7 +193,7 @@ fn updated(c: &Call, x: &Tensor) -> Vec<Tensor> {
 }
 
 /// The schedule `name`, whose settings in `c` have `prefix` before their names.
-fn schedule(c: &Call, name: &str, prefix: &str) -> Option<Box<dyn Schedule>> {
+pub fn schedule(c: &Call, name: &str, prefix: &str) -> Option<Box<dyn Schedule>> {
     let key = |key: &str| format!("{prefix}{key}");
     let (number, size) = (|name: &str| c.number(&key(name)), |name: &str| c.size(&key(name)));
     let momentum = || <[f64; 2]>::try_from(c.floats("momentum")).ok().map(|[a, b]| (a, b));

@@ -5,20 +5,19 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use crate::environment::path as variable;
-
 const MAGIC: &[u8; 8] = b"KILNPC01";
 
 /// The folder of Kiln's caches: `KILN_CACHE_DIR`, or `kiln` in the platform's cache folder; `None` where there is
 /// none. It need not exist. Everything in it can be deleted at any time.
 pub fn cache_dir() -> Option<PathBuf> {
-    variable("KILN_CACHE_DIR").or_else(|| {
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    var("KILN_CACHE_DIR").or_else(|| {
         let base = if cfg!(windows) {
-            variable("LOCALAPPDATA")
+            var("LOCALAPPDATA")
         } else if cfg!(target_os = "macos") {
-            variable("HOME").map(|home| home.join("Library/Caches"))
+            var("HOME").map(|home| home.join("Library/Caches"))
         } else {
-            variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+            var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")))
         };
         base.map(|base| base.join("kiln"))
     })

@@ -23,7 +23,7 @@
 //!   [`Result`] gives back.
 //! * Nothing happens in place: `scatter`, `index_put`, `masked_fill` and the like give a new tensor.
 //! * Types are bool, u32, i32, f16 and f32. Indices and integer sums are i32, where PyTorch has int64; integers wrap at 32 bits, one
-//!   divided by zero is 0. Truth values can be subtracted, as 0 and 1.
+//!   divided by zero is 0.
 //! * A tensor has at most 8 axes.
 //! * `torch.max`, `min`, `sum` and their kind are functions of all elements (`max`, `sum`), along a list of axes of which an empty
 //!   one means all (`amax`, `sum_axes`), or with indices (`max_with_index`). `norm` is `torch.linalg.vector_norm`.
@@ -38,9 +38,7 @@
 //!   throws; the gradient of `det` at a singular matrix is not finite. There are no eigenvalues, singular values or QR factors.
 //! * Results do not depend on the order in which a device works. Sorts are stable; where an index is repeated, sums are taken in
 //!   order and what is put counts last; `topk`, `argmax` and `max_with_index` take the first of equals.
-//! * A gradient that PyTorch says is NaN at a corner (a norm or `atan2` at the origin in second order, `logsumexp` of −∞ alone, an
-//!   infinite branch not taken in `hardswish`) may be the number it tends to. Equal largest differences share the gradient of `cdist`
-//!   with p = ∞.
+//! * A gradient that PyTorch says is NaN at a corner (a norm or `atan2` at the origin in second order) may be the number it tends to.
 //! * Numbers in a tensor are not looked at before they are used: probabilities outside of [0, 1] give NaN as
 //!   `binary_cross_entropy`, where PyTorch throws. Indices and labels are checked as they are used.
 //! * A driver may take subnormal numbers (less than 1.2e-38) for zero, as WGSL permits: Mesa 26 does in comparisons.

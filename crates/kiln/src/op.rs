@@ -16,11 +16,27 @@ use std::sync::Arc;
 pub(crate) enum Reduction {
     Sum,
     Prod,
+    /// Of which NaNs share the gradient, as equal numbers do: `max` of all elements.
     Max,
     Min,
+    /// Of which NaN has a gradient of NaN: `amax` along axes.
+    Amax,
+    Amin,
     ArgMax,
     ArgMin,
     LogSumExp,
+}
+
+impl Reduction {
+    /// The largest or the smallest element.
+    pub(crate) fn is_extreme(self) -> bool {
+        matches!(self, Reduction::Max | Reduction::Min | Reduction::Amax | Reduction::Amin)
+    }
+
+    /// Whether one element is its own reduction.
+    pub(crate) fn of_itself(self) -> bool {
+        matches!(self, Reduction::Sum | Reduction::Prod) || self.is_extreme()
+    }
 }
 
 /// What a random element is.
@@ -179,8 +195,10 @@ impl Op {
             Op::Reduce(kind, _) => match kind {
                 Reduction::Sum => "sum",
                 Reduction::Prod => "prod",
-                Reduction::Max => "amax",
-                Reduction::Min => "amin",
+                Reduction::Max => "max",
+                Reduction::Min => "min",
+                Reduction::Amax => "amax",
+                Reduction::Amin => "amin",
                 Reduction::ArgMax => "argmax",
                 Reduction::ArgMin => "argmin",
                 Reduction::LogSumExp => "logsumexp",

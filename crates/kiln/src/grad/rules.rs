@@ -45,7 +45,7 @@ pub(super) fn vjp(y: &Tensor, inputs: &[Tensor], dy: &Tensor) -> Result<Parts> {
         Op::RecurrenceGrad(what) => {
             gradients_of(&recurrence::formula(*what, inputs, partial_gradients)?[0], dy, inputs, true)?
         }
-        Op::Scan { product } => smallvec![Some(scan::scan_vjp(*product, dy, x)?)],
+        Op::Scan { product } => smallvec![Some(scan::scan_vjp(*product, dy, x, y)?)],
         Op::Sort { .. } => smallvec![Some(scan::sort_vjp(dy, y))],
         Op::SegmentSum => smallvec![None, None, Some(index::segment_vjp(dy, x, &inputs[1]))],
         Op::Custom(custom) => custom.vjp(dy, inputs, y).into(),

@@ -22,7 +22,7 @@ impl<'a> Lowerer<'a> {
         let last_reduced = gone.iter().copied().filter(|&a| own[a] > 1).max();
         let inner: Vec<usize> = kept.iter().copied().filter(|&a| last_reduced.is_some_and(|l| a > l)).collect();
         let by_columns = product(&inner.iter().map(|&a| own[a]).collect::<Vec<_>>()) > 1;
-        let simple = matches!(kind, Reduction::Sum | Reduction::Prod | Reduction::Max | Reduction::Min);
+        let simple = kind.of_itself();
         if by_columns && simple {
             let outer: Vec<usize> = kept.iter().copied().filter(|a| !inner.contains(a)).collect();
             return self.reduce_columns(node, group, [outer, gone, inner]);
@@ -184,8 +184,8 @@ impl<'a> Lowerer<'a> {
 fn kind_of(kind: Reduction) -> Kind {
     match kind {
         Reduction::Prod => Kind::Prod,
-        Reduction::Max => Kind::Max,
-        Reduction::Min => Kind::Min,
+        Reduction::Max | Reduction::Amax => Kind::Max,
+        Reduction::Min | Reduction::Amin => Kind::Min,
         _ => Kind::Sum,
     }
 }

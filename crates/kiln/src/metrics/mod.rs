@@ -40,7 +40,8 @@ pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Tensor {
     }
 }
 
-/// The share of rows whose label is among the `k` largest logits. Of equal logits the earlier class counts first.
+/// The share of rows whose label is among the `k` largest logits. Of equal logits the later class counts first, as in
+/// scikit-learn; of the largest alone, [`accuracy`] counts the earliest, as `argmax` does.
 ///
 /// Shapes: `logits [.., classes]`, `labels [..]` → `[]`.
 ///
@@ -61,8 +62,10 @@ pub fn top_k_accuracy(logits: &Tensor, labels: &Tensor, k: usize) -> Tensor {
     if let Err(invalid) = rows("top_k_accuracy", logits, labels) {
         return invalid;
     }
-    let (_, best) = logits.topk(k, -1, true);
-    best.eq(labels.unsqueeze(-1)).cast(DType::F32).sum_axes(-1, false).mean()
+    // a stable sort takes the first of equals: from the other end, the last
+    let (_, best) = logits.flip([-1i64]).topk(k, -1, true);
+    let last = logits.shape().ok().and_then(|shape| shape.last().copied()).unwrap_or(1) as i32 - 1;
+    (-best + last).eq(labels.unsqueeze(-1)).cast(DType::F32).sum_axes(-1, false).mean()
 }
 
 /// Whether there is a label for each row of logits; if not, the tensor that says so.

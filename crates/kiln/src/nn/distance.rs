@@ -1,7 +1,7 @@
 //! How far vectors lie apart.
 
 use super::Module;
-use crate::{Lit, Tensor, composed};
+use crate::{Tensor, composed};
 
 /// The p-norm of x − y + eps along the last axis; the shapes broadcast. PyTorch's defaults: p = 2, eps = 1e-6.
 ///
@@ -28,40 +28,16 @@ pub fn cosine_similarity(x: &Tensor, y: &Tensor, axis: i64, eps: f64) -> Tensor 
     })
 }
 
-/// The p-norm of the difference of each row of `x` and each row of `y`: PyTorch's `cdist`.
+/// The p-norm of the difference of each row of `x` and each row of `y`: [`Tensor::cdist`].
 ///
-/// Shapes: `x [.., n, width]`, `y [.., m, width]`, the outer axes broadcasting → `[.., n, m]`. Every difference
-/// is formed, so that near points do not cancel. Where a distance is 0 its gradient is 0.
+/// Shapes: `x [.., n, width]`, `y [.., m, width]`, the outer axes broadcasting → `[.., n, m]`.
 ///
 /// # Errors
 /// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not fit,
 /// [`Error::Argument`](crate::Error::Argument) if p is negative.
 #[track_caller]
 pub fn cdist(x: &Tensor, y: &Tensor, p: f32) -> Tensor {
-    composed("cdist", || {
-        let (Ok(a), Ok(b)) = (x.shape(), y.shape()) else { return x + y };
-        if a.rank() < 2 || b.rank() < 2 || a[a.rank() - 1] != b[b.rank() - 1] {
-            return Tensor::bad_shape("cdist", &[x, y], "[.., n, width] and [.., m, width]");
-        }
-        if p.is_nan() || p < 0.0 {
-            return x.bad_argument("cdist", "p", p, "at least 0");
-        }
-        length(&(x.unsqueeze(-2) - y.unsqueeze(-3)), p)
-    })
-}
-
-/// The p-norm of the last axis, whose gradient is 0 where it is 0.
-#[track_caller]
-fn length(apart: &Tensor, p: f32) -> Tensor {
-    if p == 0.0 || p == 1.0 || p == 2.0 || p == f32::INFINITY {
-        return apart.norm(p, -1, false);
-    }
-    // |0|ᵖ and 0^(1/p) have no slope that can be used: zeros are left out of both
-    let zero = apart.eq(Lit(0.0));
-    let powers = Tensor::where_(&zero, Lit(0.0), Tensor::where_(&zero, Lit(1.0), apart).abs().powf(p));
-    let sum = powers.sum_axes(-1, false);
-    let same = sum.eq(Lit(0.0));
-    Tensor::where_(&same, Lit(0.0), Tensor::where_(&same, Lit(1.0), &sum).powf(1.0 / p))
+    x.cdist(y, p)
 }
 
 /// The p-norm of the difference of each two rows of `x`, in the order (0, 1), (0, 2), …: PyTorch's `pdist`.
@@ -82,8 +58,8 @@ pub fn pdist(x: &Tensor, p: f32) -> Tensor {
         }
         let n = shape[0] as i32;
         let (first, second): (Vec<i32>, Vec<i32>) = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).unzip();
-        let rows = |at: Vec<i32>| x.index_select(0, &Tensor::from_slice(x.device(), &at, &[at.len()]));
-        length(&(rows(first) - rows(second)), p)
+        let rows = |at: Vec<i32>| x.index_select(0, &Tensor::from_slice(x.device(), &at, &[at.len()])).unsqueeze(1);
+        rows(first).cdist(&rows(second), p).reshape(-1)
     })
 }
 
@@ -110,10 +86,7 @@ impl Default for CosineSimilarity {
 }
 
 impl CosineSimilarity {
-    /// The cosines of the angles between the vectors of `x` and `y`, whose shapes broadcast → without the axis.
-    ///
-    /// # Errors
-    /// On evaluation, [`Error::Shape`](crate::Error::Shape) or [`Error::Axis`](crate::Error::Axis) for what does not fit.
+    /// The cosine of the angles between the vectors of `x` and `y`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, y: &Tensor) -> Tensor {
         cosine_similarity(x, y, self.axis, self.eps)
@@ -138,10 +111,7 @@ impl Default for PairwiseDistance {
 }
 
 impl PairwiseDistance {
-    /// The distances between the vectors of `x` and `y [.., width]`, whose shapes broadcast → `[..]`, or `[.., 1]` with `keep`.
-    ///
-    /// # Errors
-    /// On evaluation, [`Error::Shape`](crate::Error::Shape) for what does not broadcast.
+    /// The distances between the vectors of `x` and `y`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, y: &Tensor) -> Tensor {
         pairwise_distance(x, y, self.p, self.eps, self.keep)

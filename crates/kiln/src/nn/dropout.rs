@@ -205,8 +205,7 @@ pub struct StochasticDepth {
 }
 
 impl StochasticDepth {
-    /// Drops with probability `p`; outside of 0..=1, what [`forward`](Forward::forward) gives carries an
-    /// [`Error::Argument`](crate::Error::Argument).
+    /// Drops with probability `p`, in 0..=1.
     pub fn new(p: f32, mode: DropMode, init: &mut Init) -> Self {
         Self { p, mode, noise: Noise::new(init) }
     }

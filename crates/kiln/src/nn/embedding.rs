@@ -196,10 +196,16 @@ impl EmbeddingBag {
         Self { weight, mode, padding: None, include_last_offset: false, options: TableOptions::default() }
     }
 
-    /// Sets the row that counts for nothing.
+    /// Sets the row that counts for nothing, and makes it zeros. (PyTorch's `from_pretrained` leaves it as it is: so does
+    /// the field.)
     #[must_use]
+    #[track_caller]
     pub fn padding(mut self, row: usize) -> Self {
         self.padding = Some(row);
+        let rows = self.weight.shape().map_or(0, |shape| shape.first().copied().unwrap_or(0));
+        let place = Tensor::arange(self.weight.device(), 0, rows as i32, 1).eq(row).unsqueeze(-1);
+        // what is wrong with a table is said where it is used
+        self.weight.project(&Tensor::where_(&place, Lit(0.0), &*self.weight)).ok();
         self
     }
 

@@ -109,10 +109,7 @@ impl Bilinear {
         self
     }
 
-    /// The map of `a [.., first]` and `b [.., second]`, whose outer axes are the same → `[.., outputs]`.
-    ///
-    /// # Errors
-    /// On evaluation, [`Error::Shape`](crate::Error::Shape) for other shapes.
+    /// The map of `a [.., first]` and `b [.., second]`, whose outer axes are the same.
     #[track_caller]
     pub fn forward(&self, a: &Tensor, b: &Tensor) -> Tensor {
         composed("bilinear", || {

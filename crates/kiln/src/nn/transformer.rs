@@ -104,11 +104,7 @@ impl TransformerEncoderLayer {
         }
     }
 
-    /// The layer with masks as in [`AttentionArgs`]: `x [time, batch, width]`, or batch first as set → the same shape. Weights
-    /// are not given.
-    ///
-    /// # Errors
-    /// On evaluation, as [`MultiheadAttention::run`](super::MultiheadAttention::run).
+    /// The layer with masks as in [`AttentionArgs`]; weights are not given.
     #[track_caller]
     pub fn run(&self, x: &Tensor, masks: AttentionArgs<'_>) -> Tensor {
         let attend = |x: &Tensor| {
@@ -175,8 +171,7 @@ pub struct TransformerDecoderLayer {
 }
 
 impl TransformerDecoderLayer {
-    /// Over `width` numbers with `heads` heads, which divide it, and PyTorch's other settings, those of
-    /// [`TransformerOptions::default`].
+    /// Over `width` numbers with `heads` heads, with PyTorch's defaults.
     pub fn new(width: usize, heads: usize, init: &mut Init) -> Self {
         Self::with(width, heads, TransformerOptions::default(), init)
     }
@@ -200,11 +195,7 @@ impl TransformerDecoderLayer {
         }
     }
 
-    /// The layer: `x [time, batch, width]`, and `memory [time', batch, width]`, the encoder's output, or both batch first as set
-    /// → as `x`.
-    ///
-    /// # Errors
-    /// On evaluation, as [`MultiheadAttention::run`](super::MultiheadAttention::run).
+    /// The layer; `memory` is the encoder's output.
     #[track_caller]
     pub fn run(&self, x: &Tensor, memory: &Tensor, masks: DecoderMasks<'_>) -> Tensor {
         let to_itself = |x: &Tensor| {
@@ -240,7 +231,7 @@ impl TransformerEncoder {
         Self { layers, norm }
     }
 
-    /// All layers with the same masks: shapes and errors as for [`TransformerEncoderLayer::run`].
+    /// All layers with the same masks.
     #[track_caller]
     pub fn run(&self, x: &Tensor, masks: AttentionArgs<'_>) -> Tensor {
         let mut x = x.clone();
@@ -273,7 +264,7 @@ impl TransformerDecoder {
         Self { layers, norm }
     }
 
-    /// All layers with the same masks: shapes and errors as for [`TransformerDecoderLayer::run`].
+    /// All layers with the same masks; `memory` is the encoder's output.
     #[track_caller]
     pub fn run(&self, x: &Tensor, memory: &Tensor, masks: DecoderMasks<'_>) -> Tensor {
         let mut x = x.clone();
@@ -324,10 +315,7 @@ impl Transformer {
         all
     }
 
-    /// The decoder's output for `tgt`, in its shape; `src_masks` are the encoder's.
-    ///
-    /// # Errors
-    /// On evaluation, as [`MultiheadAttention::run`](super::MultiheadAttention::run).
+    /// The decoder's output for `tgt`; `src_masks` are the encoder's.
     #[track_caller]
     pub fn run(&self, src: &Tensor, tgt: &Tensor, src_masks: AttentionArgs<'_>, masks: DecoderMasks<'_>) -> Tensor {
         let memory = in_module("encoder", || self.encoder.run(src, src_masks));

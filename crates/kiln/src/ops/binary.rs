@@ -1,6 +1,6 @@
 //! Functions of two arguments, broadcast against each other. As with [`super::unary`], an op is a row.
 
-use super::{Lit, Number, Operand};
+use super::{Lit, NUMBERS, Number, Operand};
 use crate::node::Op;
 use crate::{DType, Param, State, Tensor};
 use std::cmp::Ordering;
@@ -69,7 +69,7 @@ binary! {
     /// x + y.
     add { Arith, wgsl: "x + y", int: "x + y", weight: 1, vjp: |dz, _x, _y, _z| (dz.clone(), dz.clone()) }
 
-    /// x − y.
+    /// x − y. Tensors of truth values are refused, as in PyTorch: where two differ is [`Tensor::bitwise_xor`].
     sub { Arith, wgsl: "x - y", int: "x - y", weight: 1, vjp: |dz, _x, _y, _z| (dz.clone(), -dz) }
 
     /// x · y.
@@ -96,13 +96,29 @@ binary! {
     } }
 
     /// The remainder with the sign of x, as C's fmod.
-    fmod { Arith, wgsl: "fmod_(x, y)", int: "ifmod_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * (x / y).trunc())) }
+    fmod { Arith, wgsl: "fmod_(x, y)", int: "ifmod_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * (x / y).detach().trunc())) }
 
     /// The remainder with the sign of y, as Python's %.
     remainder { Arith, wgsl: "rem_(x, y)", int: "irem_(x, y)", weight: 4, vjp: |dz, x, y, _z| (dz.clone(), -(dz * x.floor_divide(y))) }
 
     /// ⌊x / y⌋.
     floor_divide { Arith, wgsl: "floor_div_(x, y)", int: "idiv_floor_(x, y)", weight: 4, vjp: |dz, _x, _y, _z| (dz.zeros_like(), dz.zeros_like()) }
+
+    /// x ln y, and 0 where x is 0, but where y is NaN.
+    xlogy { Float, wgsl: "xlogy_(x, y)", int: "x", weight: 14, vjp: |dz, x, y, _z| {
+        let flat = x.eq(Lit(0.0)).logical_and(y.le(Lit(0.0)));
+        (Tensor::where_(&flat, Lit(0.0), dz.xlogy(y)), dz * x / y)
+    } }
+
+    /// ln(eˣ + eʸ), safe for large x and y.
+    logaddexp { Float, wgsl: "logaddexp_(x, y)", int: "x", weight: 24, vjp: |dz, x, y, _z| {
+        (dz / ((y - x).exp() + Lit(1.0)), dz / ((x - y).exp() + Lit(1.0)))
+    } }
+
+    /// log₂(2ˣ + 2ʸ), safe for large x and y.
+    logaddexp2 { Float, wgsl: "logaddexp2_(x, y)", int: "x", weight: 24, vjp: |dz, x, y, _z| {
+        (dz / ((y - x).exp2() + Lit(1.0)), dz / ((x - y).exp2() + Lit(1.0)))
+    } }
 
     /// x = y.
     eq { Compare, wgsl: "x == y", int: "x == y", weight: 1 }
@@ -199,6 +215,13 @@ impl Tensor {
         }
         // of truth values a sum is `or` and a product is `and`
         let both_bool = x.dtype() == DType::Bool && y.dtype() == DType::Bool;
+        let refused = match row.name {
+            "sub" => [x, &y].iter().any(|t| t.dtype() == DType::Bool) && !x.is_number() && !y.is_number(),
+            name => both_bool && matches!(name, "fmod" | "remainder" | "floor_divide" | "pow"),
+        };
+        if refused {
+            return Tensor::bad_dtype(row.name, &[x, &y], NUMBERS);
+        }
         let row = match (both_bool, row.name) {
             (true, "add" | "maximum") => &rows::logical_or,
             (true, "mul" | "minimum") => &rows::logical_and,

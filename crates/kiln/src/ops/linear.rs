@@ -1,6 +1,6 @@
 //! Products of vectors and matrices by their usual names.
 
-use super::Number;
+use super::{Lit, Number};
 use crate::node::composed;
 use crate::shape::MAX_RANK;
 use crate::{Shape, Tensor};
@@ -173,8 +173,9 @@ impl Tensor {
         })
     }
 
-    /// The p-norms of the differences of all rows: `[.., m, width]` and `[.., n, width]` → `[.., m, n]`. Rows that are equal
-    /// have no gradient.
+    /// The p-norms of the differences of all rows: `[.., m, width]` and `[.., n, width]` → `[.., m, n]`; p is at least 0. Every
+    /// difference is formed, so that near points do not cancel. Rows that are equal have no gradient; of p = ∞, each of
+    /// several largest differences has all of it.
     #[track_caller]
     pub fn cdist(&self, other: &Tensor, p: f32) -> Tensor {
         composed("cdist", || {
@@ -185,7 +186,23 @@ impl Tensor {
             if self.rank() < 2 || other.rank() < 2 || width(self) != width(other) {
                 return Tensor::bad_shape("cdist", &[self, other], "[.., rows, width], of one width");
             }
-            (self.unsqueeze(-2) - other.unsqueeze(-3)).norm(p, -1, false)
+            if p.is_nan() || p < 0.0 {
+                return self.bad_argument("cdist", "p", p, "at least 0");
+            }
+            length(&(self.unsqueeze(-2) - other.unsqueeze(-3)), p)
         })
     }
+}
+
+/// The p-norm of the last axis, as distances have it.
+#[track_caller]
+fn length(apart: &Tensor, p: f32) -> Tensor {
+    if p == f32::INFINITY {
+        let size = apart.abs();
+        let most = size.detach().amax([-1i64], false);
+        let hit = size.detach().eq(most.unsqueeze(-1));
+        let sum = Tensor::where_(&hit, size, Lit(0.0)).sum_axes([-1i64], false);
+        return Tensor::where_(&most.isfinite(), &most + (&sum - sum.detach()), &most);
+    }
+    apart.norm(p, -1, false)
 }

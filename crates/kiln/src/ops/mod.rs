@@ -40,6 +40,9 @@ use crate::error::At;
 use crate::node::{Node, Op, Value};
 use crate::{DType, Shape, Tensor};
 
+/// What functions are of that PyTorch refuses to apply to truth values.
+const NUMBERS: &str = "numbers; cast truth values first";
+
 /// A number of the formula: a constant of the kernel, unlike a plain `f32`, which travels at run time so that
 /// changing it never makes a new plan. Use it where the value is part of what the function is.
 #[derive(Debug, Clone, Copy)]

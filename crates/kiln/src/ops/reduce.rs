@@ -1,7 +1,7 @@
 //! Reductions over axes: sums, products, extremes and what is made of them.
 
 use super::view::Extents;
-use super::{Lit, Number};
+use super::{Lit, NUMBERS, Number};
 use crate::node::{Op, Reduction, composed};
 use crate::{DType, Shape, Tensor};
 
@@ -43,14 +43,14 @@ impl Tensor {
         if count == 0 && needs_one && shape.numel() > 0 {
             return Tensor::bad_shape(name, &[self], "there is no element to take");
         }
-        let out = if mask == 0 && matches!(kind, Reduction::Sum | Reduction::Prod | Reduction::Max | Reduction::Min) {
+        let out = if mask == 0 && kind.of_itself() {
             x
         } else {
             let dtype = if matches!(kind, Reduction::ArgMax | Reduction::ArgMin) { DType::I32 } else { x.dtype() };
             Tensor::make(Op::Reduce(kind, mask), &[&x], shape, dtype)
         };
         // the greatest truth value is one
-        let truth = self.dtype() == DType::Bool && matches!(kind, Reduction::Max | Reduction::Min);
+        let truth = self.dtype() == DType::Bool && kind.is_extreme();
         let out = if truth { out.cast(DType::Bool) } else { out };
         if keep { out.keep_axes(own, mask) } else { out }
     }
@@ -65,54 +65,37 @@ impl Tensor {
         self.to_shape(Shape::of(&kept))
     }
 
-    /// The sum of all elements, of rank 0; of none it is 0. Truth values and integers give `I32` (`U32` of `U32`), f16 is
-    /// summed in f32.
+    /// The sum of all elements.
     #[track_caller]
     pub fn sum(&self) -> Tensor {
         self.reduce(Reduction::Sum, &[], false)
     }
 
-    /// Sums over `axes` (all, if none are given), which disappear or, with `keep`, stay with extent 1. Types as for
-    /// [`Tensor::sum`].
-    ///
-    /// # Errors
-    /// On evaluation, [`Error::Axis`](crate::Error::Axis) for an axis that there is not,
-    /// [`Error::Argument`](crate::Error::Argument) for one that is named twice.
-    ///
-    /// ```
-    /// # use kiln::prelude::*; let device = Device::open()?;
-    /// let x = Tensor::ones(&device, [2, 3, 4]);
-    /// assert_eq!(x.sum_axes([0, -1], false).to_vec::<f32>()?, [8.0, 8.0, 8.0]);
-    /// assert_eq!(x.sum_axes(1, true).shape()?, [2, 1, 4]);
-    /// # Ok::<(), Error>(())
-    /// ```
+    /// Sums over `axes` (all, if none are given), which disappear or stay with extent 1.
     #[track_caller]
     pub fn sum_axes(&self, axes: impl Extents, keep: bool) -> Tensor {
         self.reduce(Reduction::Sum, &axes.list(), keep)
     }
 
-    /// The product of all elements, of rank 0; of none it is 1. Types as for [`Tensor::sum`].
+    /// The product of all elements.
     #[track_caller]
     pub fn prod(&self) -> Tensor {
         self.reduce(Reduction::Prod, &[], false)
     }
 
-    /// Products over `axes`; arguments and errors as for [`Tensor::sum_axes`].
+    /// Products over `axes`.
     #[track_caller]
     pub fn prod_axes(&self, axes: impl Extents, keep: bool) -> Tensor {
         self.reduce(Reduction::Prod, &axes.list(), keep)
     }
 
-    /// The mean of all elements, of rank 0; NaN of none.
-    ///
-    /// # Errors
-    /// On evaluation, [`Error::DType`](crate::Error::DType) of integers and truth values: cast them first, as in PyTorch.
+    /// The mean of all elements; NaN of none.
     #[track_caller]
     pub fn mean(&self) -> Tensor {
         self.mean_axes([0i64; 0], false)
     }
 
-    /// Means over `axes`; arguments as for [`Tensor::sum_axes`], and the errors of both.
+    /// Means over `axes`.
     #[track_caller]
     pub fn mean_axes(&self, axes: impl Extents, keep: bool) -> Tensor {
         composed("mean", || {
@@ -125,28 +108,30 @@ impl Tensor {
         })
     }
 
-    /// The largest element; NaN if there is one. Equal ones share the gradient.
+    /// The largest element; NaN if there is one. Equal ones share the gradient, and so do NaNs.
     #[track_caller]
     pub fn max(&self) -> Tensor {
         self.reduce(Reduction::Max, &[], false)
     }
 
-    /// The smallest element; NaN if there is one. Equal ones share the gradient.
+    /// The smallest element; NaN if there is one. Equal ones share the gradient, and so do NaNs.
     #[track_caller]
     pub fn min(&self) -> Tensor {
         self.reduce(Reduction::Min, &[], false)
     }
 
-    /// Largest elements over `axes`, PyTorch's `amax`: equal ones share the gradient, and NaNs that of NaN (PyTorch gives NaN to all).
+    /// Largest elements over `axes`, PyTorch's `amax`: equal ones share the gradient. The gradient of NaN is NaN for all that
+    /// it was the largest of.
     #[track_caller]
     pub fn amax(&self, axes: impl Extents, keep: bool) -> Tensor {
-        self.reduce(Reduction::Max, &axes.list(), keep)
+        self.reduce(Reduction::Amax, &axes.list(), keep)
     }
 
-    /// Smallest elements over `axes`, PyTorch's `amin`: equal ones share the gradient, and NaNs that of NaN (PyTorch gives NaN to all).
+    /// Smallest elements over `axes`, PyTorch's `amin`: equal ones share the gradient. The gradient of NaN is NaN for all that
+    /// it was the smallest of.
     #[track_caller]
     pub fn amin(&self, axes: impl Extents, keep: bool) -> Tensor {
-        self.reduce(Reduction::Min, &axes.list(), keep)
+        self.reduce(Reduction::Amin, &axes.list(), keep)
     }
 
     /// Largest elements along one axis and where the first of each was, PyTorch's `max(dim)`: that one gets the gradient.
@@ -163,7 +148,8 @@ impl Tensor {
 
     #[track_caller]
     fn extreme(&self, axis: i64, keep: bool, max: bool) -> (Tensor, Tensor) {
-        let index = if max { self.argmax(axis, true) } else { self.argmin(axis, true) };
+        let ordered = if self.dtype() == DType::Bool { &self.cast(DType::I32) } else { self };
+        let index = if max { ordered.argmax(axis, true) } else { ordered.argmin(axis, true) };
         let value = if self.rank() == 0 { self.current() } else { self.gather(axis, &index) };
         if keep || self.rank() == 0 { (value, index) } else { (value.squeeze(axis), index.squeeze(axis)) }
     }
@@ -183,6 +169,7 @@ impl Tensor {
     #[track_caller]
     fn arg(&self, kind: Reduction, axis: i64, keep: bool) -> Tensor {
         match self.axis(Op::Reduce(kind, 0).name(), axis) {
+            Ok(_) if self.dtype() == DType::Bool => Tensor::bad_dtype(Op::Reduce(kind, 0).name(), &[self], NUMBERS),
             Ok(_) if self.rank() == 0 => Tensor::full_of(&self.0.device, Shape::SCALAR, DType::I32, Lit(0.0)),
             Ok(_) => self.reduce(kind, &[axis], keep),
             Err(invalid) => invalid,
@@ -201,7 +188,7 @@ impl Tensor {
         composed("all", || self.logical_not().sum_axes(axes, keep).eq(0))
     }
 
-    /// ln Σ exp(x) over `axes`, safe for large x; −∞ where all are, with gradient 0 (PyTorch's is NaN there).
+    /// ln Σ exp(x) over `axes`, safe for large x; −∞ where all are, and then the gradient is NaN.
     #[track_caller]
     pub fn logsumexp(&self, axes: impl Extents, keep: bool) -> Tensor {
         let x = if self.dtype().is_float() { self.current() } else { self.cast(DType::F32) };
@@ -213,15 +200,24 @@ impl Tensor {
     pub fn var(&self, axes: impl Extents, correction: usize, keep: bool) -> Tensor {
         composed("var", || {
             let list = axes.list();
-            let sum = (self - self.mean_axes(&list, true)).square().sum_axes(&list, keep);
-            let count = self.numel() as f64 / sum.numel().max(1) as f64;
-            let over = (count - correction as f64).max(0.0);
-            if over == 0.0 {
-                // x/0 and 0/0, written out: drivers fold them as they like. The products are for the gradient, NaN too
-                Tensor::where_(&sum.gt(Lit(0.0)), &sum * f32::INFINITY, &sum * f32::NAN + f32::NAN)
-            } else {
-                sum * (1.0 / over)
+            let mean = self.mean_axes(&list, true);
+            let count = self.numel() as f64 / mean.numel().max(1) as f64;
+            let over = count - correction as f64;
+            let apart = |mean: Tensor| (self - mean).square().sum_axes(&list, keep);
+            if over > 0.0 {
+                // what becomes of the mean of infinities is nothing to the others
+                let mean = Tensor::where_(&mean.isfinite(), &mean, mean.detach());
+                return apart(mean) * (1.0 / over);
             }
+            let sum = apart(mean.detach());
+            // x/0 and 0/0, written out: drivers fold them as they like. The product is for the gradient
+            let wild = &sum * Tensor::where_(&sum.gt(Lit(0.0)), f32::INFINITY, f32::NAN);
+            if over == 0.0 {
+                return wild;
+            }
+            // PyTorch's value is that over 0, its gradient that over the negative count
+            let slope = sum * (1.0 / over);
+            wild.detach() + (&slope - slope.detach())
         })
     }
 
@@ -244,9 +240,9 @@ impl Tensor {
                 return Tensor::bad_dtype("norm", &[self], "a norm is of floats; cast first");
             }
             if p == f32::INFINITY {
-                self.abs().amax(&list, keep)
+                self.abs().reduce(Reduction::Max, &list, keep)
             } else if p == f32::NEG_INFINITY {
-                self.abs().amin(&list, keep)
+                self.abs().reduce(Reduction::Min, &list, keep)
             } else if p == 0.0 {
                 self.ne(0).cast(self.dtype()).sum_axes(&list, keep)
             } else if p == 1.0 {
@@ -308,25 +304,25 @@ pub(crate) fn vjp(kind: Reduction, mask: u8, dy: &Tensor, x: &Tensor, y: &Tensor
     Some(match kind {
         Reduction::Sum => spread(dy),
         Reduction::Prod => prod_vjp(mask, dy, x, y),
-        Reduction::Max | Reduction::Min => {
+        Reduction::Max | Reduction::Min | Reduction::Amax | Reduction::Amin => {
             let best = y.keep_axes(own, mask);
-            let hit = x.eq(&best).logical_or(x.isnan().logical_and(best.isnan()));
+            let hit = x.eq(&best);
+            let all = matches!(kind, Reduction::Max | Reduction::Min);
+            let hit = if all { hit.logical_or(x.isnan().logical_and(best.isnan())) } else { hit };
+            let hit = hit.cast(DType::F32);
             let axes: Vec<i64> = (0..own.rank() as i64).filter(|a| mask & (1 << a) != 0).collect();
-            let share = dy / hit.cast(DType::F32).sum_axes(axes, false);
-            Tensor::where_(&hit, share.keep_axes(own, mask), Lit(0.0))
+            // NaN equals nothing, and nothing over nothing is NaN
+            let share = dy / hit.sum_axes(axes, false);
+            hit * share.keep_axes(own, mask)
         }
-        Reduction::LogSumExp => {
-            // exp(x − y) is NaN where both are −∞; there the gradient is 0
-            let share = (x - y.keep_axes(own, mask)).exp();
-            let dead = y.keep_axes(own, mask).eq(f32::NEG_INFINITY);
-            dy.keep_axes(own, mask) * Tensor::where_(&dead, Lit(0.0), share)
-        }
+        Reduction::LogSumExp => dy.keep_axes(own, mask) * (x - y.keep_axes(own, mask)).exp(),
         Reduction::ArgMax | Reduction::ArgMin => return None,
     })
 }
 
-/// d Π xⱼ / d xᵢ = Π_{j≠i} xⱼ, which must not divide by an xᵢ that is zero: products of what comes before and after.
-fn prod_vjp(mask: u8, dy: &Tensor, x: &Tensor, _y: &Tensor) -> Tensor {
+/// d Π xⱼ / d xᵢ = Π_{j≠i} xⱼ, which must not divide by an xᵢ that is zero: products of what comes before and after. Where
+/// that matters, among infinities and NaN, it is PyTorch's quotient y / xᵢ, unless the tensor has a zero.
+fn prod_vjp(mask: u8, dy: &Tensor, x: &Tensor, y: &Tensor) -> Tensor {
     let own = x.shape_or_scalar();
     let reduced: Vec<usize> = (0..own.rank()).filter(|a| mask & (1 << a) != 0).collect();
     let kept: Vec<usize> = (0..own.rank()).filter(|a| mask & (1 << a) == 0).collect();
@@ -345,7 +341,14 @@ fn prod_vjp(mask: u8, dy: &Tensor, x: &Tensor, _y: &Tensor) -> Tensor {
     let mut back = vec![0usize; order.len()];
     order.iter().enumerate().for_each(|(i, &a)| back[a] = i);
     let others = others.to_shape(Shape::of(&shape)).permute(back);
-    others * dy.keep_axes(own, mask)
+    let quotient = (y.keep_axes(own, mask) / x).detach();
+    let divided = quotient.isfinite().logical_or(some_zero(x)).logical_not();
+    Tensor::where_(&divided, quotient, others) * dy.keep_axes(own, mask)
+}
+
+/// Whether an element of `x` is 0: of rank 0.
+pub(crate) fn some_zero(x: &Tensor) -> Tensor {
+    x.eq(Lit(0.0)).any([0i64; 0], false)
 }
 
 /// The value of a reduction of nothing.
@@ -353,8 +356,8 @@ pub(crate) fn identity(kind: Reduction) -> f32 {
     match kind {
         Reduction::Sum => 0.0,
         Reduction::Prod => 1.0,
-        Reduction::Max | Reduction::LogSumExp => f32::NEG_INFINITY,
-        Reduction::Min => f32::INFINITY,
+        Reduction::Max | Reduction::Amax | Reduction::LogSumExp => f32::NEG_INFINITY,
+        Reduction::Min | Reduction::Amin => f32::INFINITY,
         Reduction::ArgMax | Reduction::ArgMin => 0.0,
     }
 }

@@ -1,5 +1,6 @@
 //! Running sums and products, sorting, and the largest elements.
 
+use super::reduce::some_zero;
 use crate::node::{Op, composed};
 use crate::{DType, Tensor};
 
@@ -97,17 +98,13 @@ impl Tensor {
         (values.transpose(at, -1).cast(self.dtype()), places.transpose(at, -1))
     }
 
-    /// The places along `axis` that bring the elements into order, as `I32`: the second result of [`Tensor::sort`].
+    /// Where the elements along `axis` are in order.
     #[track_caller]
     pub fn argsort(&self, axis: i64, descending: bool) -> Tensor {
         composed("argsort", || self.sort(axis, descending).1)
     }
 
-    /// The `k` largest (or smallest) elements along `axis`, in order, and where each was (`I32`). Of equal elements the first
-    /// come first; NaN is largest.
-    ///
-    /// # Errors
-    /// On evaluation, [`Error::Argument`](crate::Error::Argument) if `k` is more than the extent.
+    /// The `k` largest (or smallest) elements along `axis`, in order, and where each was.
     #[track_caller]
     pub fn topk(&self, k: usize, axis: i64, largest: bool) -> (Tensor, Tensor) {
         composed("topk", || {
@@ -130,12 +127,20 @@ impl Tensor {
 }
 
 /// The gradient of a running sum is a running sum from the other end; that of a running product is the gradient of the
-/// product taken in rounds, which divides by nothing that may be zero.
-pub(crate) fn scan_vjp(product: bool, dy: &Tensor, x: &Tensor) -> crate::Result<Tensor> {
-    match product {
-        false => Ok(dy.flip(-1).cumsum(-1).flip(-1)),
-        true => crate::grad::of_formula(x, dy, |x| in_rounds(x, |a, b| a * b)),
+/// product taken in rounds, which divides by nothing that may be zero. Where that matters, among infinities and NaN, it is
+/// PyTorch's quotient of the running sum of dy · y by x, unless the tensor has a zero.
+pub(crate) fn scan_vjp(product: bool, dy: &Tensor, x: &Tensor, y: &Tensor) -> crate::Result<Tensor> {
+    let to_the_end = |t: &Tensor| t.flip(-1).cumsum(-1).flip(-1);
+    if !product {
+        return Ok(to_the_end(dy));
     }
+    let exact = crate::grad::of_formula(x, dy, |x| in_rounds(x, |a, b| a * b))?;
+    if x.shape_or_scalar().extent_from_end(1) < 2 {
+        return Ok(exact);
+    }
+    let quotient = (to_the_end(&(dy * y)) / x).detach();
+    let divided = quotient.isfinite().logical_or(some_zero(x)).logical_not();
+    Ok(Tensor::where_(&divided, quotient, exact))
 }
 
 /// Running combinations along the last axis in ⌈log₂ n⌉ rounds: each element takes in the one 1, 2, 4, … places before.

@@ -28,8 +28,8 @@ pub enum ScatterReduce {
 impl Tensor {
     /// This tensor with the elements of `source` reduced into the places that `index` names along `axis`: PyTorch's
     /// `scatter_reduce`. With `include_self` what stands there takes part, else only a place that no index names
-    /// keeps what it had. The gradient of a largest or smallest element is shared evenly by its equals (among those
-    /// that take part, where PyTorch counts what stands there even if it does not).
+    /// keeps what it had. The gradient of a largest or smallest element is shared evenly by its equals, among which what
+    /// stands there counts even if it takes no part; its part is lost then, as in PyTorch.
     ///
     /// An index out of range is an [`crate::Error::Index`] when the result is read.
     #[track_caller]
@@ -160,18 +160,22 @@ fn reduce_rows(own: &Tensor, index: &Tensor, source: &Tensor, reduce: ScatterRed
     }
 }
 
-/// The value `best`, with a gradient that goes evenly to all elements that are equal to it.
+/// The value `best`, with a gradient that goes evenly to all elements that are equal to it, as PyTorch has it: what stood in
+/// `own` counts among them even where it takes no part, and then what is due to it is lost; that of NaN is NaN.
 fn shared(own: &Tensor, index: &Tensor, source: &Tensor, best: &Tensor, count: &Tensor, include_self: bool) -> Tensor {
-    let equal = |x: &Tensor, y: &Tensor| x.eq(y).logical_or(x.isnan().logical_and(y.isnan()));
-    let hit = equal(&source.detach(), &best.index_select(0, index));
-    // a place that no index names keeps what it had, and its gradient
-    let own_hit = if include_self { equal(&own.detach(), best) } else { count.eq(0) };
-    let own_hit = own_hit.expand_to(own.shape_or_scalar());
-    let hits = own_hit.cast(DType::F32).index_add(0, index, &hit.cast(DType::F32));
-    let hits = hits.cast(own.dtype());
-    let share = |hit: &Tensor, x: &Tensor, hits: &Tensor| Tensor::where_(hit, x / hits, Lit(0.0));
-    let parts = share(&hit, source, &hits.index_select(0, index));
-    let mean = share(&own_hit, own, &hits).index_add(0, index, &parts);
+    let equal = |x: &Tensor, y: &Tensor| x.detach().eq(y).cast(DType::F32);
+    let best_of = best.index_select(0, index);
+    let (own_hit, hit) = (equal(own, best), equal(source, &best_of));
+    let hits = own_hit.index_add(0, index, &hit);
+    // of NaN, which equals nothing, 0/0
+    let (own_share, share) = (own_hit / &hits, hit / hits.index_select(0, index));
+    let own_share = if include_self {
+        own_share
+    } else {
+        Tensor::where_(&count.gt(0).expand_to(own.shape_or_scalar()), Lit(0.0), own_share)
+    };
+    let part = |x: &Tensor, share: &Tensor| Tensor::where_(&share.eq(Lit(0.0)), Lit(0.0), x) * share.cast(own.dtype());
+    let mean = part(own, &own_share).index_add(0, index, &part(source, &share));
     // a mean of equal numbers rounds: the number itself, with the gradient of the mean
     Tensor::where_(&best.isfinite(), best + (&mean - mean.detach()), &mean)
 }

@@ -12,16 +12,21 @@ impl Tensor {
         if self.dtype().is_float() { self.current() } else { self.cast(DType::F32) }
     }
 
-    /// ln(x / (1 − x)), the inverse of the sigmoid; NaN outside of [0, 1] (the gradient there is the formula's, PyTorch's is
-    /// NaN). With `eps`, x is first brought into [eps, 1 − eps].
+    /// ln(x / (1 − x)), the inverse of the sigmoid; NaN outside of [0, 1], and so is its gradient. With `eps`, x is first
+    /// brought into [eps, 1 − eps]; the gradient passes at the ends.
     #[track_caller]
     pub fn logit(&self, eps: Option<f32>) -> Tensor {
         composed("logit", || {
-            let x = match eps {
-                Some(eps) => self.float().clamp(eps, 1.0 - eps),
-                None => self.float(),
+            let of = |x: &Tensor| x.ln() - (-x).log1p();
+            let x = self.float();
+            let Some(eps) = eps else {
+                // the logarithms are NaN there by themselves, but their slopes are not
+                let outside = x.lt(Lit(0.0)).logical_or(x.gt(Lit(1.0)));
+                return of(&x) * Tensor::where_(&outside, f32::NAN, Lit(1.0));
             };
-            x.ln() - (-x).log1p()
+            let (low, high) = (eps, 1.0 - eps);
+            let inside = x.ge(low).logical_and(x.le(high));
+            of(&Tensor::where_(&inside, &x, x.detach().maximum(low).minimum(high)))
         })
     }
 
@@ -85,11 +90,16 @@ impl Tensor {
         })
     }
 
-    /// |x| with the sign of y, that of −0 too.
+    /// |x| with the sign of y, that of −0 too. The gradient of x is PyTorch's quotient of both: 0 at 0, NaN where x is
+    /// infinite or NaN.
     #[track_caller]
     pub fn copysign(&self, other: impl Operand) -> Tensor {
         composed("copysign", || {
-            let size = self.float().abs();
+            let x = self.float();
+            let finite = x.isfinite();
+            // the root of a square is infinite where it should be, and its slope is ∞ · 0
+            let wild = Tensor::where_(&finite, Lit(1.0), &x).square().sqrt();
+            let size = Tensor::where_(&finite, x.abs(), wild);
             Tensor::where_(&other.tensor(self).signbit(), -&size, size)
         })
     }
@@ -101,40 +111,6 @@ impl Tensor {
             let value = value.tensor(self).detach();
             let step = self.gt(Lit(0.0)).cast(self.dtype().promote(value.dtype()));
             Tensor::where_(&self.eq(Lit(0.0)), value, step)
-        })
-    }
-
-    /// x ln y, and 0 where x is 0, but where y is NaN.
-    #[track_caller]
-    pub fn xlogy(&self, other: impl Operand) -> Tensor {
-        composed("xlogy", || {
-            let (x, y) = (self.float(), other.tensor(self).float());
-            // where y is positive and finite the product is 0 by itself, and has the gradient ln y
-            let tame = y.gt(Lit(0.0)).logical_and(y.isfinite()).logical_or(y.isnan());
-            let zero = x.eq(Lit(0.0)).logical_and(tame.logical_not());
-            Tensor::where_(&zero, Lit(0.0), &x * Tensor::where_(&zero, Lit(1.0), y).ln())
-        })
-    }
-
-    /// ln(eˣ + eʸ), safe for large x and y.
-    #[track_caller]
-    pub fn logaddexp(&self, other: impl Operand) -> Tensor {
-        composed("logaddexp", || {
-            let (x, y) = (self.float(), other.tensor(self).float());
-            let large = x.detach().maximum(y.detach());
-            let large = Tensor::where_(&large.isinf(), Lit(0.0), large);
-            ((x - &large).exp() + (y - &large).exp()).ln() + large
-        })
-    }
-
-    /// log₂(2ˣ + 2ʸ), safe for large x and y.
-    #[track_caller]
-    pub fn logaddexp2(&self, other: impl Operand) -> Tensor {
-        composed("logaddexp2", || {
-            let (x, y) = (self.float(), other.tensor(self).float());
-            let large = x.detach().maximum(y.detach());
-            let large = Tensor::where_(&large.isinf(), Lit(0.0), large);
-            ((x - &large).exp2() + (y - &large).exp2()).log2() + large
         })
     }
 
@@ -167,7 +143,10 @@ impl Tensor {
     pub fn lerp(&self, end: &Tensor, weight: impl Operand) -> Tensor {
         composed("lerp", || {
             let weight = weight.tensor(self);
-            self + weight * (end - self)
+            let way = end - self;
+            // from the nearer end
+            let near = self + &weight * &way;
+            Tensor::where_(&weight.abs().lt(Lit(0.5)), near, end - way * (Lit(1.0) - &weight))
         })
     }
 

@@ -44,7 +44,7 @@ impl Tensor {
         composed("std_mean", || (self.std(&axes, correction, keep), self.mean_axes(&axes, keep)))
     }
 
-    /// The smallest and the largest elements over `axes`: [`Tensor::amin`] and [`Tensor::amax`].
+    /// The smallest and the largest elements over `axes`.
     #[track_caller]
     pub fn aminmax(&self, axes: impl Extents, keep: bool) -> (Tensor, Tensor) {
         let axes = axes.list();
@@ -59,6 +59,10 @@ impl Tensor {
                 Ok(at) => self.shape_or_scalar().get(at).copied().unwrap_or(1),
                 Err(invalid) => return (invalid.clone(), invalid),
             };
+            if self.dtype() == DType::Bool {
+                let bad = Tensor::bad_dtype("kthvalue", &[self], super::NUMBERS);
+                return (bad.clone(), bad);
+            }
             if k == 0 || k > extent {
                 let bad = self.bad_argument("kthvalue", "k", format!("{k} of {extent}"), "from 1 to the extent");
                 return (bad.clone(), bad);
@@ -97,7 +101,7 @@ impl Tensor {
     }
 
     /// The value below which the part `q` of the elements along `axis` lies, between two elements by a straight line. NaN
-    /// if there is one.
+    /// if there is one, or where the line goes from or to the same infinity, as in PyTorch.
     #[track_caller]
     pub fn quantile(&self, q: f64, axis: i64, keep: bool) -> Tensor {
         composed("quantile", || {
@@ -117,10 +121,8 @@ impl Tensor {
             let place = q * (extent - 1) as f64;
             let (low, high) = (place.floor(), place.ceil());
             let element = |at: f64| self.kthvalue(at as usize + 1, axis, keep).0;
-            let value = match low == high {
-                true => element(low),
-                false => element(low).lerp(&element(high), (place - low) as f32),
-            };
+            // of infinities PyTorch's line has no points, not even where it begins
+            let value = element(low).lerp(&element(high), (place - low) as f32);
             let last = element((extent - 1) as f64);
             Tensor::where_(&last.isnan(), &last, value)
         })

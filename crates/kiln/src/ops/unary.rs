@@ -2,7 +2,7 @@
 //! on four, and its derivative. Add a row and it is a method, it fuses, and it has a gradient; its case in
 //! `tests/cases` is what proves it. Functions that are only formulas of others follow below, without rows.
 
-use super::Lit;
+use super::{Lit, NUMBERS};
 use crate::node::Op;
 use crate::{DType, Tensor};
 
@@ -210,12 +210,18 @@ fn tetragamma(x: &Tensor) -> Tensor {
     Tensor::where_(&x.gt(Lit(0.0)), shifted - tail, f32::NAN)
 }
 
+/// What is not applied to truth values, as in PyTorch.
+const OF_NUMBERS: [&str; 7] = ["neg", "abs", "floor", "ceil", "round", "trunc", "relu"];
+
 impl Tensor {
     #[track_caller]
     fn unary(&self, row: &'static Unary) -> Tensor {
         // the sign of a truth value is itself
         if self.dtype() == DType::Bool && row.name == rows::sign.name {
             return self.current();
+        }
+        if self.dtype() == DType::Bool && OF_NUMBERS.contains(&row.name) {
+            return Tensor::bad_dtype(row.name, &[self], NUMBERS);
         }
         let x = if row.int.is_some() && self.dtype().is_int() || self.dtype().is_float() {
             self.clone()
@@ -240,10 +246,15 @@ impl Tensor {
         self * self.sigmoid()
     }
 
-    /// x where it is not positive, 0 elsewhere: what an exponential of the other branch may see.
+    /// `below` of x where it is negative, else x; at 0 the slope is `slope`. So PyTorch has it: slopes there come from the
+    /// left, what is derived from them from the right, and NaN counts as positive.
     #[track_caller]
-    fn below_zero(&self) -> Tensor {
-        Tensor::where_(&self.gt(Lit(0.0)), Lit(0.0), self)
+    fn bent(&self, slope: impl super::Number, below: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
+        let negative = self.lt(Lit(0.0));
+        // what the exponential may see
+        let seen = Tensor::where_(&negative, self, Lit(0.0));
+        let above = Tensor::where_(&self.le(Lit(0.0)), self * slope, self);
+        Tensor::where_(&negative, below(&seen), above)
     }
 
     /// x tanh(softplus(x)) (Misra 2019).
@@ -274,14 +285,14 @@ impl Tensor {
     /// x where it is positive, `alpha`·(eˣ − 1) elsewhere.
     #[track_caller]
     pub fn elu(&self, alpha: f32) -> Tensor {
-        Tensor::where_(&self.gt(Lit(0.0)), self, self.below_zero().expm1() * alpha)
+        self.bent(alpha, |x| x.expm1() * alpha)
     }
 
     /// Scaled ELU with the constants of Klambauer et al. 2017.
     #[track_caller]
     pub fn selu(&self) -> Tensor {
-        let below = self.below_zero().expm1() * Lit(1.673_263_2);
-        Tensor::where_(&self.gt(Lit(0.0)), self, below) * Lit(1.050_701)
+        const ALPHA: Lit = Lit(1.673_263_2);
+        self.bent(ALPHA, |x| x.expm1() * ALPHA) * Lit(1.050_701)
     }
 
     /// max(0, x) + min(0, α(e^{x/α} − 1)); α is not 0.
@@ -290,8 +301,7 @@ impl Tensor {
         if alpha == 0.0 {
             return self.bad_argument("celu", "alpha", alpha, "not 0");
         }
-        let below = (self.below_zero() / alpha).expm1() * alpha;
-        Tensor::where_(&self.gt(Lit(0.0)), self, below)
+        self.bent(Lit(1.0), |x| (x / alpha).expm1() * alpha)
     }
 
     /// x clamped to [low, high]; flat outside, and at the ends.
@@ -300,21 +310,24 @@ impl Tensor {
         Tensor::where_(&self.le(low), low.beside(self), Tensor::where_(&self.ge(high), high.beside(self), self))
     }
 
-    /// x · relu6(x + 3) / 6, which is NaN at −∞.
+    /// x · relu6(x + 3) / 6, which is NaN at −∞. The gradient passes where x is NaN.
     #[track_caller]
     pub fn hardswish(&self) -> Tensor {
+        let inside = self.abs().lt(Lit(3.0));
         // what lies outside must not reach the gradient of the middle: it may be infinite
-        let inner = Tensor::where_(&self.abs().ge(Lit(3.0)), Lit(0.0), self);
+        let inner = Tensor::where_(&inside, self, Lit(0.0));
         let middle = &inner * (&inner + Lit(3.0)) * Lit(1.0 / 6.0);
         // a number of the host, since drivers make 0 of a product with a constant 0
-        let low = Tensor::where_(&self.le(Lit(-3.0)), self * 0.0, middle);
-        Tensor::where_(&self.ge(Lit(3.0)), self, low)
+        let outer = Tensor::where_(&self.le(Lit(-3.0)), self * 0.0, self);
+        Tensor::where_(&inside, middle, outer)
     }
 
-    /// relu6(x + 3) / 6.
+    /// relu6(x + 3) / 6. NaN stays NaN, and has no gradient.
     #[track_caller]
     pub fn hardsigmoid(&self) -> Tensor {
-        (self * Lit(1.0 / 6.0) + Lit(0.5)).hardtanh(Lit(0.0), Lit(1.0))
+        let line = self * Lit(1.0 / 6.0) + Lit(0.5);
+        let flat = line.detach().maximum(Lit(0.0)).minimum(Lit(1.0));
+        Tensor::where_(&self.abs().lt(Lit(3.0)), line, flat)
     }
 
     /// x / (1 + |x|).

@@ -22,7 +22,7 @@ use crate::{Gradients, Lit, Param, Result, State, Tensor};
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Accumulator {
-    cells: Vec<(Param, State)>,
+    cells: Vec<Sum>,
     skip: Option<State>,
     /// Whether some gradients came with a condition to skip the step.
     skips: bool,
@@ -30,11 +30,20 @@ pub struct Accumulator {
     loss: Option<Tensor>,
 }
 
+/// The sum of the gradients of a parameter.
+struct Sum {
+    of: Param,
+    cell: State,
+    /// Whether one of the batches has a gradient. Where none has, the step has none.
+    present: bool,
+}
+
 impl Accumulator {
     /// For the parameters of `optimizer`.
     pub fn new(optimizer: &(impl Optimizer + ?Sized)) -> Self {
         let slots = optimizer.slots();
-        let cell = |param: &Param| (param.clone(), param.group().state(&param.zeros_like()));
+        let cell =
+            |param: &Param| Sum { of: param.clone(), cell: param.group().state(&param.zeros_like()), present: false };
         let cells = slots.all.iter().map(|slot| cell(&slot.param)).collect();
         Self { cells, skip: slots.numbers(&[0.0]).pop(), skips: false, count: 0, loss: None }
     }
@@ -60,15 +69,12 @@ impl Accumulator {
     pub fn add_with(&mut self, gradients: &Gradients, also: &[&Tensor]) -> Result<()> {
         let first = self.count == 0;
         let mut updates = Vec::with_capacity(self.cells.len() + 1);
-        for (param, sum) in &self.cells {
-            let known = gradients.iter().find(|(id, _)| *id == param.id()).map(|(_, g)| g);
-            let value = match known {
-                Some(g) if first => g.clone(),
-                Some(g) => sum.value() + g,
-                None if first => sum.zeros_like(),
-                None => continue,
-            };
-            updates.push((sum.clone(), value));
+        let own = |sum: &Sum| gradients.iter().find(|(id, _)| *id == sum.of.id()).map(|(_, g)| g);
+        for sum in &self.cells {
+            if let Some(g) = own(sum) {
+                let value = if !first && sum.present { sum.cell.value() + g } else { g.clone() };
+                updates.push((sum.cell.clone(), value));
+            }
         }
         if let Some(cell) = &self.skip {
             let before = if first { cell.zeros_like() } else { cell.value() };
@@ -77,6 +83,9 @@ impl Accumulator {
         self.skips = gradients.skip().is_some() || (self.skips && !first);
         let guards: Vec<&Tensor> = gradients.guards().iter().collect();
         crate::step(&guards, updates, also)?;
+        for sum in &mut self.cells {
+            sum.present = own(sum).is_some() || (sum.present && !first);
+        }
         self.loss = Some(gradients.loss().clone());
         self.count += 1;
         Ok(())
@@ -106,8 +115,8 @@ impl Accumulator {
         };
         self.count = 0;
         let mut gradients = Gradients::none(&loss);
-        for (param, sum) in &self.cells {
-            gradients.set(param, sum.value() * scale);
+        for sum in self.cells.iter().filter(|sum| sum.present) {
+            gradients.set(&sum.of, sum.cell.value() * scale);
         }
         if let (Some(cell), true) = (&self.skip, self.skips) {
             gradients.skip_where(&(cell.value() + Lit(0.0)));

@@ -93,6 +93,8 @@ pub struct Captured<'a, O: Optimizer, B, F> {
     known: Vec<Known>,
     /// The optimizer's settings may differ from those in `known`.
     changed: bool,
+    /// The optimizer's, of which steps that were made before another one are forgotten.
+    version: u64,
     also: Vec<Tensor>,
     batch: PhantomData<fn(&B)>,
 }
@@ -116,7 +118,7 @@ const MOST: usize = 64;
 
 impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a, O, B, F> {
     pub(super) fn new(optimizer: &'a mut O, make: F) -> Self {
-        Self { optimizer, make, known: Vec::new(), changed: false, also: Vec::new(), batch: PhantomData }
+        Self { optimizer, make, known: Vec::new(), changed: false, version: 0, also: Vec::new(), batch: PhantomData }
     }
 
     /// Takes one step with `batch`, and gives its loss. As with [`Optimizer::step`], nothing is changed if the loss is
@@ -130,6 +132,7 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
         let given = batch.tensors();
         evaluate(&given)?;
         let tensors: Vec<Tensor> = given.iter().map(|t| t.current()).collect();
+        self.outdate();
         if self.changed {
             self.changed = false;
             self.known.iter_mut().for_each(|known| known.fresh = false);
@@ -169,6 +172,15 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
         }
     }
 
+    /// Forgets what was made for another version of the optimizer.
+    fn outdate(&mut self) {
+        let version = self.optimizer.version();
+        if version != self.version {
+            self.known.clear();
+            self.version = version;
+        }
+    }
+
     /// Makes the step, runs it, and keeps what it takes to run it again.
     fn trace(&mut self, batch: &B, tensors: &[Tensor]) -> Result<Tensor> {
         let (traced, notes) = noted(|| (self.make)(batch).into());
@@ -180,6 +192,7 @@ impl<'a, O: Optimizer, B: Batch, T: Into<Traced>, F: FnMut(&B) -> T> Captured<'a
         };
         let gradients = input.gradients(&*self.optimizer)?;
         let (updates, Notes { numbers, .. }) = noted(|| self.optimizer.update(&gradients));
+        self.outdate();
         let guards: Vec<&Tensor> = gradients.guards().iter().collect();
         let others: Vec<&Tensor> = also.iter().collect();
         let captured = capture_step(&guards, updates, &others, tensors, notes, &numbers)?;

@@ -2,6 +2,7 @@
 
 use super::taken::Taken;
 use super::{Optimizer, Slots, Updates, clip_grad_norm, clip_grad_value};
+use crate::nn::StateDict;
 use crate::{Gradients, Result, State, Tensor};
 
 /// An optimizer that clips the gradients of every step: by value first, then by norm.
@@ -91,6 +92,14 @@ impl<O: Optimizer> Optimizer for Clipped<O> {
 
     fn states(&self) -> Vec<(String, State)> {
         self.inner.states()
+    }
+
+    fn adapt(&self, dict: StateDict) -> Result<StateDict> {
+        self.inner.adapt(dict)
+    }
+
+    fn version(&self) -> u64 {
+        self.inner.version()
     }
 
     fn lr(&self) -> f64 {

@@ -2,6 +2,7 @@
 
 use super::taken::Taken;
 use super::{Optimizer, Slots, Updates};
+use crate::nn::StateDict;
 use crate::{Gradients, Result, State, Tensor};
 
 /// Two optimizers of different parameters as one: both step in the same plan. `lr` and `set_lr` are those of the first,
@@ -66,6 +67,25 @@ impl<A: Optimizer, B: Optimizer> Optimizer for Joined<A, B> {
             states.into_iter().map(move |(name, state)| (format!("{prefix}.{name}"), state))
         };
         named(self.first.states(), "first").chain(named(self.second.states(), "second")).collect()
+    }
+
+    fn adapt(&self, dict: StateDict) -> Result<StateDict> {
+        let (mut first, mut second, mut rest) = (StateDict::new(), StateDict::new(), StateDict::new());
+        for (path, value) in dict {
+            match path.split_once('.') {
+                Some(("first", name)) => first.insert(name.to_string(), value),
+                Some(("second", name)) => second.insert(name.to_string(), value),
+                _ => rest.insert(path, value),
+            };
+        }
+        for (part, prefix) in [(self.first.adapt(first)?, "first"), (self.second.adapt(second)?, "second")] {
+            rest.extend(part.into_iter().map(|(name, value)| (format!("{prefix}.{name}"), value)));
+        }
+        Ok(rest)
+    }
+
+    fn version(&self) -> u64 {
+        self.first.version() + self.second.version()
     }
 
     fn set_lr(&mut self, lr: f64) {

@@ -1,11 +1,11 @@
 //! What all optimizers share: from a rule for one parameter to an optimizer of a model, in groups, with its memory.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::OnceLock;
 
+use super::memory::{Memory, values};
 use super::taken::Taken;
 use super::{Group, Optimizer, Slot, Slots, Updates};
-use crate::nn::Module;
+use crate::nn::{Module, StateDict};
 use crate::trace::{Numbers, noted, with_numbers};
 use crate::{DType, Gradients, Result, Shape, State, Tensor, formula_key};
 
@@ -79,8 +79,8 @@ pub struct Turn<'a> {
     pub gradient: Tensor,
     /// Its learning rate.
     pub lr: f64,
-    /// The learning rate of its group, of which the counts know.
-    pub group_lr: f64,
+    /// What its learning rate is of its group's, of which the counts know.
+    pub lr_scale: f64,
     /// Its weight decay.
     pub weight_decay: f64,
     /// What is remembered of it.
@@ -115,28 +115,20 @@ impl Turn<'_> {
 /// A setting that PyTorch refuses (a negative learning rate, a β of 1) is an [`Error::Argument`](crate::Error::Argument)
 /// of the step.
 ///
-/// Counts are those of the group: a parameter that has no gradient in some step is left alone then, but the count of
-/// steps goes on.
+/// A parameter that has no gradient in some step (it is frozen, or the loss does not depend on it) is left alone then,
+/// without weight decay, and does not count the step.
 pub struct Method<R: Rule> {
     slots: Slots,
     /// The settings of each group.
     rules: Vec<R>,
-    memory: OnceLock<Memory>,
+    memory: Memory,
     taken: Taken,
-}
-
-/// The cells of an optimizer.
-struct Memory {
-    /// By parameter.
-    of: Vec<Vec<(&'static str, State)>>,
-    /// By group.
-    counts: Vec<Vec<(&'static str, State)>>,
 }
 
 impl<R: Rule> Method<R> {
     /// An optimizer of the parameters of `model` by `rule`.
     pub fn with_rule<M: Module + ?Sized>(model: &M, lr: f64, rule: R) -> Self {
-        Self { slots: Slots::new(model, lr), rules: vec![rule], memory: OnceLock::new(), taken: Taken::default() }
+        Self { slots: Slots::new(model, lr), rules: vec![rule], memory: Memory::default(), taken: Taken::default() }
     }
 
     /// Decays the weights of every parameter towards zero by this rate.
@@ -211,40 +203,8 @@ impl<R: Rule> Method<R> {
 
     /// What there is to remember may have changed.
     fn forget(&mut self) {
-        self.memory.take();
+        self.memory.forget();
         self.taken = Taken::default();
-    }
-
-    /// Makes the cells anew, and keeps those that there are already.
-    fn extend_memory(&mut self) {
-        let Some(old) = self.memory.take() else { return };
-        let kept = |new: &mut [(&'static str, State)], old: &[(&'static str, State)]| {
-            for (name, state) in new {
-                if let Some((_, known)) = old.iter().find(|(known, _)| known == name) {
-                    *state = known.clone();
-                }
-            }
-        };
-        self.memory();
-        let Some(new) = self.memory.get_mut() else { return };
-        new.of.iter_mut().zip(&old.of).for_each(|(new, old)| kept(new, old));
-        new.counts.iter_mut().zip(&old.counts).for_each(|(new, old)| kept(new, old));
-    }
-
-    /// The cells, made when they are first needed: builder methods may still change what there is to remember.
-    fn memory(&self) -> &Memory {
-        self.memory.get_or_init(|| {
-            let of = self.slots.all.iter().map(|slot| {
-                let rule = self.rules.get(slot.group);
-                let first = rule.map(|rule| rule.memory(&slot.param, self.slots.lr_of(slot)));
-                first.into_iter().flatten().map(|(name, value)| (name, slot.param.group().state(&value))).collect()
-            });
-            let counts = self.rules.iter().zip(&self.slots.groups).map(|(rule, group)| {
-                let (names, values): (Vec<_>, Vec<_>) = rule.counts(group.lr).into_iter().unzip();
-                names.into_iter().zip(self.slots.numbers(&values)).collect()
-            });
-            Memory { of: of.collect(), counts: counts.collect() }
-        })
     }
 }
 
@@ -266,16 +226,19 @@ impl<R: Rule> Method<R> {
         negative(&[("lr", group.initial_lr), ("weight_decay", slot.weight_decay)]).or_else(|| rule.refused())
     }
 
-    /// The updates from the gradients of the slots that `wanted` names.
-    fn update_of(&self, gradients: &Gradients, mut wanted: impl FnMut(&Slot) -> bool) -> Updates {
-        let cells = self.memory();
-        let values = |states: &[(&str, State)]| states.iter().map(|(_, s)| s.value()).collect::<Vec<_>>();
-        let counts: Vec<Vec<Tensor>> = cells.counts.iter().map(|states| values(states)).collect();
+    /// The updates from the gradients of the slots that `wanted` names; with `counting`, of a step that is taken.
+    fn update_of(&self, gradients: &Gradients, counting: bool, mut wanted: impl FnMut(&Slot) -> bool) -> Updates {
+        let mut known = self.memory.known(&self.slots, &self.rules);
+        let present: Vec<(usize, &Slot, Tensor)> = self.slots.with_gradients(gradients).collect();
+        let here: Vec<usize> = present.iter().map(|(index, ..)| *index).collect();
+        let stepping = known.stepping(&self.slots, &here, counting);
+        let counts: Vec<Vec<Tensor>> = known.counts.iter().map(|counts| values(&counts.cells)).collect();
         let mut numbers: HashMap<Kind, Numbers> = HashMap::new();
         let mut updates = Updates::new();
-        for (index, slot, gradient) in self.slots.with_gradients(gradients).filter(|(_, slot, _)| wanted(slot)) {
-            let of_group = (self.rules.get(slot.group), self.slots.groups.get(slot.group), counts.get(slot.group));
-            let ((Some(rule), Some(group), Some(counts)), Some(states)) = (of_group, cells.of.get(index)) else {
+        for (index, slot, gradient) in present.into_iter().filter(|(_, slot, _)| wanted(slot)) {
+            let settings = (self.rules.get(slot.group), self.slots.groups.get(slot.group));
+            let cells = (known.of.get(index), known.share_of(index).and_then(|share| counts.get(share)));
+            let ((Some(rule), Some(group)), (Some(states), Some(counts))) = (settings, cells) else {
                 // slots and groups are open to everybody
                 let why = "one of the optimizer's, which `group` makes";
                 let value = slot.param.value().bad_argument("step", "group", slot.group, why);
@@ -288,7 +251,7 @@ impl<R: Rule> Method<R> {
                     value: slot.param.value(),
                     gradient: if slot.maximize { -gradient } else { gradient },
                     lr: self.slots.lr_of(slot),
-                    group_lr: group.lr,
+                    lr_scale: slot.lr_scale,
                     weight_decay: slot.weight_decay,
                     memory: &memory,
                     counts,
@@ -301,12 +264,13 @@ impl<R: Rule> Method<R> {
             updates.push((State::clone(&slot.param), value));
             updates.extend(states.iter().map(|(_, state)| state.clone()).zip(memory));
         }
-        for ((states, counts), (rule, group)) in
-            cells.counts.iter().zip(&counts).zip(self.rules.iter().zip(&self.slots.groups))
-        {
-            if !states.is_empty() {
-                let next = rule.count(counts, group.lr);
-                updates.extend(states.iter().map(|(_, state)| state.clone()).zip(next));
+        // all counts of a group have the same numbers
+        let mut numbers: HashMap<usize, Numbers> = HashMap::new();
+        for place in stepping {
+            let (of, counts) = (&known.counts[place], &counts[place]);
+            if let (Some(rule), Some(group)) = (self.rules.get(of.group), self.slots.groups.get(of.group)) {
+                let next = with_numbers(numbers.entry(of.group).or_default(), || rule.count(counts, group.lr));
+                updates.extend(of.cells.iter().map(|(_, state)| state.clone()).zip(next));
             }
         }
         updates
@@ -315,7 +279,7 @@ impl<R: Rule> Method<R> {
     /// The updates of the first parameter of each kind, which make the numbers of all.
     fn sample(&self, gradients: &Gradients) -> Updates {
         let mut met = HashSet::new();
-        self.update_of(gradients, |slot| met.insert(self.kind(slot)))
+        self.update_of(gradients, false, |slot| met.insert(self.kind(slot)))
     }
 }
 
@@ -334,7 +298,7 @@ impl<R: Rule> Optimizer for Method<R> {
     }
 
     fn update(&self, gradients: &Gradients) -> Updates {
-        self.update_of(gradients, |_| true)
+        self.update_of(gradients, true, |_| true)
     }
 
     fn formulas(&self, gradients: &Gradients) -> Result<(Vec<u64>, Vec<Tensor>)> {
@@ -342,26 +306,25 @@ impl<R: Rule> Optimizer for Method<R> {
         let mut key = formula_key(&sample)?.to_vec();
         // the others have the formulas of their kind
         let mut kinds: HashMap<Kind, u64> = HashMap::new();
-        let memory = self.memory();
+        let known = self.memory.known(&self.slots, &self.rules);
         for (index, slot, _) in self.slots.with_gradients(gradients) {
             let next = kinds.len() as u64;
             key.extend([slot.param.id(), *kinds.entry(self.kind(slot)).or_insert(next)]);
-            key.extend(memory.of.get(index).into_iter().flatten().map(|(_, state)| state.id()));
+            key.extend(known.of.get(index).into_iter().flatten().map(|(_, state)| state.id()));
         }
         Ok((key, notes.numbers))
     }
 
     fn states(&self) -> Vec<(String, State)> {
-        let cells = self.memory();
-        let mut all = Vec::new();
-        for (group, states) in self.slots.groups.iter().zip(&cells.counts) {
-            let dot = if group.name.is_empty() { "" } else { "." };
-            all.extend(states.iter().map(|(name, state)| (format!("{}{dot}{name}", group.name), state.clone())));
-        }
-        for (slot, states) in self.slots.all.iter().zip(&cells.of) {
-            all.extend(states.iter().map(|(name, state)| (format!("{}.{name}", slot.name), state.clone())));
-        }
-        all
+        self.memory.known(&self.slots, &self.rules).named(&self.slots)
+    }
+
+    fn adapt(&self, dict: StateDict) -> Result<StateDict> {
+        self.memory.known(&self.slots, &self.rules).adapt(&self.slots, dict)
+    }
+
+    fn version(&self) -> u64 {
+        self.memory.version()
     }
 
     fn present_momentum(&self) -> Option<f64> {
@@ -374,7 +337,7 @@ impl<R: Rule> Optimizer for Method<R> {
         self.rules.iter_mut().for_each(|rule| rule.set_momentum(momentum));
         // as in PyTorch a schedule may bring momentum to what had none, and with it something to remember
         if without && self.rules.iter().any(|rule| rule.momentum().is_some()) {
-            self.extend_memory();
+            self.memory.extend(&self.slots, &self.rules);
         }
     }
 }

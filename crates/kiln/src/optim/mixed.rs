@@ -2,6 +2,7 @@
 
 use super::taken::Taken;
 use super::{Optimizer, Slots, Updates};
+use crate::nn::StateDict;
 use crate::trace::noted;
 use crate::{Gradients, Lit, Result, State, Tensor, formula_key};
 
@@ -205,6 +206,14 @@ impl<O: Optimizer> Optimizer for MixedPrecision<O> {
     fn states(&self) -> Vec<(String, State)> {
         let own = NAMES.iter().map(|name| format!("scaler.{name}")).zip(self.cells.iter().cloned());
         self.inner.states().into_iter().chain(own).collect()
+    }
+
+    fn adapt(&self, dict: StateDict) -> Result<StateDict> {
+        self.inner.adapt(dict)
+    }
+
+    fn version(&self) -> u64 {
+        self.inner.version()
     }
 }
 

@@ -9,6 +9,7 @@ mod clipped;
 mod joined;
 mod lbfgs;
 mod line_search;
+mod memory;
 mod method;
 mod mixed;
 mod noise;
@@ -218,7 +219,21 @@ pub trait Optimizer {
     /// [`Error::State`](crate::Error::State) lists what is missing, unexpected or of another
     /// shape; nothing has been changed then.
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<()> {
-        Named(self.states()).load_state_dict(dict)
+        let dict = self.adapt(dict.clone())?;
+        Named(self.states()).load_state_dict(&dict)
+    }
+
+    /// Makes the cells that `dict` has values for and a new optimizer has not, and gives `dict` with the values of cells that
+    /// an optimizer has made since; for one that is made of others.
+    #[doc(hidden)]
+    fn adapt(&self, dict: StateDict) -> Result<StateDict> {
+        Ok(dict)
+    }
+
+    /// A number that changes when a step that is known must be made anew.
+    #[doc(hidden)]
+    fn version(&self) -> u64 {
+        0
     }
 }
 
@@ -274,6 +289,14 @@ impl<O: Optimizer + ?Sized> Optimizer for &mut O {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<()> {
         (**self).load_state_dict(dict)
+    }
+
+    fn adapt(&self, dict: StateDict) -> Result<StateDict> {
+        (**self).adapt(dict)
+    }
+
+    fn version(&self) -> u64 {
+        (**self).version()
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Taken {
     /// The settings may differ from those in `updates`.
     changed: bool,
     clock: u64,
+    /// The optimizer's, of which steps that were made before another one are forgotten.
+    version: u64,
 }
 
 struct Known {
@@ -47,6 +49,7 @@ impl Taken {
 
     /// Takes a step on `loss` as `method` does; false if it has to be made in full.
     pub(super) fn step(&mut self, method: &(impl Optimizer + ?Sized), loss: &Tensor, also: &[&Tensor]) -> Result<bool> {
+        self.outdate(method);
         if std::mem::take(&mut self.changed) {
             self.refresh(method);
         }
@@ -71,6 +74,7 @@ impl Taken {
         let span = loss.device().span("update expressions");
         let (replace, notes) = noted(|| method.update(&gradients));
         drop(span);
+        self.outdate(method);
         // gradients that the optimizer does not use would count as held by the program
         let (guards, shapes) = (gradients.guards().to_vec(), gradients.stand_ins());
         drop(gradients);
@@ -87,6 +91,14 @@ impl Taken {
             self.known.insert(seen.key, Known { recipe, update, version, used });
         }
         Ok(true)
+    }
+
+    /// Forgets what was made for another version of the optimizer.
+    fn outdate(&mut self, method: &(impl Optimizer + ?Sized)) {
+        let version = method.version();
+        if version != self.version {
+            *self = Self { version, clock: self.clock, ..Self::default() };
+        }
     }
 
     /// Which of the updates is that of these gradients; a new one if need be. `None` if its numbers are not `numbers`.
@@ -125,7 +137,7 @@ impl Taken {
                     }
                 }
                 _ => {
-                    *self = Self::default();
+                    *self = Self { version: self.version, ..Self::default() };
                     return;
                 }
             }

@@ -125,6 +125,11 @@ impl Schedule for LinearLr {
         super::linear(base, t, self.start_factor, self.end_factor, self.total_iters)
     }
 
+    fn lr_between(&self, _group: usize, base: f64, t: f64) -> f64 {
+        let way = share_of(t, self.total_iters);
+        base * (self.start_factor + (self.end_factor - self.start_factor) * way)
+    }
+
     fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
         let (total, way) = (self.total_iters as f64, self.end_factor - self.start_factor);
         match t {
@@ -161,6 +166,10 @@ impl Schedule for ExponentialLr {
         super::exponential(base, t, self.gamma)
     }
 
+    fn lr_between(&self, _group: usize, base: f64, t: f64) -> f64 {
+        base * self.gamma.powf(t)
+    }
+
     fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
         if t == 0 { lr } else { lr * self.gamma }
     }
@@ -184,6 +193,10 @@ impl Default for PolynomialLr {
 impl Schedule for PolynomialLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
         super::polynomial(base, t.min(self.total_iters), self.total_iters, self.power)
+    }
+
+    fn lr_between(&self, _group: usize, base: f64, t: f64) -> f64 {
+        base * (1.0 - share_of(t, self.total_iters)).powf(self.power)
     }
 
     fn lr_after(&self, _group: usize, lr: f64, _base: f64, t: usize) -> f64 {
@@ -214,6 +227,11 @@ impl CosineAnnealingLr {
     }
 }
 
+/// How far `t` is on the way to `total`; at its beginning if there is none.
+fn share_of(t: f64, total: usize) -> f64 {
+    if total == 0 { 0.0 } else { (t / total as f64).min(1.0) }
+}
+
 /// Half a cosine from `high` to `low`, `way` of it gone.
 pub(super) fn half_cosine(high: f64, low: f64, way: f64) -> f64 {
     low + (high - low) * (1.0 + (PI * way).cos()) / 2.0
@@ -221,7 +239,11 @@ pub(super) fn half_cosine(high: f64, low: f64, way: f64) -> f64 {
 
 impl Schedule for CosineAnnealingLr {
     fn lr(&self, base: f64, t: usize) -> f64 {
-        half_cosine(base, self.eta_min, t as f64 / self.t_max.max(1) as f64)
+        self.lr_between(0, base, t as f64)
+    }
+
+    fn lr_between(&self, _group: usize, base: f64, t: f64) -> f64 {
+        half_cosine(base, self.eta_min, t / self.t_max.max(1) as f64)
     }
 
     /// What lies above `eta_min` is multiplied. At the lowest point there is nothing to multiply, and the climb begins with a
@@ -275,6 +297,18 @@ impl Schedule for CosineAnnealingWarmRestarts {
             length = length.saturating_mul(self.t_mult);
         }
         half_cosine(base, self.eta_min, at as f64 / length as f64)
+    }
+
+    /// Which cycle it is says a logarithm, as in PyTorch.
+    fn lr_between(&self, _group: usize, base: f64, t: f64) -> f64 {
+        let (first, mult) = (self.t_0.max(1) as f64, self.t_mult as f64);
+        let (at, length) = if t < first || self.t_mult <= 1 {
+            (t % first, first)
+        } else {
+            let grown = mult.powf(((t / first * (mult - 1.0) + 1.0).ln() / mult.ln()).trunc());
+            (t - first * (grown - 1.0) / (mult - 1.0), first * grown)
+        };
+        half_cosine(base, self.eta_min, at / length)
     }
 
     fn refused(&self, _t: usize) -> Option<RefusedBy> {

@@ -222,6 +222,10 @@ impl Schedule for PerGroup<'_> {
         self.parts[group.min(self.parts.len() - 1)].lr_of(group, base, t)
     }
 
+    fn lr_between(&self, group: usize, base: f64, t: f64) -> f64 {
+        self.parts[group.min(self.parts.len() - 1)].lr_between(group, base, t)
+    }
+
     fn lr_after(&self, group: usize, lr: f64, base: f64, t: usize) -> f64 {
         self.parts[group.min(self.parts.len() - 1)].lr_after(group, lr, base, t)
     }

@@ -70,6 +70,13 @@ pub trait Schedule {
         self.lr(base, t)
     }
 
+    /// The learning rate at a `t` that may lie between two steps: `epoch + i / batches`, which PyTorch's `step(epoch)` takes.
+    /// What is a formula of real numbers goes on between them; what counts steps, as any schedule does unless it is written
+    /// otherwise, is where it was at ⌊t⌋.
+    fn lr_between(&self, group: usize, base: f64, t: f64) -> f64 {
+        self.lr_of(group, base, t as usize)
+    }
+
     /// The momentum (or β₁) at `t`, if this schedule cycles it.
     fn momentum(&self, _t: usize) -> Option<f64> {
         None
@@ -115,6 +122,30 @@ pub trait Schedule {
     {
         apply(self, optimizer, t);
     }
+
+    /// [`Schedule::apply`] at a `t` that may lie between two steps ([`Schedule::lr_between`]). A negative one is refused.
+    ///
+    /// ```
+    /// # use kiln::prelude::*; use kiln::schedule::{CosineAnnealingWarmRestarts, Schedule};
+    /// # let device = Device::open()?;
+    /// # let model = Linear::new(3, 1, &mut Init::new(&device, 0));
+    /// let mut sgd = Sgd::new(&model, 0.1);
+    /// let schedule = CosineAnnealingWarmRestarts::new(1);
+    /// schedule.apply_between(&mut sgd, 3.5); // half way through the fourth epoch
+    /// assert!((sgd.lr() - 0.05).abs() < 1e-12);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    fn apply_between(&self, optimizer: &mut (impl Optimizer + ?Sized), t: f64)
+    where
+        Self: Sized,
+    {
+        let at = At::here();
+        match unless(t >= 0.0, "apply_between", "t", t, "at least 0") {
+            Some(refused) => optimizer.slots_mut().refuse(error(refused, at)),
+            None => set(self, optimizer, t as usize, |group, base| self.lr_between(group, base, t), at),
+        }
+    }
 }
 
 /// [`Schedule::apply`], for code that holds the schedule as `dyn Schedule`.
@@ -130,6 +161,17 @@ pub(crate) fn apply_at(
     t: usize,
     at: At,
 ) {
+    set(schedule, optimizer, t, |group, base| schedule.lr_of(group, base, t), at);
+}
+
+/// Sets what `lr` is of each group and its base, and the momentum at `t`, unless the schedule is refused.
+fn set(
+    schedule: &(impl Schedule + ?Sized),
+    optimizer: &mut (impl Optimizer + ?Sized),
+    t: usize,
+    lr: impl Fn(usize, f64) -> f64,
+    at: At,
+) {
     let groups = optimizer.slots().groups.len();
     if let Some(refused) = schedule.refused(t).or_else(|| schedule.refused_for(groups)) {
         return optimizer.slots_mut().refuse(error(refused, at));
@@ -137,10 +179,10 @@ pub(crate) fn apply_at(
     // through `set_lr` first, so that optimizers made of others hear of it
     let first = optimizer.slots().groups.first().map(|group| group.initial_lr);
     if let Some(first) = first {
-        optimizer.set_lr(schedule.lr_of(0, first, t));
+        optimizer.set_lr(lr(0, first));
     }
     for (at, group) in optimizer.slots_mut().groups.iter_mut().enumerate() {
-        group.lr = schedule.lr_of(at, group.initial_lr, t);
+        group.lr = lr(at, group.initial_lr);
     }
     if let Some(momentum) = schedule.momentum(t) {
         optimizer.set_momentum(momentum);
@@ -166,6 +208,10 @@ macro_rules! pointer {
 
             fn lr_of(&self, group: usize, base: f64, t: usize) -> f64 {
                 (**self).lr_of(group, base, t)
+            }
+
+            fn lr_between(&self, group: usize, base: f64, t: f64) -> f64 {
+                (**self).lr_between(group, base, t)
             }
 
             fn momentum(&self, t: usize) -> Option<f64> {
@@ -215,27 +261,45 @@ pointer!(Box<S>, &S);
 #[derive(Debug, Clone)]
 pub struct Scheduler<S> {
     schedule: S,
-    t: usize,
+    /// Between two steps after [`Scheduler::step_to`].
+    t: f64,
 }
 
 impl<S: Schedule> Scheduler<S> {
     /// At `t` = 0; sets the learning rate. What is wrong with the schedule is an error of the optimizer's next step.
     #[track_caller]
     pub fn new(schedule: S, optimizer: &mut (impl Optimizer + ?Sized)) -> Self {
-        apply(&schedule, optimizer, 0);
-        Self { schedule, t: 0 }
+        let scheduler = Self { schedule, t: 0.0 };
+        scheduler.apply(optimizer);
+        scheduler
     }
 
     /// Goes on by one and sets the learning rate.
     #[track_caller]
     pub fn step(&mut self, optimizer: &mut (impl Optimizer + ?Sized)) {
-        self.t += 1;
-        apply(&self.schedule, optimizer, self.t);
+        self.t += 1.0;
+        self.apply(optimizer);
     }
 
-    /// How often [`step`](Scheduler::step) was called.
+    /// Goes to `t`, back too, and to a place between two steps, and sets the learning rate: PyTorch's
+    /// `scheduler.step(epoch + i / batches)`. What follows goes on from there.
+    #[track_caller]
+    pub fn step_to(&mut self, optimizer: &mut (impl Optimizer + ?Sized), t: f64) {
+        self.t = t;
+        self.apply(optimizer);
+    }
+
+    #[track_caller]
+    fn apply(&self, optimizer: &mut (impl Optimizer + ?Sized)) {
+        match self.t.fract() == 0.0 && self.t >= 0.0 {
+            true => apply(&self.schedule, optimizer, self.t as usize),
+            false => self.schedule.apply_between(optimizer, self.t),
+        }
+    }
+
+    /// How many steps it has gone.
     pub fn t(&self) -> usize {
-        self.t
+        self.t as usize
     }
 
     /// What a checkpoint needs to know.
@@ -248,7 +312,7 @@ impl<S: Schedule> Scheduler<S> {
     pub fn load_state(&mut self, state: &BTreeMap<String, String>, optimizer: &mut (impl Optimizer + ?Sized)) -> bool {
         let Some(t) = state.get("scheduler.t").and_then(|t| t.parse().ok()) else { return false };
         self.t = t;
-        apply(&self.schedule, optimizer, t);
+        self.apply(optimizer);
         true
     }
 }

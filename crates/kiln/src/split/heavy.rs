@@ -15,8 +15,8 @@ impl Splitter<'_> {
         let dtype = self.new.dtype(a);
         match kind {
             Reduction::Prod => self.binary(&rows::mul, a, b, dtype),
-            Reduction::Max => self.binary(&rows::maximum, a, b, dtype),
-            Reduction::Min => self.binary(&rows::minimum, a, b, dtype),
+            Reduction::Max | Reduction::Amax => self.binary(&rows::maximum, a, b, dtype),
+            Reduction::Min | Reduction::Amin => self.binary(&rows::minimum, a, b, dtype),
             Reduction::LogSumExp => {
                 // of two infinities their difference is no number
                 let [most, least] = [&rows::maximum, &rows::minimum].map(|op| self.binary(op, a, b, dtype));

@@ -97,12 +97,13 @@ impl<'a, M: Module + ?Sized, O: Optimizer + ?Sized> TrainingState<'a, M, O> {
 
     /// Puts back what [`tensors`](TrainingState::tensors) gave.
     pub(crate) fn restore(&self, tensors: &StateDict) -> Result<()> {
-        self.parts().load_state_dict(tensors)
-    }
-
-    /// Where its cells live; `None` if there are none.
-    pub(crate) fn device(&self) -> Option<Device> {
-        super::device_of(&self.parts())
+        // an optimizer may have to make cells for some of the values first
+        let of_optimizer = |path: &str| path.strip_prefix("optimizer.").map(String::from);
+        let own = tensors.iter().filter_map(|(path, value)| Some((of_optimizer(path)?, value.clone())));
+        let adapted = self.optimizer.adapt(own.collect())?;
+        let mut all: StateDict = tensors.clone();
+        all.extend(adapted.into_iter().map(|(path, value)| (format!("optimizer.{path}"), value)));
+        self.parts().load_state_dict(&all)
     }
 
     fn parts(&self) -> Parts<'_, M> {

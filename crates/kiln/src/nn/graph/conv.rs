@@ -134,7 +134,7 @@ impl SageConv {
         }
     }
 
-    /// The layer: `x [nodes, inputs]`, `edges [2, count]` (sources, targets) → `[nodes, outputs]`.
+    /// The layer.
     ///
     /// # Errors
     /// As [`GcnConv::run`].

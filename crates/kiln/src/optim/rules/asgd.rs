@@ -71,9 +71,9 @@ impl Rule for AsgdRule {
 
     fn step(&self, turn: &Turn<'_>) -> (Tensor, Vec<Tensor>) {
         let g = turn.decayed_gradient();
-        // a parameter of another learning rate than its group's
-        let scale = if turn.group_lr == 0.0 { 0.0 } else { turn.lr / turn.group_lr };
-        let eta = &turn.counts[1] * scale;
+        // in its first step η is the learning rate of then
+        let first = turn.counts[0].eq(Lit(1.0));
+        let eta = Tensor::where_(&first, turn.lr, &turn.counts[1] * turn.lr_scale);
         let p = &turn.value * (Lit(1.0) - &eta * self.lambd) - g * eta;
         let mean = &turn.memory[0];
         let mean = mean + (&p - mean) * &turn.counts[2];
