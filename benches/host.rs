@@ -125,9 +125,9 @@ fn report(name: &str, mut costs: Vec<f64>, dispatches: usize) {
     println!("{name:24} {:7.1} µs a step, least {:7.1}{each}", costs[4], costs[0]);
 }
 
-/// The same for as many dispatches in plain wgpu, as Kiln makes them and with sizes in a uniform.
+/// The same for as many dispatches in plain wgpu, as Kiln makes them and with sizes as immediates.
 fn time_floors(device: &Device, floors: &[Floor], dispatches: usize) -> Result<()> {
-    for (floor, name) in floors.iter().zip(["the same in plain wgpu", "and sizes in a uniform"]) {
+    for (floor, name) in floors.iter().zip(["the same in plain wgpu", "and with immediates"]) {
         let mut costs = Vec::new();
         for round in 0..10 {
             let start = cpu();
@@ -165,8 +165,8 @@ fn main() -> Result<()> {
         let mut names = std::env::args().skip(1).filter(|a| !a.starts_with('-')).peekable();
         names.peek().is_none() || names.any(|a| a == name)
     };
-    let all = if device.caps().max_immediates >= 48 { &[Sizes::Immediate, Sizes::Uniform][..] } else { &[] };
-    let floors: Vec<Floor> = all.iter().map(|&sizes| Floor::new(&device, sizes)).collect();
+    let immediates = (device.caps().max_immediates >= 48).then_some(Sizes::Immediate);
+    let floors: Vec<Floor> = [Sizes::Uniform].into_iter().chain(immediates).map(|s| Floor::new(&device, s)).collect();
     if wanted("mlp") {
         let model = Mlp(Linear::new(16, 16, init), Linear::new(16, 16, init), Linear::new(16, 4, init));
         let mut adam = Adam::new(&model, 1e-3);

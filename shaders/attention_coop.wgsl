@@ -1,8 +1,8 @@
 // attention_coop: attention_rows.wgsl for GPUs with matrix units: out[b, i, h, :] = Σ_j softmax_j(scale q · k + bias) v, and lse
 //
-// f16 operands, f32 sums. A workgroup owns ROWS queries and walks the keys KEYS at a time. A subgroup multiplies two rows of
-// fragments of queries with its part of the keys, both straight from storage; the scores go through workgroup memory, since the
-// elements of a fragment cannot be reached; PER invocations make weights of a row, which are rounded to f16; and a subgroup
+// f16 operands, f32 sums. A workgroup owns ROWS queries and walks the keys KEYS at a time. A subgroup multiplies its fragments
+// of queries with its part of the keys, both straight from storage; the scores go through workgroup memory, since the elements of a
+// fragment cannot be reached; PER invocations make weights of a row, which are rounded to f16; and a subgroup
 // multiplies them with its part of the values into sums that stay in its fragments. Weights are relative to a maximum that is only
 // raised when it has grown by more than LIMIT (they reach e^LIMIT, which f16 holds): then, seldom after the first keys, the sums take
 // the way through workgroup memory to be scaled. A last fragment of rows or keys begins early enough to be whole; what it repeats
@@ -28,14 +28,15 @@ const WIDTH: u32 = 1u;            // elements of S
 const SIZE: u32 = 8u;             // of a fragment: 8 | 16
 const SM: u32 = 2u;               // subgroups along the rows
 const SN: u32 = 2u;               // and along keys and columns
-const FK: u32 = 2u;               // fragments of keys of a subgroup: 1 | 2 | 4
+const OWN: u32 = 2u;              // fragments of rows of a subgroup: 1 | 2
+const AT_ONCE: u32 = 2u;          // fragments of keys of a subgroup: 1 | 2 | 4
 const FV: u32 = 2u;               // fragments of columns of a subgroup: 1 .. 4
 const WG: u32 = 32u;              // SM · SN subgroups, a multiple of ROWS
 const E: u32 = 32u;               // multiples of SIZE
 const EV: u32 = 32u;
 const CAUSAL: bool = false;       // row i sees keys 0 ..= i
-const ROWS: u32 = SM * 2u * SIZE;
-const KEYS: u32 = SN * FK * SIZE;
+const ROWS: u32 = SM * OWN * SIZE;
+const KEYS: u32 = SN * AT_ONCE * SIZE;
 const PER: u32 = WG / ROWS;
 const S_LINE: u32 = KEYS + 4u;    // neighbouring lines lie in other banks
 const W_LINE: u32 = KEYS + 8u;
@@ -78,35 +79,6 @@ fn bias(at: u32) -> f32 { return 0.0; }
 // slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
 fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
-// The scores of a row's four keys, those that are not seen at -inf; keys before `least` stand in an earlier fragment.
-fn seen(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>, least: u32) -> vec4<f32> {
-    let at = vec4(mask_at) + key * sizes.m_col;
-    let score = s * sizes.scale + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
-    var hidden = key < vec4(least);
-    if CAUSAL { hidden = hidden | (key > vec4(row)); }
-    return select(score, -inf_(), hidden);
-}
-
-// eˣ to some 1e-5, more than f16 takes; NaN stays what it is.
-fn weight(x: vec4<f32>) -> vec4<f32> { return select(exp(max(x, vec4(-110.0))), x, isnan_(x)); }
-
-fn frag_q(at: u32) -> FragA { let line = sizes.q_row; return coopLoadT<FragA>(&q[at], line); }
-fn frag_k(at: u32) -> FragB { let line = sizes.k_row; return coopLoad<FragB>(&k[at], line); }
-fn frag_v(at: u32) -> FragB { let line = sizes.v_row; return coopLoadT<FragB>(&v[at], line); }
-fn frag_w(at: u32) -> FragA { let line = W_LINE; return coopLoadT<FragA>(&weights[at], line); }
-fn put(c: FragC, at: u32) { let line = S_LINE; coopStoreT(c, &scores[at], line); }
-fn take(at: u32) -> FragC { let line = S_LINE; return coopLoadT<FragC>(&scores[at], line); }
-
-fn four(at: u32) -> vec4<f32> { return vec4(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]); }
-fn lay_four(at: u32, x: vec4<f32>) {
-    scores[at] = x.x; scores[at + 1u] = x.y; scores[at + 2u] = x.z; scores[at + 3u] = x.w;
-}
-
-// Multiplies an invocation's part of a row by a number: as many columns as one fragment of each subgroup has.
-fn fade_row(line: u32, own: u32, by: f32) {
-    for (var c = own; c < SN * SIZE; c += 4u * PER) { lay_four(line * S_LINE + c, four(line * S_LINE + c) * by); }
-}
-
 @compute @workgroup_size(WG)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -130,13 +102,13 @@ fn main(
 
     // This subgroup's rows, keys and columns. Where subgroups are smaller than expected, those that are too many do what another
     // one does: cooperative operations must be reached by all.
-    let own_line = subgroup / SN % SM * 2u * SIZE;
+    let own_line = subgroup / SN % SM * OWN * SIZE;
     let own_part = subgroup % SN;
     let q0 = q_at + min(first + own_line, sizes.length - SIZE) * sizes.q_row;
     let q1 = q_at + min(first + own_line + SIZE, sizes.length - SIZE) * sizes.q_row;
     let put0 = own_line * S_LINE + own_part * SIZE;
     let put1 = put0 + SIZE * S_LINE;
-    let s0 = put0 + own_part * (FK - 1u) * SIZE;
+    let s0 = put0 + own_part * (AT_ONCE - 1u) * SIZE;
     let s1 = s0 + SIZE * S_LINE;
     let own_col = own_part * FV * SIZE;
     let col0 = v_at + min(own_col, EV - SIZE);               // fragments past the last column are never stored
@@ -156,7 +128,7 @@ fn main(
     if index == 0u { atomicStore(&raised, 0u); }
     for (var i = index; i < SIZE * S_LINE; i += WG) { scores[i] = 0.0; }
     workgroupBarrier();
-    let zero = take(0u);
+    let zero = take_score_(0u);
     workgroupBarrier();
     var o00 = zero; var o01 = zero; var o02 = zero; var o03 = zero;
     var o10 = zero; var o11 = zero; var o12 = zero; var o13 = zero;
@@ -165,33 +137,47 @@ fn main(
     for (var j = 0u; j < end; j += KEYS) {
         var s00 = zero; var s01 = zero; var s02 = zero; var s03 = zero;
         var s10 = zero; var s11 = zero; var s12 = zero; var s13 = zero;
-        let key = j + own_part * FK * SIZE;
+        let key = j + own_part * AT_ONCE * SIZE;
         let k0 = k_at + min(key, last_key) * sizes.k_row;
         let k1 = k_at + min(key + SIZE, last_key) * sizes.k_row;
         let k2 = k_at + min(key + 2u * SIZE, last_key) * sizes.k_row;
         let k3 = k_at + min(key + 3u * SIZE, last_key) * sizes.k_row;
         for (var i = 0u; i < E; i += SIZE) {
-            let a0 = frag_q(q0 + i);
-            let a1 = frag_q(q1 + i);
-            let b0 = frag_k(k0 + i);
-            s00 = coopMultiplyAdd(a0, b0, s00); s10 = coopMultiplyAdd(a1, b0, s10);
-            if FK > 1u { let b1 = frag_k(k1 + i); s01 = coopMultiplyAdd(a0, b1, s01); s11 = coopMultiplyAdd(a1, b1, s11); }
-            if FK > 2u {
-                let b2 = frag_k(k2 + i); s02 = coopMultiplyAdd(a0, b2, s02); s12 = coopMultiplyAdd(a1, b2, s12);
-                let b3 = frag_k(k3 + i); s03 = coopMultiplyAdd(a0, b3, s03); s13 = coopMultiplyAdd(a1, b3, s13);
+            let a0 = q_rows_(q0 + i);
+            var a1 = a0;
+            if OWN > 1u { a1 = q_rows_(q1 + i); }
+            let b0 = k_cols_(k0 + i);
+            s00 = coopMultiplyAdd(a0, b0, s00);
+            if OWN > 1u { s10 = coopMultiplyAdd(a1, b0, s10); }
+            if AT_ONCE > 1u {
+                let b1 = k_cols_(k1 + i);
+                s01 = coopMultiplyAdd(a0, b1, s01);
+                if OWN > 1u { s11 = coopMultiplyAdd(a1, b1, s11); }
+            }
+            if AT_ONCE > 2u {
+                let b2 = k_cols_(k2 + i);
+                let b3 = k_cols_(k3 + i);
+                s02 = coopMultiplyAdd(a0, b2, s02);
+                s03 = coopMultiplyAdd(a0, b3, s03);
+                if OWN > 1u { s12 = coopMultiplyAdd(a1, b2, s12); s13 = coopMultiplyAdd(a1, b3, s13); }
             }
         }
-        put(s00, s0); put(s10, s1);
-        if FK > 1u { put(s01, s0 + SIZE); put(s11, s1 + SIZE); }
-        if FK > 2u { put(s02, s0 + 2u * SIZE); put(s12, s1 + 2u * SIZE); put(s03, s0 + 3u * SIZE); put(s13, s1 + 3u * SIZE); }
+        put_score_(s00, s0);
+        if AT_ONCE > 1u { put_score_(s01, s0 + SIZE); }
+        if AT_ONCE > 2u { put_score_(s02, s0 + 2u * SIZE); put_score_(s03, s0 + 3u * SIZE); }
+        if OWN > 1u {
+            put_score_(s10, s1);
+            if AT_ONCE > 1u { put_score_(s11, s1 + SIZE); }
+            if AT_ONCE > 2u { put_score_(s12, s1 + 2u * SIZE); put_score_(s13, s1 + 3u * SIZE); }
+        }
         workgroupBarrier();
 
         var high = vec4(LOWEST);
         for (var c = own; c < KEYS; c += 4u * PER) {
             let from_key = j + c / SIZE * SIZE;
             let keys = vec4(min(from_key, last_key) + c % SIZE) + vec4(0u, 1u, 2u, 3u);
-            let s = seen(four(line * S_LINE + c), mask_at, row, keys, from_key);
-            lay_four(line * S_LINE + c, s);
+            let s = scored_(four_scores_(line * S_LINE + c), mask_at, row, keys, from_key);
+            lay_scores_(line * S_LINE + c, s);
             high = max(high, s);
         }
         var most = max(max(high.x, high.y), max(high.z, high.w));
@@ -210,49 +196,57 @@ fn main(
         for (var c = own; c < KEYS; c += 4u * PER) {
             let from_key = j + c / SIZE * SIZE;
             let keys = vec4(min(from_key, last_key) + c % SIZE) + vec4(0u, 1u, 2u, 3u);
-            let p = weight(four(line * S_LINE + c) - top);
+            let p = exp_half_(four_scores_(line * S_LINE + c) - top);
             sum += p;
-            let w = vec4<f16>(p * kept(weight_at + keys));
-            let at = line * W_LINE + c;
-            weights[at] = w.x; weights[at + 1u] = w.y; weights[at + 2u] = w.z; weights[at + 3u] = w.w;
+            lay_weights_(line * W_LINE + c, p * kept(weight_at + keys));
         }
         workgroupBarrier();
 
         if j > 0u && atomicLoad(&raised) == j / KEYS + 1u {     // the same for the whole workgroup
-            put(o00, put0); put(o10, put1);
-            workgroupBarrier(); fade_row(line, own, fade); workgroupBarrier();
-            o00 = take(put0); o10 = take(put1);
-            if FV > 1u {
-                workgroupBarrier(); put(o01, put0); put(o11, put1);
-                workgroupBarrier(); fade_row(line, own, fade); workgroupBarrier();
-                o01 = take(put0); o11 = take(put1);
+            for (var n = 0u; n < FV; n++) {
+                if n == 0u { put_score_(o00, put0); if OWN > 1u { put_score_(o10, put1); } }
+                if FV > 1u && n == 1u { put_score_(o01, put0); if OWN > 1u { put_score_(o11, put1); } }
+                if FV > 2u && n == 2u { put_score_(o02, put0); if OWN > 1u { put_score_(o12, put1); } }
+                if FV > 3u && n == 3u { put_score_(o03, put0); if OWN > 1u { put_score_(o13, put1); } }
+                workgroupBarrier();
+                for (var c = own; c < SN * SIZE; c += 4u * PER) {
+                    lay_scores_(line * S_LINE + c, four_scores_(line * S_LINE + c) * fade);
+                }
+                workgroupBarrier();
+                if n == 0u { o00 = take_score_(put0); if OWN > 1u { o10 = take_score_(put1); } }
+                if FV > 1u && n == 1u { o01 = take_score_(put0); if OWN > 1u { o11 = take_score_(put1); } }
+                if FV > 2u && n == 2u { o02 = take_score_(put0); if OWN > 1u { o12 = take_score_(put1); } }
+                if FV > 3u && n == 3u { o03 = take_score_(put0); if OWN > 1u { o13 = take_score_(put1); } }
+                workgroupBarrier();
             }
-            if FV > 2u {
-                workgroupBarrier(); put(o02, put0); put(o12, put1);
-                workgroupBarrier(); fade_row(line, own, fade); workgroupBarrier();
-                o02 = take(put0); o12 = take(put1);
-            }
-            if FV > 3u {
-                workgroupBarrier(); put(o03, put0); put(o13, put1);
-                workgroupBarrier(); fade_row(line, own, fade); workgroupBarrier();
-                o03 = take(put0); o13 = take(put1);
-            }
-            workgroupBarrier();
         }
         for (var i = 0u; i < min(KEYS, end - j); i += SIZE) {
-            let a0 = frag_w(own_line * W_LINE + i);
-            let a1 = frag_w((own_line + SIZE) * W_LINE + i);
+            let a0 = w_rows_(own_line * W_LINE + i);
+            var a1 = a0;
+            if OWN > 1u { a1 = w_rows_((own_line + SIZE) * W_LINE + i); }
             let at = min(j + i, last_key) * sizes.v_row;
-            let b0 = frag_v(col0 + at);
-            o00 = coopMultiplyAdd(a0, b0, o00); o10 = coopMultiplyAdd(a1, b0, o10);
-            if FV > 1u { let b1 = frag_v(col1 + at); o01 = coopMultiplyAdd(a0, b1, o01); o11 = coopMultiplyAdd(a1, b1, o11); }
-            if FV > 2u { let b2 = frag_v(col2 + at); o02 = coopMultiplyAdd(a0, b2, o02); o12 = coopMultiplyAdd(a1, b2, o12); }
-            if FV > 3u { let b3 = frag_v(col3 + at); o03 = coopMultiplyAdd(a0, b3, o03); o13 = coopMultiplyAdd(a1, b3, o13); }
+            let b0 = v_lines_(col0 + at);
+            o00 = coopMultiplyAdd(a0, b0, o00);
+            if OWN > 1u { o10 = coopMultiplyAdd(a1, b0, o10); }
+            if FV > 1u {
+                let b1 = v_lines_(col1 + at);
+                o01 = coopMultiplyAdd(a0, b1, o01);
+                if OWN > 1u { o11 = coopMultiplyAdd(a1, b1, o11); }
+            }
+            if FV > 2u {
+                let b2 = v_lines_(col2 + at);
+                o02 = coopMultiplyAdd(a0, b2, o02);
+                if OWN > 1u { o12 = coopMultiplyAdd(a1, b2, o12); }
+            }
+            if FV > 3u {
+                let b3 = v_lines_(col3 + at);
+                o03 = coopMultiplyAdd(a0, b3, o03);
+                if OWN > 1u { o13 = coopMultiplyAdd(a1, b3, o13); }
+            }
         }
     }
 
     partial[index] = sum.x + sum.y + sum.z + sum.w;
-    put(o00, put0); put(o10, put1);
     workgroupBarrier();
     var total = 0.0;
     for (var i = 0u; i < PER; i++) { total += partial[line * PER + i]; }
@@ -262,14 +256,15 @@ fn main(
         lse[part * sizes.length + row] = select(top + log_(vec4(total)).x, 0.0, empty);
     }
     for (var n = 0u; n < FV; n++) {
+        if n == 0u { put_score_(o00, put0); if OWN > 1u { put_score_(o10, put1); } }
+        if FV > 1u && n == 1u { put_score_(o01, put0); if OWN > 1u { put_score_(o11, put1); } }
+        if FV > 2u && n == 2u { put_score_(o02, put0); if OWN > 1u { put_score_(o12, put1); } }
+        if FV > 3u && n == 3u { put_score_(o03, put0); if OWN > 1u { put_score_(o13, put1); } }
+        workgroupBarrier();
         for (var c = own; c < SN * SIZE; c += 4u * PER) {
             let col = (c / SIZE * FV + n) * SIZE + c % SIZE;
-            if row >= from_row && col < EV { emit(four(line * S_LINE + c) * share, batch, row, head, col); }
+            if row >= from_row && col < EV { emit(four_scores_(line * S_LINE + c) * share, batch, row, head, col); }
         }
-        workgroupBarrier();
-        if FV > 1u && n == 0u { put(o01, put0); put(o11, put1); }
-        if FV > 2u && n == 1u { put(o02, put0); put(o12, put1); }
-        if FV > 3u && n == 2u { put(o03, put0); put(o13, put1); }
         workgroupBarrier();
     }
 }

@@ -283,12 +283,21 @@ fn images_that_cannot_be_are_errors() {
         Image::new(usize::MAX, 2, 2, vec![0.0]).unwrap_err(),
         image.resize(0, 3).unwrap_err(),
         image.crop(0, 0, 3, 0).unwrap_err(),
+        image.resize(1 << 20, 1 << 20).unwrap_err(),
+        image.resize_shorter(usize::MAX).unwrap_err(),
+        image.crop(0, 0, 1 << 30, 1 << 10).unwrap_err(),
+        image.center_crop(1 << 40, 1 << 40).unwrap_err(),
+        image.pad(1 << 30, 0.0).unwrap_err(),
         image.normalize(&[0.0; 3], &[1.0; 3]).unwrap_err(),
         image.normalize(&[0.0], &[0.0]).unwrap_err(),
         augment::random_crop(&image, 7, 4, 1, &mut Draw::new(0, 0)).unwrap_err(),
+        augment::random_crop(&image, 4, 4, usize::MAX, &mut Draw::new(0, 0)).unwrap_err(),
         augment::stack(&Device::open().unwrap(), &[image.clone(), counted(3, 4)]).unwrap_err(),
         augment::stack(&Device::open().unwrap(), &[]).unwrap_err(),
     ] {
         assert!(matches!(error, Error::Argument { .. }) && error.to_string().contains("tests/augment.rs"), "{error}");
     }
+    // far out there is nothing
+    let far = augment::random_crop(&image, 4, 4, usize::MAX / 2 - 4, &mut Draw::new(0, 0)).unwrap();
+    assert!(far.pixels().iter().all(|&pixel| pixel == 0.0));
 }

@@ -49,15 +49,26 @@ fn batches_know_how_many_they_are() {
 fn splits_share_nothing_and_lose_nothing() {
     let device = Device::open().unwrap();
     let set = numbered(&device, 50);
-    let (a, b) = set.split(0.3, 1);
+    let (a, b) = set.split(0.3, 1).unwrap();
     assert_eq!((a.len(), b.len()), (35, 15));
     let mut all = [a.labels(), b.labels()].concat();
     all.sort_unstable();
     assert_eq!(all, (0..50).collect::<Vec<_>>());
     // A split of a split counts rows of the part.
-    let (c, d) = b.split(0.5, 1);
+    let (c, d) = b.split(0.5, 1).unwrap();
     assert!(c.labels().iter().chain(&d.labels()).all(|label| b.labels().contains(label)));
     assert_eq!(set.subset(&[3, 99, 1]).labels(), [3, 1]);
+    let sizes = |share| {
+        [set.split(share, 1).unwrap(), set.stratified_split(share, 1).unwrap()].map(|(a, b)| (a.len(), b.len()))
+    };
+    assert_eq!((sizes(0.0), sizes(1.0)), ([(50, 0); 2], [(0, 50); 2]));
+    for share in [-0.1, 1.1, 20.0, f64::NAN, f64::INFINITY] {
+        for (op, refused) in [("split", set.split(share, 1)), ("stratified_split", set.stratified_split(share, 1))] {
+            let error = refused.unwrap_err();
+            assert!(matches!(&error, Error::Argument { op: of, name: "held_out", .. } if *of == op), "{error}");
+            assert!(error.to_string().contains("tests/data.rs"), "{error}");
+        }
+    }
 }
 
 /// Targets of several integers each are no classes: a stratified split draws from all examples alike.
@@ -67,7 +78,7 @@ fn several_integers_are_no_label() {
     let targets: Vec<i32> = (0..20).flat_map(|row| [row, i32::from(row < 10)]).collect();
     let set = TensorDataset::new(&device, (vec![0f32; 20], []), (targets, [2])).unwrap();
     assert!(set.labels().is_empty());
-    let (kept, held) = set.stratified_split(0.5, 3);
+    let (kept, held) = set.stratified_split(0.5, 3).unwrap();
     assert_eq!((kept.len(), held.len()), (10, 10));
     let one = TensorDataset::new(&device, (vec![0f32; 2], []), (vec![4i32, 5], [1])).unwrap();
     assert_eq!(one.labels(), [4, 5]);

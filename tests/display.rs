@@ -78,3 +78,22 @@ fn printing_evaluates() {
     assert_eq!(format!("{sum}"), "tensor([2., 3.])");
     assert!(format!("{sum:?}").contains("tensor([2., 3.])"), "{sum:?}");
 }
+
+#[test]
+fn parameters_and_states_say_what_they_are() {
+    let device = Device::open().unwrap();
+    let layer = BatchNorm1d::new(2, &mut Init::new(&device, 0));
+    assert_eq!(format!("{:?}", layer.weight.as_ref().unwrap()), "Param containing:\ntensor([1., 1.])");
+    let model = Sequential::new().push(layer);
+    let params = model.named_parameters();
+    let _names_them = Adam::new(&model, 1e-3);
+    params[1].1.set_trainable(false);
+    let (_, mean) = model.named_states().into_iter().find(|(path, _)| path.ends_with("running_mean")).unwrap();
+    for (shown, want) in [
+        (format!("{:?}", params[0].1), "Param 0.weight containing:\ntensor([1., 1.])"),
+        (format!("{:?}", params[1].1), "Frozen param 0.bias containing:\ntensor([0., 0.])"),
+        (format!("{mean:?}"), "State containing:\ntensor([0., 0.])"),
+    ] {
+        assert_eq!(shown, want);
+    }
+}

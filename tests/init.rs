@@ -226,6 +226,16 @@ fn parameters_larger_than_anything_are_errors() {
     let mut init = Init::new(&device, 0);
     for shape in [[1 << 20, 1 << 20], [usize::MAX, 2], [1 << 12, 1 << 12]] {
         assert!(init.uniform(&shape, 0.0..1.0).to_vec::<f32>().is_err(), "{shape:?}");
+        let window = [shape[0], shape[1], 3];
+        let others = [
+            init.eye(&shape),
+            init.dirac(&window, 1),
+            init.orthogonal(&window, 1.0),
+            init.sparse(&shape, 0.5, 1.0),
+            init.xavier_normal(&window, 1.0),
+            init.kaiming_uniform(&window, 0.0),
+        ];
+        assert!(others.iter().all(|param| param.to_vec::<f32>().is_err()), "{shape:?}");
     }
     assert!(Linear::new(1 << 20, 1 << 20, &mut init).forward(&Tensor::ones(&device, [1, 1])).item().is_err());
     assert_eq!(init.uniform(&[2, 3], 0.0..1.0).to_vec::<f32>().unwrap().len(), 6);

@@ -157,18 +157,46 @@ fn workers_run_ahead_as_far_as_they_may_and_end_when_dropped() {
     let loader =
         DataLoader::from_rows(1000, move |_| Ok(counter.fetch_add(1, Ordering::SeqCst))).workers(2).prefetch(3);
     let mut pass = loader.epoch(0);
-    pass.next().unwrap().unwrap();
-    let start = Instant::now();
-    // Three in each queue, one in each hand, one taken.
-    while made.load(Ordering::SeqCst) < 9 && start.elapsed() < Duration::from_secs(20) {
-        std::thread::sleep(Duration::from_millis(5));
+    // Three and one in the making for each thread; they go on once half of that is taken.
+    for (taken, want) in [(0, 8), (3, 8), (1, 12)] {
+        pass.by_ref().take(taken).for_each(|batch| drop(batch.unwrap()));
+        let start = Instant::now();
+        while made.load(Ordering::SeqCst) < want && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(made.load(Ordering::SeqCst), want);
     }
-    std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(made.load(Ordering::SeqCst), 9);
     drop(pass);
     let at_the_end = made.load(Ordering::SeqCst);
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(made.load(Ordering::SeqCst), at_the_end, "a worker went on");
+}
+
+/// A slow batch does not hold up those that come after it, nor change their order.
+#[test]
+fn a_slow_batch_holds_up_one_thread() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let counter = made.clone();
+    let slow = move |rows: &data::Rows| {
+        let row = rows.rows[0];
+        let start = Instant::now();
+        // the first batch waits for five others, which its thread cannot make
+        while row == 0 && counter.load(Ordering::SeqCst) < 5 && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        counter.fetch_add(1, Ordering::SeqCst);
+        Ok((row, start.elapsed() < Duration::from_secs(20)))
+    };
+    let loader = DataLoader::from_rows(9, slow).workers(2).prefetch(2);
+    assert_eq!(contents(loader.epoch(0)), (0..9).map(|row| (row, true)).collect::<Vec<_>>());
+}
+
+#[test]
+fn absurd_numbers_of_batches_in_advance_are_those_that_there_are() {
+    let loader = numbers(20).batch_size(3).workers(usize::MAX).prefetch(usize::MAX);
+    assert_eq!(rows(&loader, 0).concat(), (0..20).collect::<Vec<_>>());
+    assert_eq!(Prefetch::new((0..9).map(Ok), usize::MAX).count(), 9);
 }
 
 #[test]

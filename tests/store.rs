@@ -134,9 +134,11 @@ fn damaged_files_are_errors_that_name_them() {
     let before = model.weight.to_vec::<f32>().unwrap();
     let refuse = |what: &str, bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        let error = store::load(&model, &path).unwrap_err();
-        assert!(matches!(error, Error::File { .. } | Error::State(_)), "{what}: {error}");
-        assert!(error.to_string().starts_with(&path.display().to_string()), "{what}: {error}");
+        // a module without parameters looks at the file too
+        for error in [store::load(&model, &path).unwrap_err(), store::load(&Relu, &path).unwrap_err()] {
+            assert!(matches!(error, Error::File { .. } | Error::State(_)), "{what}: {error}");
+            assert!(error.to_string().starts_with(&path.display().to_string()), "{what}: {error}");
+        }
     };
     let good = file("F32", "[2]", &[0; 8]);
     for cut in 0..good.len() {
@@ -167,9 +169,26 @@ fn damaged_files_are_errors_that_name_them() {
         let _ = store::load_tensors(&device, &path);
     }
 
-    assert!(matches!(store::load(&model, dir.file("absent")), Err(Error::File { .. })));
-    assert!(matches!(store::load(&model, &dir.0), Err(Error::File { .. })));
+    for path in [dir.file("absent"), dir.0.clone()] {
+        assert!(matches!(store::load(&model, &path), Err(Error::File { .. })));
+        assert!(matches!(store::load(&Relu, &path), Err(Error::File { .. })));
+        assert!(matches!(store::load_matching(&Relu, &path), Err(Error::File { .. })));
+    }
     assert_eq!(model.weight.to_vec::<f32>().unwrap(), before);
+}
+
+#[test]
+fn a_module_without_parameters_expects_nothing() {
+    let dir = Scratch::new("nothing");
+    let path = dir.file("t.safetensors");
+    fs::write(&path, file("F32", "[2]", &[0; 8])).unwrap();
+    let error = store::load(&Relu, &path).unwrap_err();
+    assert!(matches!(&error, Error::State(report) if report.unexpected == ["t"]), "{error}");
+    let report = store::load_matching(&Relu, &path).unwrap();
+    assert_eq!((report.unexpected, report.file), (vec!["t".to_string()], Some(path.clone())));
+    store::save(&Relu, &path).unwrap();
+    store::load(&Relu, &path).unwrap();
+    assert!(store::load_matching(&Relu, &path).unwrap().unexpected.is_empty());
 }
 
 #[test]

@@ -9,10 +9,10 @@ use kiln::prelude::*;
 /// How sizes travel.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Sizes {
+    /// In a uniform of the bind group, at a dynamic offset, as Kiln's do: no command of their own.
+    Uniform,
     /// As immediates: wgpu zeroes them when the layout of the pipeline changes, which is a second command each time.
     Immediate,
-    /// In a uniform of the bind group, at a dynamic offset: no command of their own.
-    Uniform,
 }
 
 /// How many buffers the kernels read and write.

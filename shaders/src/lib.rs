@@ -18,6 +18,7 @@ pub const LIBRARY: &str = concat!(
 /// says what.
 pub const SHARED: &str = concat!(
     include_str!("../lib/attention.wgsl"),
+    include_str!("../lib/attention_fragments.wgsl"),
     include_str!("../lib/block.wgsl"),
     include_str!("../lib/conv_weight.wgsl"),
     include_str!("../lib/conv_window.wgsl"),
@@ -30,6 +31,8 @@ pub const SHARED: &str = concat!(
 pub const ALL: &[(&str, &str)] = &[
     ("arg_rows", ARG_ROWS),
     ("attention_coop", ATTENTION_COOP),
+    ("attention_coop_keys", ATTENTION_COOP_KEYS),
+    ("attention_coop_query", ATTENTION_COOP_QUERY),
     ("attention_rows", ATTENTION_ROWS),
     ("attention_rows_keys", ATTENTION_ROWS_KEYS),
     ("attention_rows_query", ATTENTION_ROWS_QUERY),
@@ -84,6 +87,10 @@ pub const ALL: &[(&str, &str)] = &[
 pub const ARG_ROWS: &str = include_str!("../arg_rows.wgsl");
 /// `attention_coop.wgsl`.
 pub const ATTENTION_COOP: &str = include_str!("../attention_coop.wgsl");
+/// `attention_coop_keys.wgsl`.
+pub const ATTENTION_COOP_KEYS: &str = include_str!("../attention_coop_keys.wgsl");
+/// `attention_coop_query.wgsl`.
+pub const ATTENTION_COOP_QUERY: &str = include_str!("../attention_coop_query.wgsl");
 /// `attention_rows.wgsl`.
 pub const ATTENTION_ROWS: &str = include_str!("../attention_rows.wgsl");
 /// `attention_rows_keys.wgsl`.

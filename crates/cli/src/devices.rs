@@ -82,7 +82,7 @@ fn describe(ink: Ink, caps: &Caps, used: bool) -> String {
     row(
         "immediates",
         match caps.max_immediates {
-            0 => "no; sizes travel in a uniform buffer".into(),
+            0 => "no".into(),
             bytes => format!("{bytes} bytes"),
         },
     );

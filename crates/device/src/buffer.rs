@@ -185,8 +185,7 @@ impl Device {
 
     /// Gives the pool's idle buffers back to the driver.
     pub fn trim(&self) {
-        let freed = lock(&self.inner.pool).drain();
-        self.forget(freed);
+        drop(lock(&self.inner.pool).drain());
     }
 
     /// A block for `bytes`, and whether nobody has written to it.
@@ -212,8 +211,7 @@ impl Device {
     fn create(&self, size: u64, label: &str) -> Result<Block> {
         let budget = self.inner.budget;
         let reserved = lock(&self.inner.pool).reserve(size, budget);
-        let freed = reserved.map_err(|e| Error::Budget { label: label.into(), bytes: size, live: e.live, budget })?;
-        self.forget(freed);
+        drop(reserved.map_err(|e| Error::Budget { label: label.into(), bytes: size, live: e.live, budget })?);
         let create = || {
             let desc = wgpu::BufferDescriptor { label: Some(label), size, usage: USAGE, mapped_at_creation: false };
             self.scoped(label, || self.inner.device.create_buffer(&desc))
@@ -234,16 +232,6 @@ impl Device {
             Err(error) => {
                 lock(&self.inner.pool).cancel(size);
                 Err(error)
-            }
-        }
-    }
-
-    /// Drops blocks together with the bind groups that hold them.
-    fn forget(&self, blocks: Vec<Block>) {
-        if !blocks.is_empty() {
-            let mut groups = lock(&self.inner.groups);
-            for block in &blocks {
-                groups.evict(block.id);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What a device can do, read from the device itself.
 
 use crate::adapter::{AdapterKind, BackendKind};
-use crate::device::Options;
+use crate::options::Options;
 
 /// A square cooperative-matrix shape: `size`×`size` fragments, with f16 or f32 operands and f16 or f32 accumulators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Caps {
     pub max_invocations: u32,
     /// Bytes of workgroup memory.
     pub workgroup_memory: u32,
-    /// Bytes of immediates; 0 where there are none, and parameters travel in a uniform.
+    /// Bytes of immediates; 0 where there are none, and parameters that change from run to run lie in a uniform, as all others do.
     pub max_immediates: u32,
     /// Workgroups in one dimension of a dispatch.
     pub max_groups: u32,
@@ -81,7 +81,10 @@ impl Caps {
             kind: options.kind.unwrap_or(info.device_type.into()),
             subgroup: subgroups.then_some((info.subgroup_min_size, info.subgroup_max_size)),
             f16: features.contains(wgpu::Features::SHADER_F16),
-            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            // Metal counts buffers of all kinds together, and the sizes are one
+            max_storage_buffers: limits
+                .max_storage_buffers_per_shader_stage
+                .min(limits.max_buffers_and_acceleration_structures_per_shader_stage.saturating_sub(1)),
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             max_invocations: limits.max_compute_invocations_per_workgroup,

@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::adapter::{self, AdapterInfo, AdapterKind, BackendKind};
-use crate::bind::{self, Groups, Layout, Shape};
+use crate::adapter::{self, AdapterInfo};
+use crate::bind::Shape;
 use crate::caps::Caps;
 use crate::counters::{Counters, Tally, add};
 use crate::disk::{self, PipelineCache};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::kernels::matmul::Precision;
+use crate::options::Options;
 use crate::pool::Pool;
 use crate::profile::Profiler;
 use crate::readback::Ring;
@@ -29,89 +30,6 @@ pub struct Device {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// How to open a device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Options {
-    /// A part of the adapter's name.
-    pub adapter: Option<String>,
-    /// The backend to use; all are tried otherwise.
-    pub backend: Option<BackendKind>,
-    /// The kind of machine that kernels are chosen for, instead of the adapter's own: a software adapter then runs what a
-    /// GPU with its capabilities would, far from fast. For tests.
-    pub kind: Option<AdapterKind>,
-    /// The most bytes that buffers may have together. By default, three quarters of the free memory for a software
-    /// adapter, and no bound for others, whose drivers report when they have no more.
-    pub budget: Option<u64>,
-    /// Whether parameters travel in immediates where the device has them. `false` forces the uniform way.
-    pub immediates: bool,
-    /// Whether all kernels are compiled with bounds checks.
-    pub checked: bool,
-    /// Whether to use subgroup operations where the device has them.
-    pub subgroups: bool,
-    /// A lower limit for the bytes of a binding.
-    pub max_binding: Option<u64>,
-    /// A lower limit for the storage buffers of a kernel.
-    pub max_storage_buffers: Option<u32>,
-    /// Whether products of f32 operands may round them to f16, where the device has matrix units for that.
-    pub matmul_precision: Precision,
-    /// How long a dispatch should run at most: a longer one is cut into several, to the same bits. Four times that is
-    /// what a submission should take. A program that draws 60 frames a second may want less than the default, 12.5 ms.
-    pub slice: Duration,
-    /// Where compiled pipelines, verdicts and winners are kept; by default [`cache_dir`](crate::cache_dir).
-    pub cache_dir: Option<PathBuf>,
-    /// Profiles from the beginning, and writes a trace to this file when the device is dropped.
-    pub trace: Option<PathBuf>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            adapter: None,
-            backend: None,
-            kind: None,
-            budget: None,
-            immediates: true,
-            checked: false,
-            subgroups: true,
-            max_binding: None,
-            max_storage_buffers: None,
-            matmul_precision: Precision::Exact,
-            slice: Duration::from_micros(12_500),
-            cache_dir: None,
-            trace: None,
-        }
-    }
-}
-
-impl Options {
-    /// The options that the documented variables ask for: `KILN_ADAPTER`, `KILN_BACKEND`, `KILN_KIND`, `KILN_CHECKED`,
-    /// `KILN_PROFILE`.
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`] if `KILN_BACKEND` names no backend, or `KILN_KIND` no kind.
-    pub fn from_env() -> Result<Options> {
-        let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let unknown = |switch: &str, name: &str, hint| Error::NoAdapter {
-            wanted: format!("{switch}={name}"),
-            found: adapter::found(),
-            hint,
-        };
-        let backend = var("KILN_BACKEND").map(|name| {
-            BackendKind::parse(&name)
-                .ok_or_else(|| unknown("KILN_BACKEND", &name, "KILN_BACKEND is vulkan, metal or dx12, or not set."))
-        });
-        let kind = var("KILN_KIND").map(|name| {
-            AdapterKind::parse(&name).ok_or_else(|| {
-                unknown("KILN_KIND", &name, "KILN_KIND is discrete, integrated, virtual or cpu, or not set.")
-            })
-        });
-        let (backend, kind) = (backend.transpose()?, kind.transpose()?);
-        let checked = var("KILN_CHECKED").is_some_and(|value| value != "0");
-        let trace = var("KILN_PROFILE").map(PathBuf::from);
-        Ok(Options { adapter: var("KILN_ADAPTER"), backend, kind, checked, trace, ..Options::default() })
-    }
-}
-
 pub(crate) struct Inner {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
@@ -120,9 +38,7 @@ pub(crate) struct Inner {
     pub(crate) budget: u64,
     pub(crate) tally: Tally,
     pub(crate) pool: Mutex<Pool>,
-    pub(crate) layouts: Mutex<HashMap<Shape, Layout>>,
-    pub(crate) groups: Mutex<Groups>,
-    pub(crate) uniform_layout: wgpu::BindGroupLayout,
+    pub(crate) layouts: Mutex<HashMap<Shape, wgpu::BindGroupLayout>>,
     /// By final text; those without bounds checks, and those with.
     pub(crate) kernels: Mutex<[HashMap<String, Arc<Kernel>>; 2]>,
     pub(crate) ring: Mutex<Ring>,
@@ -222,11 +138,9 @@ impl Device {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Feature`] if it was made without compute shaders, or through OpenGL.
+    /// [`Error::Feature`] if it was made without compute shaders, or through OpenGL; as [`Options::from_env`].
     pub fn adopt(adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Device> {
-        let env = Options::from_env()?;
-        let options = Options { checked: env.checked, trace: env.trace, ..Options::default() };
-        Device::adopt_with(adapter, device, queue, &options)
+        Device::adopt_with(adapter, device, queue, &Options::from_env()?)
     }
 
     /// The same with options, such as a [`slice`](Options::slice) that leaves a renderer its frames, or a budget. The
@@ -249,6 +163,22 @@ impl Device {
         Ok(Device::assemble(&adapter, device, queue, Arc::default(), options))
     }
 
+    /// A device that runs nothing: where the error of a call is kept that has nothing else to take a device from. Every
+    /// call that would run something is an [`Error::Lost`].
+    pub fn idle() -> Device {
+        let mut desc = wgpu::InstanceDescriptor::new_without_display_handle();
+        desc.backends = wgpu::Backends::NOOP;
+        desc.backend_options.noop = wgpu::NoopBackendOptions::enabled();
+        let instance = wgpu::Instance::new(desc);
+        let found = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
+        let made = found.map(|adapter| (pollster::block_on(adapter.request_device(&Default::default())), adapter));
+        let Ok((Ok((device, queue)), adapter)) = made else {
+            unreachable!("wgpu's device that does nothing needs nothing")
+        };
+        let lost = OnceLock::from("this device runs nothing: it keeps the error of a call that had none".to_string());
+        Device::assemble(&adapter, device, queue, Arc::new(lost), &Options::default())
+    }
+
     fn assemble(
         adapter: &wgpu::Adapter,
         device: wgpu::Device,
@@ -260,13 +190,11 @@ impl Device {
         log::info!("{} ({}, {})", caps.name, caps.backend, caps.driver);
         let cache_dir = options.cache_dir.clone().or_else(disk::cache_dir);
         let inner = Inner {
-            uniform_layout: bind::uniform_layout(&device),
             limits: device.limits(),
             budget: options.budget.unwrap_or_else(|| default_budget(adapter)),
             tally: Tally::default(),
             pool: Mutex::default(),
             layouts: Mutex::default(),
-            groups: Mutex::default(),
             kernels: Mutex::default(),
             ring: Mutex::default(),
             cache: cache_dir.as_deref().and_then(|dir| PipelineCache::open(&device, &adapter.get_info(), dir)),

@@ -5,19 +5,20 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use crate::environment::path as variable;
+
 const MAGIC: &[u8; 8] = b"KILNPC01";
 
 /// The folder of Kiln's caches: `KILN_CACHE_DIR`, or `kiln` in the platform's cache folder; `None` where there is
 /// none. It need not exist. Everything in it can be deleted at any time.
 pub fn cache_dir() -> Option<PathBuf> {
-    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    var("KILN_CACHE_DIR").or_else(|| {
+    variable("KILN_CACHE_DIR").or_else(|| {
         let base = if cfg!(windows) {
-            var("LOCALAPPDATA")
+            variable("LOCALAPPDATA")
         } else if cfg!(target_os = "macos") {
-            var("HOME").map(|home| home.join("Library/Caches"))
+            variable("HOME").map(|home| home.join("Library/Caches"))
         } else {
-            var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")))
+            variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
         };
         base.map(|base| base.join("kiln"))
     })

@@ -221,6 +221,12 @@ impl Item {
         tokens(&self.text).iter().filter(|(token, _)| *token == Token::Mark(b':')).count()
     }
 
+    /// The number in `@binding(..)`.
+    pub(crate) fn binding(&self) -> Option<u32> {
+        let (_, after) = self.text.split_once("@binding(")?;
+        after.split_once(')')?.0.trim().trim_end_matches('u').parse().ok()
+    }
+
     fn find(&self, mark: u8) -> Option<usize> {
         tokens(&self.text).into_iter().find(|(token, _)| *token == Token::Mark(mark)).map(|(_, span)| span.start)
     }

@@ -3,15 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
-use crate::bind::{Layout, Shape};
+use crate::bind::Shape;
 use crate::counters::add;
 use crate::device::{Device, lock};
 use crate::disk::hash;
+use crate::environment;
 use crate::error::{Error, Result};
 use crate::reflect::{self, Interface};
 use crate::source::{Final, Source};
+
+/// Uniforms are bound in multiples of so many bytes, so that kernels of different parameters have a layout in common.
+const UNIFORM_STEP: usize = 64;
 
 /// A storage buffer that a kernel binds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +38,11 @@ pub struct Kernel {
     text: String,
     bindings: Vec<BindingInfo>,
     params_bytes: usize,
-    uniform: bool,
     divisible: bool,
     workgroup: [u32; 3],
     id: u64,
     pub(crate) shape: Shape,
-    pub(crate) layout: Layout,
+    pub(crate) layout: wgpu::BindGroupLayout,
     pub(crate) pipeline: wgpu::ComputePipeline,
 }
 
@@ -66,7 +69,7 @@ impl Kernel {
 
     /// Whether the parameters travel in a uniform instead of immediates.
     pub fn uniform(&self) -> bool {
-        self.uniform
+        self.shape.sizes.is_some()
     }
 
     /// Whether it asks for the number of its first workgroup (`first_group_` in `shaders/lib/grid.wgsl`), and so can be
@@ -182,16 +185,18 @@ impl Device {
         let interface = reflect::reflect(name, &text.code, self.caps())
             .or_else(|_| reflect::reflect(name, &text.text, self.caps()))?;
         let Interface { module, bindings, params_bytes, uniform, workgroup } = interface;
-        let shape: Shape = bindings.iter().map(|b| (b.binding, b.writes, b.least.max(16))).collect();
+        let shape = Shape {
+            storage: bindings.iter().map(|b| (b.binding, b.writes, b.least.max(16))).collect(),
+            sizes: uniform.map(|binding| (binding, params_bytes.next_multiple_of(UNIFORM_STEP) as u64)),
+        };
         let layout = self.layout(&shape)?;
-        let groups = [Some(&layout.raw), uniform.then_some(&self.inner.uniform_layout)];
         let device = &self.inner.device;
         let pipeline = self.scoped(name, || {
             let module = shader_module(device, name, module, checks);
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(name),
-                bind_group_layouts: if uniform { &groups } else { &groups[..1] },
-                immediate_size: if uniform { 0 } else { params_bytes as u32 },
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: if uniform.is_some() { 0 } else { params_bytes as u32 },
             });
             device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(name),
@@ -212,20 +217,7 @@ impl Device {
         let id = self.next_id();
         let (name, divisible, text) = (name.clone(), text.divisible, text.text.clone());
         let params_bytes = params_bytes - if divisible { 4 } else { 0 };
-        Ok(Kernel {
-            name,
-            file,
-            text,
-            bindings,
-            params_bytes,
-            uniform,
-            divisible,
-            workgroup,
-            id,
-            shape,
-            layout,
-            pipeline,
-        })
+        Ok(Kernel { name, file, text, bindings, params_bytes, divisible, workgroup, id, shape, layout, pipeline })
     }
 }
 
@@ -251,14 +243,15 @@ fn shader_module(device: &wgpu::Device, name: &str, module: naga::Module, checks
     unsafe { device.create_shader_module_trusted(desc, checks) }
 }
 
-/// `KILN_KERNELS=dir`: writes every final text to `dir`, named by its ops. A dump that fails is only logged.
+/// `KILN_KERNELS=dir`: writes every final text to `dir`, named by its ops. The first that cannot be written is logged.
 fn dump(name: &str, text: &str) {
-    let Some(dir) = std::env::var_os("KILN_KERNELS").filter(|dir| !dir.is_empty()) else { return };
+    static TOLD: Once = Once::new();
+    let Some(dir) = environment::path("KILN_KERNELS") else { return };
     let safe: String = name.chars().map(|c| if c.is_alphanumeric() || "._-+".contains(c) { c } else { '_' }).collect();
     let short: String = safe.chars().take(100).collect();
-    let path = std::path::Path::new(&dir).join(format!("{short}.{:08x}.wgsl", hash(text.as_bytes()) as u32));
+    let path = dir.join(format!("{short}.{:08x}.wgsl", hash(text.as_bytes()) as u32));
     let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, text));
     if let Err(error) = written {
-        log::warn!("cannot write {}: {error}", path.display());
+        TOLD.call_once(|| log::warn!("KILN_KERNELS: cannot write {}: {error}", path.display()));
     }
 }

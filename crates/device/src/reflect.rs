@@ -14,8 +14,8 @@ pub(crate) struct Interface {
     pub(crate) module: Module,
     pub(crate) bindings: Vec<BindingInfo>,
     pub(crate) params_bytes: usize,
-    /// The parameters are a uniform, not immediates.
-    pub(crate) uniform: bool,
+    /// Where the parameters are bound, if they are a uniform and not immediates.
+    pub(crate) uniform: Option<u32>,
     pub(crate) workgroup: [u32; 3],
 }
 
@@ -54,8 +54,8 @@ fn globals(
     info: &ModuleInfo,
     entry: usize,
     wrong: &dyn Fn(String) -> Error,
-) -> Result<(Vec<BindingInfo>, usize, bool)> {
-    let (mut bindings, mut params_bytes, mut uniform) = (Vec::new(), 0, false);
+) -> Result<(Vec<BindingInfo>, usize, Option<u32>)> {
+    let (mut bindings, mut params_bytes, mut uniform) = (Vec::new(), 0, None);
     let odd_sizes = || wrong("`sizes` is a struct of u32, i32 and f32 fields".to_string());
     for (handle, var) in module.global_variables.iter() {
         let name = var.name.clone().unwrap_or_default();
@@ -71,8 +71,8 @@ fn globals(
                 }
             }
             (AddressSpace::Immediate, _) => params_bytes = params_size(module, var.ty).ok_or_else(odd_sizes)?,
-            (AddressSpace::Uniform, Some(place)) if (place.group, place.binding) == (1, 0) => {
-                (params_bytes, uniform) = (params_size(module, var.ty).ok_or_else(odd_sizes)?, true);
+            (AddressSpace::Uniform, Some(place)) if place.group == 0 && uniform.is_none() => {
+                (params_bytes, uniform) = (params_size(module, var.ty).ok_or_else(odd_sizes)?, Some(place.binding));
             }
             (AddressSpace::Private | AddressSpace::WorkGroup, _) => {}
             _ => return Err(wrong(format!("`{name}`: a kernel has storage buffers and `sizes`, nothing else"))),

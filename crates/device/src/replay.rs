@@ -17,25 +17,24 @@ use crate::program::{self, Copy, Step};
 pub struct Program {
     device: Device,
     steps: Vec<Recorded>,
+    /// One for each step.
+    groups: Vec<wgpu::BindGroup>,
     /// The parameters of all steps, one after the other. Those of a step that can be divided end with a zero.
     params: Vec<u8>,
     page: Option<Page>,
     pace: Pace,
 }
 
-/// A step with all that its encoding needs.
+/// A step with all that its encoding needs but the bind group.
 struct Recorded {
     label: Arc<str>,
     kernel: Arc<Kernel>,
     parts: Vec<Slice>,
-    group: wgpu::BindGroup,
     params: Range<usize>,
     /// There is nothing to dispatch. The step is kept, so that its number is what the caller knows.
     empty: bool,
     /// The step before has the same pipeline.
     same_pipeline: bool,
-    /// The step before has the same pipeline and bind group.
-    same_group: bool,
     /// Where its parameters lie in the page: once for each of its parts.
     places: Option<Places>,
 }
@@ -48,10 +47,9 @@ struct Places {
     count: u32,
 }
 
-/// The uniform that holds parameters where immediates do not.
+/// The uniform that holds the parameters of steps that do not take them as immediates.
 struct Page {
     raw: wgpu::Buffer,
-    group: wgpu::BindGroup,
     bytes: Vec<u8>,
     /// What the next run has to write.
     dirty: Range<usize>,
@@ -68,34 +66,35 @@ impl Program {
         let mut program = Program {
             device: device.clone(),
             steps: Vec::with_capacity(steps.len()),
+            groups: Vec::new(),
             params: Vec::new(),
             page: None,
             pace: Pace::new(Vec::new(), device.inner.slice),
         };
         let mut loads = Vec::with_capacity(steps.len());
+        let mut last = None;
         for step in steps {
             step.check(device)?;
             let parts = step.parts(device)?;
             loads.push(Load::new(device.caps(), &step, parts.iter().map(|part| part.bytes).sum()));
-            let group = device.group(&step.kernel.layout, &step.kernel.shape, &parts, &step.label)?;
             let start = program.params.len();
             program.params.extend(&step.params);
             program.params.extend([0; 4].iter().filter(|_| step.kernel.divisible()));
+            let (empty, id) = (step.groups.contains(&0), Some(step.kernel.id()));
+            let same_pipeline = !empty && last == id;
+            last = if empty { last } else { id };
             program.steps.push(Recorded {
                 label: step.label,
                 kernel: step.kernel,
                 parts,
-                group,
                 params: start..program.params.len(),
-                empty: step.groups.contains(&0),
-                same_pipeline: false,
-                same_group: false,
+                empty,
+                same_pipeline,
                 places: None,
             });
         }
         program.pace = Pace::new(loads, device.inner.slice);
         program.place_params()?;
-        program.link();
         Ok(program)
     }
 
@@ -109,7 +108,7 @@ impl Program {
         self.steps.is_empty()
     }
 
-    /// Replaces one buffer by another in every step. Bind groups are made anew, or found again.
+    /// Replaces one buffer by another in every step. Bind groups are made anew.
     ///
     /// # Errors
     /// [`Error::Validation`](crate::Error::Validation) if the new buffer is too short for a use of the old one, or is
@@ -126,13 +125,12 @@ impl Program {
                 part.check(&step.label)?;
             }
             program::check_aliases(&step.label, &step.kernel, &parts)?;
-            let group = self.device.group(&step.kernel.layout, &step.kernel.shape, &parts, &step.label)?;
+            let group = self.group(step, &parts, self.page.as_ref().map(|page| &page.raw))?;
             changed.push((i, parts, group));
         }
         for (i, parts, group) in changed {
-            (self.steps[i].parts, self.steps[i].group) = (parts, group);
+            (self.steps[i].parts, self.groups[i]) = (parts, group);
         }
-        self.link();
         Ok(())
     }
 
@@ -143,6 +141,9 @@ impl Program {
             return;
         }
         let at = recorded.params.start + byte_offset;
+        if self.params[at..at + 4] == word {
+            return;
+        }
         self.params[at..at + 4].copy_from_slice(&word);
         let (Some(page), Some(places)) = (&mut self.page, recorded.places) else { return };
         for part in 0..places.count {
@@ -153,61 +154,47 @@ impl Program {
         }
     }
 
-    /// Gives the parameters that travel in a uniform their places, one for each part, and the page its bind group.
+    /// The bind group of a step that binds these parts, with its parameters in that page.
+    fn group(&self, step: &Recorded, parts: &[Slice], page: Option<&wgpu::Buffer>) -> Result<wgpu::BindGroup> {
+        self.device.group(&step.kernel.layout, &step.kernel.shape, parts, page, &step.label)
+    }
+
+    /// Gives the parameters that lie in the page their places, one for each part. The page becomes another buffer, and bind
+    /// groups are made, if there is none yet or it is too small.
     fn place_params(&mut self) -> Result<()> {
-        let device = &self.device;
-        let align = device.inner.limits.min_uniform_buffer_offset_alignment.max(16) as usize;
-        let (mut bytes, mut widest) = (Vec::new(), 0);
-        for (step, count) in self.steps.iter_mut().zip(self.pace.counts()).filter(|(step, _)| step.kernel.uniform()) {
+        let align = self.device.inner.limits.min_uniform_buffer_offset_alignment.max(16) as usize;
+        let (mut bytes, mut end) = (Vec::new(), 0);
+        let mut place = |(step, count): (&Recorded, u32)| {
+            let (_, bound) = step.kernel.shape.sizes?;
             let stride = step.params.len().next_multiple_of(align);
-            step.places = Some(Places { first: bytes.len() as u32, stride: stride as u32, count });
+            let places = Places { first: bytes.len() as u32, stride: stride as u32, count };
             for _ in 0..count {
+                end = end.max(bytes.len() + bound as usize);
                 bytes.extend(&self.params[step.params.clone()]);
                 bytes.resize(bytes.len().next_multiple_of(align), 0);
             }
-            widest = widest.max(step.params.len().next_multiple_of(16));
-        }
-        if bytes.is_empty() {
-            return Ok(());
-        }
+            Some(places)
+        };
+        let places: Vec<Option<Places>> = self.steps.iter().zip(self.pace.counts()).map(&mut place).collect();
         for part in (0..self.pace.submissions()).flat_map(|i| self.pace.cut(i)).filter(|part| part.number > 0) {
-            let step = &self.steps[part.step];
-            let Some(places) = step.places else { continue };
-            let end = (places.first + part.number * places.stride) as usize + step.params.len();
+            let Some(places) = places[part.step] else { continue };
+            let end = (places.first + part.number * places.stride) as usize + self.steps[part.step].params.len();
             bytes[end - 4..end].copy_from_slice(&part.first.to_le_bytes());
         }
-        bytes.resize(bytes.len() + widest, 0);
-        let size = bytes.len() as u64;
-        let (raw, group) = device.scoped("kiln parameters", || {
-            let raw = device.inner.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("kiln parameters"),
-                size,
-                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            let binding = wgpu::BufferBinding { buffer: &raw, offset: 0, size: wgpu::BufferSize::new(widest as u64) };
-            let group = device.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some("kiln parameters"),
-                layout: &device.inner.uniform_layout,
-                entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(binding) }],
-            });
-            (raw, group)
-        })?;
-        add(&device.inner.tally.buffers, 1);
-        add(&device.inner.tally.bind_groups, 1);
-        self.page = Some(Page { raw, group, dirty: 0..bytes.len(), bytes });
-        Ok(())
-    }
-
-    /// Finds out what each step can leave as the step before set it.
-    fn link(&mut self) {
-        let mut last: Option<(u64, wgpu::BindGroup)> = None;
-        for step in self.steps.iter_mut().filter(|step| !step.empty) {
-            let (pipeline, group) =
-                last.as_ref().map_or((false, false), |(id, group)| (*id == step.kernel.id(), *group == step.group));
-            (step.same_pipeline, step.same_group) = (pipeline, pipeline && group);
-            last = Some((step.kernel.id(), step.group.clone()));
+        bytes.resize(end.max(bytes.len()), 0);
+        let dirty = 0..bytes.len();
+        if let Some(page) = self.page.as_mut().filter(|page| bytes.len() as u64 <= page.raw.size()) {
+            (page.bytes, page.dirty) = (bytes, dirty);
+        } else {
+            // what has grown once may grow again
+            let size = bytes.len() as u64 * if self.page.is_some() { 2 } else { 1 };
+            let raw = if bytes.is_empty() { None } else { Some(self.device.page(size)?) };
+            let groups = self.steps.iter().map(|step| self.group(step, &step.parts, raw.as_ref()));
+            self.groups = groups.collect::<Result<_>>()?;
+            self.page = raw.map(|raw| Page { raw, bytes, dirty });
         }
+        self.steps.iter_mut().zip(places).for_each(|(step, places)| step.places = places);
+        Ok(())
     }
 
     /// Runs `before`, then `clears`, then the steps, then `after`, in this order on the device. Returns as soon as
@@ -278,20 +265,20 @@ impl Program {
         if first || !(again || step.same_pipeline) {
             pass.set_pipeline(&step.kernel.pipeline);
         }
-        if first || !(again || step.same_group) {
-            pass.set_bind_group(0, &step.group, &[]);
-        }
-        match (step.places, &self.page) {
-            (Some(places), Some(page)) => {
-                pass.set_bind_group(1, &page.group, &[places.first + part.number * places.stride]);
-            }
-            _ if !step.params.is_empty() => {
-                pass.set_immediates(0, &self.params[step.params.clone()]);
+        let group = &self.groups[part.step];
+        match step.places {
+            Some(places) => pass.set_bind_group(0, group, &[places.first + part.number * places.stride]),
+            None => {
+                if first || !again {
+                    pass.set_bind_group(0, group, &[]);
+                }
+                if !step.params.is_empty() {
+                    pass.set_immediates(0, &self.params[step.params.clone()]);
+                }
                 if again {
                     pass.set_immediates(step.params.len() as u32 - 4, &part.first.to_le_bytes());
                 }
             }
-            _ => {}
         }
         let [x, y, z] = part.groups;
         pass.dispatch_workgroups(x, y, z);

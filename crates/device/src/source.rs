@@ -23,6 +23,7 @@ pub struct Source {
     text: Cow<'static, str>,
     edits: Vec<Edit>,
     trusted: bool,
+    changing: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,7 +61,7 @@ impl Source {
     /// with checks; for text that Kiln's tests do not cover use [`Source::user`].
     pub fn new(name: impl Into<Arc<str>>, text: impl Into<Cow<'static, str>>) -> Source {
         let file: Arc<str> = name.into();
-        Source { name: file.clone(), file, text: text.into(), edits: Vec::new(), trusted: true }
+        Source { name: file.clone(), file, text: text.into(), edits: Vec::new(), trusted: true, changing: false }
     }
 
     /// A user's own WGSL: always compiled with bounds checks, and with zeroed workgroup memory.
@@ -118,6 +119,12 @@ impl Source {
         self.edit(Edit::Param(name.into(), ty.into()))
     }
 
+    /// Says that some parameters are other ones from run to run, as a learning rate is. They then travel as immediates, where
+    /// the device has room for them. Those of other kernels lie in a uniform, which is written once.
+    pub fn changing(self) -> Source {
+        Source { changing: true, ..self }
+    }
+
     /// Appends module-scope text: bindings, functions, constants.
     pub fn declare(self, text: impl Into<String>) -> Source {
         self.edit(Edit::Declare(text.into()))
@@ -134,11 +141,16 @@ impl Source {
     /// # Errors
     /// [`Error::Kernel`] for a const, alias, slot or `Sizes` that the text does not have.
     pub fn finish(&self) -> Result<String> {
-        Ok(self.assemble(u32::MAX)?.text)
+        Ok(self.assemble_with(u32::MAX)?.text)
     }
 
-    /// As [`finish`](Self::finish), with `var<immediate>` turned into a uniform where `Sizes` is too large for it.
+    /// As [`finish`](Self::finish), with `var<immediate>` turned into a uniform, but for kernels whose parameters change and
+    /// fit into so many bytes.
     pub(crate) fn assemble(&self, max_immediates: u32) -> Result<Final> {
+        self.assemble_with(if self.changing { max_immediates } else { 0 })
+    }
+
+    fn assemble_with(&self, max_immediates: u32) -> Result<Final> {
         let mut items = items::parse(&self.text);
         let mut changed = HashMap::new();
         for edit in &self.edits {
@@ -224,7 +236,7 @@ fn begin_anywhere(items: &mut Vec<Item>) -> bool {
     true
 }
 
-/// Drops an empty `Sizes`; turns one that does not fit into immediates into a uniform.
+/// Drops an empty `Sizes`; turns one that does not fit into immediates into a uniform, bound after the storage buffers.
 fn place_sizes(items: &mut Vec<Item>, max_immediates: u32) {
     let Some(fields) = items.iter().find(|i| i.kind == Kind::Struct && i.name == SIZES).map(Item::fields) else {
         return;
@@ -236,8 +248,10 @@ fn place_sizes(items: &mut Vec<Item>, max_immediates: u32) {
     if 4 * fields <= max_immediates as usize {
         return;
     }
+    let bound = items.iter().filter(|i| i.kind == Kind::Storage).filter_map(Item::binding).max();
+    let binding = bound.map_or(0, |last| last + 1);
     for item in items.iter_mut().filter(|i| i.kind == Kind::Immediate) {
-        item.text = format!("@group(1) @binding(0) var<uniform> {}: {SIZES};", item.name);
+        item.text = format!("@group(0) @binding({binding}) var<uniform> {}: {SIZES};", item.name);
         item.kind = Kind::Var;
     }
 }

@@ -43,6 +43,8 @@ pub enum Fill {
     F32,
     /// The same as f16.
     F16,
+    /// The same as f32 around another number.
+    Near(i32),
 }
 
 /// An operand of a trial.
@@ -215,17 +217,18 @@ impl<'a> Bench<'a> {
 impl Input {
     /// Eight times the elements, a fixed sequence.
     fn eighths(&self, seed: u32) -> impl Iterator<Item = i32> {
+        let middle = if let Fill::Near(middle) = self.fill { 8 * middle } else { 0 };
         (0..self.elements as u32).map(move |i| {
             let h = (i ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
             let h = (h ^ (h >> 15)).wrapping_mul(0xc2b2_ae35);
-            ((h >> 16) % 17) as i32 - 8
+            ((h >> 16) % 17) as i32 - 8 + middle
         })
     }
 
     /// The elements as they are stored.
     fn bytes(&self, seed: u32) -> Vec<u8> {
         match self.fill {
-            Fill::F32 => self.eighths(seed).flat_map(|n| (n as f32 / 8.0).to_le_bytes()).collect(),
+            Fill::F32 | Fill::Near(_) => self.eighths(seed).flat_map(|n| (n as f32 / 8.0).to_le_bytes()).collect(),
             Fill::F16 => self.eighths(seed).flat_map(|n| f16_eighth(n).to_le_bytes()).collect(),
         }
     }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use kiln_device::kernels::attention::{self, Mask, MaskKind, Place, Problem, Variant};
+use kiln_device::kernels::attention::{self, Mask, MaskKind, Part, Place, Problem, Variant};
 use kiln_device::kernels::matmul::Elem;
 use kiln_device::philox::Stream;
 use kiln_device::{AdapterKind, Buffer, Caps, Device, Error, Launch, Step};
@@ -86,7 +86,8 @@ struct Twin {
     dv: Vec<f64>,
 }
 
-fn twin(p: &Problem, q: &[f32], k: &[f32], v: &[f32], dy: &[f32], mask: Option<&[f32]>) -> Twin {
+/// With `y` the gradients are those of kernels that are given it as the result.
+fn twin(p: &Problem, [q, k, v, dy]: [&[f32]; 4], mask: Option<&[f32]>, given: Option<&[f32]>) -> Twin {
     let [b, h, g] = [p.batch, p.heads, p.kv_heads].map(|n| n as usize);
     let [l, s, e, ev] = [p.length, p.keys, p.e, p.ev].map(|n| n as usize);
     let at = |x: &[f32], w: &Place, batch: usize, head: usize, row: usize, i: usize| {
@@ -123,7 +124,8 @@ fn twin(p: &Problem, q: &[f32], k: &[f32], v: &[f32], dy: &[f32], mask: Option<&
             t.out[y * ev + i] = (0..s).map(|j| weights[j] * kept[n * s + j] * at(v, &p.v, batch, kv, j, i)).sum();
         }
         let above = |i: usize| f64::from(dy[y * ev + i]);
-        let delta: f64 = (0..ev).map(|i| above(i) * t.out[y * ev + i]).sum();
+        let result = |i: usize| given.map_or(t.out[y * ev + i], |given| f64::from(given[y * ev + i]));
+        let delta: f64 = (0..ev).map(|i| above(i) * result(i)).sum();
         (t.norms[2 * n], t.norms[2 * n + 1]) = (t.lse[n], delta);
         for (j, weight) in weights.iter().enumerate() {
             let dp: f64 = (0..ev).map(|i| above(i) * at(v, &p.v, batch, kv, j, i)).sum();
@@ -166,12 +168,12 @@ fn check(device: &Device, caps: &Caps, variants: &[Variant], c: &Case) {
     let (k, v) = (normal(b * g * s * e + 8, 2), normal(b * g * s * ev + 8, 3));
     let dy = normal(b * h * l * ev, 4);
     let (mask, added) = masked(device, c);
-    let want = twin(&p, &q, &k, &v, &dy, c.mask.is_some().then_some(&added[..]));
+    let want = twin(&p, [&q, &k, &v, &dy], c.mask.is_some().then_some(&added[..]), None);
     let [q, k, v, dy] = [q, k, v, dy].map(|x| upload(device, &x));
     let draw = upload(device, &DRAW);
     for &variant in variants {
         let name = format!("{variant:?} {c:?}");
-        let launches = attention::launches_with(caps, &p, variant).unwrap();
+        let launches = Part::ALL.map(|part| attention::launch_with(caps, &p, part, variant).unwrap());
         let (out, lse) = (empty(device, b * l * h * ev), empty(device, b * h * l));
         let (dq, norms) = (empty(device, b * l * h * e), empty(device, 2 * b * h * l));
         let (dk, dv) = (empty(device, b * s * g * e), empty(device, b * s * g * ev));
@@ -233,40 +235,70 @@ fn every_variant_matches_f64() {
     let caps = device.caps().clone();
     assert!(cases().iter().filter(|(wanted, _)| wanted.len() == 4).count() >= 40);
     for (wanted, c) in cases() {
-        let mut variants = attention::variants(&caps, &problem(&c));
+        let mut variants = attention::variants(&caps, &problem(&c), Part::Forward);
         assert_eq!(variants[0], Variant::Plain);
         variants.retain(|v| wanted.contains(v));
         check(&device, &caps, &variants, &c);
     }
 }
 
-/// By matrix units, where there are any: all of their variants or the first for this case. Says how many.
+/// All parts by matrix units, where there are any: all of their variants, or the first of each part, for this case. Says how
+/// many.
 fn check_coop(machine: &Machine, every: bool, c: &Case) -> usize {
     let (device, caps) = (&machine.device, &machine.caps);
     let p = Problem { elem: Elem::F16, ..problem(c) };
     let [b, h, g, l, s, e, ev] = c.sizes.map(|n| n as usize);
     let mut q: Vec<f32> = normal(b * h * l * e + 8, 1).iter().map(|x| (x * c.wide).clamp(-7.9, 7.9)).collect();
     let (mut k, mut v) = (normal(b * g * s * e + 8, 2), normal(b * g * s * ev + 8, 3));
-    let buffers = [&mut q, &mut k, &mut v].map(|x| device.upload(&machine.half(x), "operand").unwrap());
+    let mut dy = normal(b * h * l * ev, 4);
+    let halves = |x: &mut Vec<f32>| device.upload(&machine.half(x), "operand").unwrap();
+    let buffers = [&mut q, &mut k, &mut v, &mut dy].map(halves);
     let (mask, added) = masked(device, c);
-    let want = twin(&p, &q, &k, &v, &vec![0.0; b * h * l * ev], c.mask.is_some().then_some(&added[..]));
+    let added = c.mask.is_some().then_some(&added[..]);
+    let operands = [&q[..], &k, &v, &dy];
+    let whole = twin(&p, operands, added, None);
+    // gradients are given the result in half precision, and that of what it is rounded to is the twin's
+    let mut y: Vec<f32> = whole.out.iter().map(|&x| x as f32).collect();
+    let y_buffer = halves(&mut y);
+    let want = twin(&p, operands, added, Some(&y));
+    let kept_sums = upload(device, &want.lse.iter().map(|&x| x as f32).collect::<Vec<_>>());
+    let kept_norms = upload(device, &want.norms.iter().map(|&x| x as f32).collect::<Vec<_>>());
     let draw = upload(device, &DRAW);
-    let coop = |v: &Variant| matches!(v, Variant::Coop(_));
-    let variants: Vec<Variant> = attention::variants(caps, &p).into_iter().filter(coop).collect();
-    let variants = if every { &variants[..] } else { &variants[..variants.len().min(1)] };
-    for &variant in variants {
-        let name = format!("{variant} {c:?}");
-        let (out, lse) = (empty(device, b * l * h * ev), empty(device, b * h * l));
-        let launch = attention::forward_with(caps, &p, variant).unwrap();
-        let [q, k, v] = &buffers;
-        let given = [("q", q), ("k", k), ("v", v), ("mask", &mask), ("draw", &draw)];
-        machine.run(&launch, &[&given[..], &[("out", &out), ("lse", &lse)]].concat());
-        // weights are rounded to f16, 2⁻¹¹ of themselves or 2⁻¹⁰; scores are sums in f32
-        close(&format!("out of {name}"), &floats(device, &out), &want.out, 1e-3);
-        close(&format!("lse of {name}"), &floats(device, &lse), &want.lse, 1e-5 * f64::from(c.wide));
-        assert!(attention::launches_with(caps, &p, variant).is_err(), "it has no gradients");
+    let [q, k, v, dy] = &buffers;
+    let given = [("q", q), ("k", k), ("v", v), ("mask", &mask), ("draw", &draw)];
+    let mut runs = 0;
+    for part in Part::ALL {
+        let coop = |v: &Variant| matches!(v, Variant::Coop(_));
+        let variants: Vec<Variant> = attention::variants(caps, &p, part).into_iter().filter(coop).collect();
+        let variants = if every { &variants[..] } else { &variants[..variants.len().min(1)] };
+        for &variant in variants {
+            let (out, second) = match part {
+                Part::Forward => (empty(device, b * l * h * ev), empty(device, b * h * l)),
+                Part::Query => (empty(device, b * l * h * e), empty(device, 2 * b * h * l)),
+                Part::Keys => (empty(device, b * s * g * e), empty(device, b * s * g * ev)),
+            };
+            let more = match part {
+                Part::Forward => vec![("lse", &second)],
+                Part::Query => vec![("y", &y_buffer), ("dy", dy), ("lse", &kept_sums), ("norms", &second)],
+                Part::Keys => vec![("dy", dy), ("norms", &kept_norms), ("dv", &second)],
+            };
+            let launch = attention::launch_with(caps, &p, part, variant).unwrap();
+            machine.run(&launch, &[&given[..], &[("out", &out)], &more].concat());
+            // Weights and gradients of scores are rounded to f16, 2⁻¹¹ of themselves or 2⁻¹⁰, and of the latter, which are not weights of
+            // a mean, a sum has up to hundreds; scores are sums in f32, and lose 1e-6 of themselves before the exponential.
+            let (weights, sums, wide) = (1e-3, 2e-3, 1e-5 * f64::from(c.wide));
+            let results = match part {
+                Part::Forward => [("out", &want.out, weights), ("lse", &want.lse, wide)],
+                Part::Query => [("dq", &want.dq, sums), ("norms", &want.norms, 1e-5)],
+                Part::Keys => [("dk", &want.dk, 2.0 * sums), ("dv", &want.dv, sums)],
+            };
+            for (buffer, (name, want, tolerance)) in [out, second].iter().zip(results) {
+                close(&format!("{name} of {variant} {c:?}"), &floats(device, buffer), want, tolerance);
+            }
+        }
+        runs += variants.len();
     }
-    variants.len()
+    runs
 }
 
 /// Around fragments of 8 and 16, and blocks of 32 and 64: the case, and whether all variants are tried with it.
@@ -279,7 +311,8 @@ fn coop_cases() -> Vec<(bool, Case)> {
         let wide = Case { wide: 8.0, ..one };
         all.extend([one, Case { order: Order::Rows, ..grouped }, wide].map(|c| (true, c)));
     }
-    for [l, s] in [[16, 16], [65, 63], [100, 100], [130, 40]] {
+    // causal also with keys that no query sees
+    for [l, s] in [[16, 16], [20, 90], [65, 63], [100, 100], [130, 40]] {
         let causal = Case { causal: true, wide: 4.0, ..case([1, 2, 1, l, s, 64, 64]) };
         let hidden = Case { mask: Some(MaskKind::Bool), order: Order::Rows, ..case([2, 3, 3, l, s, 16, 96]) };
         let added = Case { mask: Some(MaskKind::Add(Elem::F32)), ..case([2, 2, 1, l, s, 128, 128]) };
@@ -294,29 +327,28 @@ fn coop_cases() -> Vec<(bool, Case)> {
 }
 
 #[test]
-fn cooperative_forward_matches_f64() {
+fn cooperative_kernels_match_f64() {
     let machine = Machine::own();
     if machine.caps.coop.is_empty() {
         return;
     }
     let all = coop_cases();
     let runs: usize = all.iter().map(|(every, c)| check_coop(&machine, *every, c)).sum();
-    assert!(all.len() >= 40 && runs >= all.len(), "{runs} runs of {} shapes", all.len());
+    assert!(all.len() >= 40 && runs >= 3 * all.len(), "{runs} runs of {} shapes", all.len());
 }
 
 /// Fragments that no software adapter has, in subgroups of 16 to 64 lanes, and where the driver makes smaller ones than it
-/// said. Played kernels take long to compile: no heads of 128, and one kernel for the other machines.
+/// said. Played kernels take long to compile: no heads of 128, and one kernel of each part for the other machines.
 #[test]
-#[ignore = "compiles for half a minute: scripts/test --all"]
-fn cooperative_forward_of_gpus_matches_f64() {
+#[ignore = "compiles for two minutes: scripts/test --all"]
+fn cooperative_kernels_of_gpus_match_f64() {
     let machine = Machine::played(16, (32, 32), 32);
     let small = coop_cases().into_iter().filter(|(_, c)| c.sizes[5] < 128);
     let runs: usize = small.map(|(every, c)| check_coop(&machine, every, &c)).sum();
-    assert!(runs >= 60, "{runs} runs");
-    // the next one has 64 lanes; products try all
-    for machine in Machine::others().into_iter().take(1) {
+    assert!(runs >= 200, "{runs} runs");
+    for machine in Machine::others() {
         let plain = coop_cases().into_iter().filter(|(every, _)| *every);
-        assert!(plain.map(|(_, c)| check_coop(&machine, false, &c)).sum::<usize>() >= 30);
+        assert!(plain.map(|(_, c)| check_coop(&machine, false, &c)).sum::<usize>() >= 3 * 30);
     }
 }
 
@@ -329,17 +361,18 @@ fn more_keys_than_an_invocation_can_walk_are_an_error() {
     // head size, and the most keys there are
     for (e, most) in [(64, 8 * 59_999), (128, 8 * 920), (256, 8 * 462)] {
         let p = |keys| problem(&case([1, 1, 1, 1, keys, e, e]));
-        let plain = |caps, keys| attention::launches_with(caps, &p(keys), Variant::Plain);
-        assert!(attention::forward(&cpu, &p(most)).is_ok(), "{e}");
-        for refused in [attention::forward(&cpu, &p(most + 1)), plain(&cpu, most + 1).map(|[first, ..]| first)] {
+        let plain = |caps, keys| attention::launch_with(caps, &p(keys), Part::Forward, Variant::Plain);
+        let chosen = |keys| attention::launch(&cpu, &p(keys), Part::Forward);
+        assert!(chosen(most).is_ok(), "{e}");
+        for refused in [chosen(most + 1), plain(&cpu, most + 1)] {
             assert!(matches!(refused, Err(Error::Limit { kernel, .. }) if kernel == "attention"), "{e}");
         }
         assert!(plain(&gpu, most + 1).is_ok(), "nothing stops a GPU");
     }
     // heads that share a key are walked by one invocation of its gradient
     let shared = problem(&case([1, 64, 1, 65_536, 8, 8, 8]));
-    assert!(attention::query_grad(&cpu, &shared).is_ok());
-    assert!(matches!(attention::key_grad(&cpu, &shared), Err(Error::Limit { .. })));
+    assert!(attention::launch(&cpu, &shared, Part::Query).is_ok());
+    assert!(matches!(attention::launch(&cpu, &shared, Part::Keys), Err(Error::Limit { .. })));
 }
 
 /// As many keys as are allowed, at a head size whose loops are not unrolled: the last one counts.
@@ -353,7 +386,7 @@ fn the_longest_walk_is_whole() {
     let ones = vec![1.0f32; (keys * e) as usize];
     let [q, k, v] = [&ones[..e as usize], &ones, &v].map(|x| upload(&device, x));
     let (out, lse) = (empty(&device, e as usize), empty(&device, 1));
-    let launch = attention::forward(device.caps(), &p).unwrap();
+    let launch = attention::launch(device.caps(), &p, Part::Forward).unwrap();
     run(&device, &launch, &[("q", &q), ("k", &k), ("v", &v), ("out", &out), ("lse", &lse)]);
     close("out", &floats(&device, &out), &vec![1.0; e as usize], 1e-4);
 }
@@ -363,16 +396,18 @@ fn what_has_no_kernel_is_an_error() {
     let device = device();
     let caps = device.caps();
     let good = problem(&case([1, 4, 2, 8, 8, 8, 8]));
-    assert!(attention::forward(caps, &good).is_ok());
+    for part in Part::ALL {
+        assert!(attention::launch(caps, &good, part).is_ok());
+        assert!(attention::launch_with(caps, &good, part, Variant::Tile(16)).is_err());
+    }
     for bad in [
         Problem { keys: 0, ..good },
         Problem { kv_heads: 3, ..good },
         Problem { e: attention::MAX_HEAD + 1, ..good },
         Problem { ev: 0, ..good },
     ] {
-        assert!(attention::forward(caps, &bad).is_err(), "{bad:?}");
-        assert!(attention::query_grad(caps, &bad).is_err(), "{bad:?}");
-        assert!(attention::key_grad(caps, &bad).is_err(), "{bad:?}");
+        for part in Part::ALL {
+            assert!(attention::launch(caps, &bad, part).is_err(), "{bad:?}");
+        }
     }
-    assert!(attention::launches_with(caps, &good, Variant::Tile(16)).is_err());
 }

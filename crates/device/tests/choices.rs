@@ -3,6 +3,7 @@
 
 mod support;
 
+use kiln_device::kernels::attention::{self, Part, Place};
 use kiln_device::kernels::conv::{self, Direction};
 use kiln_device::kernels::lanes::{self, Walk};
 use kiln_device::kernels::matmul::{self, Algorithm, Problem, Strides, Variant};
@@ -211,7 +212,7 @@ fn sums_of_attention_that_go_wrong_late_are_seen() {
     let folder = Folder::new("sums_of_attention_that_go_wrong_late_are_seen");
     let device = folder.device();
     let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == "attention").unwrap();
-    let Some(trial) = (family.test)(device.caps(), "coop") else { return };
+    let Some(trial) = (family.test)(device.caps(), "forward coop") else { return };
     let keys = trial.inputs[1].elements / 32;
     assert!(keys >= 500, "{keys} keys are not a long loop");
     // fragments of the values begin at a key and a column
@@ -225,7 +226,7 @@ fn sums_of_attention_that_go_wrong_late_are_seen() {
     let judge = |body: String| {
         let mut trial = trial.clone();
         let launch = &mut trial.candidates[0].stages.stages[0].launch;
-        launch.source = launch.source.clone().slot("frag_v", body);
+        launch.source = launch.source.clone().slot("v_lines_", body);
         device.self_test("attention", &trial).unwrap().wrong
     };
     assert_eq!(judge(body(keys - 16, "at")), None, "the same kernel");
@@ -233,6 +234,44 @@ fn sums_of_attention_that_go_wrong_late_are_seen() {
         let wrong = judge(body(from, "at - 8u * line"));
         assert!(wrong.is_some_and(|why| why.contains("instead of")), "values from key {from} on are those before");
     }
+}
+
+/// Each part of attention is tuned by itself.
+#[test]
+fn tuned_gradients_of_attention_are_followed() {
+    let folder = Folder::new("tuned_gradients_of_attention_are_followed");
+    let device = folder.device();
+    let tuner = Tuner::new(&device).family("attention").unwrap();
+    let classes: Vec<String> = tuner.classes().into_iter().map(|(_, class)| class).collect();
+    for part in ["forward_", "query_", "keys_"] {
+        assert!(classes.iter().filter(|class| class.starts_with(part)).count() >= 4, "{classes:?}");
+    }
+    let winners = tuner.class("keys_32x64x32_f32_causal").run(|_| ()).unwrap();
+    assert!(winners[0].micros <= winners[0].heuristic.1, "{winners:?}");
+    let place = Place { offset: 0, batch: 0, head: 60 * 32, row: 32 };
+    let p = attention::Problem {
+        batch: 1,
+        heads: 30,
+        kv_heads: 30,
+        length: 60,
+        keys: 60,
+        e: 32,
+        ev: 32,
+        causal: true,
+        scale: 0.2,
+        elem: matmul::Elem::F32,
+        q: place,
+        k: place,
+        v: place,
+        mask: None,
+        dropout: false,
+    };
+    let path = folder.file("tuned_");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(&winners[0].variant, "tile32")).unwrap();
+    let again = folder.device();
+    assert_eq!(attention::pick(&again, &p, Part::Keys), attention::Variant::Tile(32), "the file decides");
+    assert_eq!(attention::pick(&again, &p, Part::Query), attention::choose(again.caps(), &p, Part::Query));
 }
 
 #[test]

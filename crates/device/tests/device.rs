@@ -4,7 +4,7 @@
 #[path = "../../../tests/support/program.rs"]
 mod program;
 
-use kiln_device::{Caps, Device, Error, Launch, Options, Params, Slice, Source, Step, wgpu};
+use kiln_device::{AdapterKind, Caps, Device, Error, Launch, Options, Params, Slice, Source, Step, wgpu};
 use program::this_program;
 
 const DOUBLE: &str = "
@@ -195,6 +195,36 @@ fn a_device_of_the_host_can_be_adopted() -> Result<(), Error> {
     Ok(())
 }
 
+/// On Metal 29 buffers of all kinds can be bound, the one with the sizes among them.
+#[test]
+fn the_sizes_are_a_buffer_too() -> Result<(), Error> {
+    let instance = wgpu::Instance::default();
+    let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).remove(0);
+    let required_limits = wgpu::Limits {
+        max_storage_buffers_per_shader_stage: 29,
+        max_buffers_and_acceleration_structures_per_shader_stage: 29,
+        ..wgpu::Limits::default()
+    };
+    let wanted = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    let (raw, queue) = pollster::block_on(adapter.request_device(&wanted)).unwrap();
+    let device = Device::adopt(adapter, raw, queue)?;
+    let most = device.caps().max_storage_buffers;
+    assert_eq!(most, 28);
+    let kernel = |count: u32| {
+        let bound = (0..count).map(|i| format!("@group(0) @binding({i}) var<storage, read_write> x{i}: array<f32>;"));
+        let stores: String = (0..count).map(|i| format!("x{i}[0] = f32(sizes.n);")).collect();
+        let text = format!(
+            "struct Sizes {{ n: u32 }} var<immediate> sizes: Sizes; {}
+             @compute @workgroup_size(1) fn main() {{ {stores} }}",
+            bound.collect::<String>()
+        );
+        device.kernel(&Source::user("many", text))
+    };
+    assert!(kernel(most)?.uniform());
+    assert!(matches!(kernel(most + 1), Err(Error::Limit { what: "storage buffers", needs: 29, has: 28, .. })));
+    Ok(())
+}
+
 #[test]
 fn what_kiln_wants_can_be_asked_for_and_options_hold_for_an_adopted_device() -> Result<(), Error> {
     let instance = wgpu::Instance::default();
@@ -257,6 +287,25 @@ fn child() -> Result<(), Error> {
     assert!(device.caps().checked);
     assert_eq!(double(&device, &[1.0, 2.0])?, [2.0, 4.0]);
     Ok(())
+}
+
+#[test]
+#[ignore = "run by `an_adopted_device_heeds_the_switches`"]
+fn adopted() -> Result<(), Error> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+    let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+    let device = Device::adopt(adapter, device, queue)?;
+    assert_eq!((device.caps().kind, device.caps().checked), (AdapterKind::Virtual, true));
+    Ok(())
+}
+
+#[test]
+fn an_adopted_device_heeds_the_switches() {
+    let mut child = this_program();
+    child.args(["--exact", "adopted", "--ignored"]).env("KILN_KIND", "virtual").env("KILN_CHECKED", "1");
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

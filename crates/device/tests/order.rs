@@ -104,7 +104,8 @@ impl Case {
 fn products(caps: &Caps) -> Vec<Case> {
     let directions = ["forward", "input", "weight"];
     let conv = directions.iter().flat_map(|d| ["tile", "depthwise", "coop"].map(|class| format!("{d} {class}")));
-    let mut classes = vec![("attention", "coop".to_string())];
+    let mut classes: Vec<(&str, String)> =
+        ["forward", "query", "keys"].iter().map(|part| ("attention", format!("{part} coop"))).collect();
     classes.extend(["tile", "thin", "narrow", "coop staged", "coop direct"].map(|class| ("matmul", class.to_string())));
     classes.extend(conv.map(|class| ("conv", class)));
     let mut all = Vec::new();
@@ -219,10 +220,11 @@ fn attentions(caps: &Caps) -> Vec<Case> {
         // the causal diagonal leaves no key unseen: those past the queries get zeros
         vec![("out", k), ("dv", v)],
     ];
-    let tiles = attention::variants(caps, &p).into_iter().filter(|v| *v == attention::Variant::Tile(32));
+    let variant = attention::Variant::Tile(32);
     let mut all = Vec::new();
-    for variant in tiles {
-        for (launch, made) in attention::launches_with(caps, &p, variant).unwrap().into_iter().zip(&made) {
+    for (part, made) in attention::Part::ALL.into_iter().zip(&made) {
+        if attention::variants(caps, &p, part).contains(&variant) {
+            let launch = attention::launch_with(caps, &p, part, variant).unwrap();
             let given: Vec<_> = given
                 .iter()
                 .filter(|(name, _)| !made.iter().any(|(own, _)| own == name))

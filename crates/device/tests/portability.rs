@@ -13,7 +13,7 @@ fn every_kernel_file_translates() {
     for &(name, text) in kiln_shaders::ALL {
         match Source::new(name, text).finish() {
             Ok(text) => {
-                let uniform = text.replace("var<immediate> sizes", "@group(1) @binding(0) var<uniform> sizes");
+                let uniform = text.replace("var<immediate> sizes", "@group(0) @binding(30) var<uniform> sizes");
                 for text in [&text, &uniform] {
                     failures.extend(translate(text).err().map(|error| format!("{name}: {error}")));
                 }
@@ -215,11 +215,9 @@ fn launches(caps: &Caps) -> Vec<Launch> {
                 mask,
                 dropout,
             };
-            for variant in attention::variants(caps, &p) {
-                if variant.has_gradients() {
-                    all.extend(attention::launches_with(caps, &p, variant).unwrap());
-                } else {
-                    all.push(attention::forward_with(caps, &p, variant).unwrap());
+            for part in attention::Part::ALL {
+                for variant in attention::variants(caps, &p, part) {
+                    all.push(attention::launch_with(caps, &p, part, variant).unwrap());
                 }
             }
         }

@@ -33,7 +33,7 @@ fn read(device: &Device, buffer: &Buffer) -> Result<Vec<f32>, Error> {
 fn affine(device: &Device, x: &Buffer, scale: f32, shift: f32) -> Result<Step, Error> {
     let n = x.bytes() / 4;
     let params = Params::new().u32(n as u32).f32(scale).f32(shift);
-    let launch = Launch::new(Source::new("affine", AFFINE), params, fold_groups(n.div_ceil(64)));
+    let launch = Launch::new(Source::new("affine", AFFINE).changing(), params, fold_groups(n.div_ceil(64)));
     Step::new(device, &launch, &[("x", x)])
 }
 
@@ -64,13 +64,40 @@ fn a_struct_past_the_immediates_becomes_a_uniform() -> Result<(), Error> {
     let x = upload(&device, &[0.0; 64])?;
     let params = (0..60).fold(Params::new().u32(64).f32(1.0).f32(5.0), Params::u32);
     let source = Source::new("long", AFFINE.replace("sizes.shift;", "sizes.shift + last();"))
+        .changing()
         .declare("fn last() -> f32 { return f32(sizes.p59); }");
     let source = (0..60).fold(source, |source, i| source.param(&format!("p{i}"), "u32"));
     let step = Step::new(&device, &Launch::new(source, params, [1, 1, 1]), &[("x", &x)])?;
     assert!(step.kernel.uniform() && step.kernel.params_bytes() == 63 * 4);
-    // Two steps of different lengths share the page.
     device.run(vec![step.clone(), affine(&device, &x, 2.0, 0.0)?, step])?;
     assert_eq!(read(&device, &x)?, [192.0; 64]);
+    Ok(())
+}
+
+#[test]
+fn parameters_that_stay_lie_in_a_uniform_and_can_be_set_all_the_same() -> Result<(), Error> {
+    let device = open(Options::default())?;
+    let x = upload(&device, &[1.0; 100])?;
+    let still = |scale: f32, shift: f32, fields: u32| {
+        let source = (0..fields).fold(Source::new("still", AFFINE), |source, i| source.param(&format!("p{i}"), "u32"));
+        let params = (0..fields).fold(Params::new().u32(100).f32(scale).f32(shift), Params::u32);
+        Step::new(&device, &Launch::new(source, params, [2, 1, 1]), &[("x", &x)])
+    };
+    // the page holds steps of different lengths, and one between them takes immediates
+    let steps = vec![still(2.0, 0.0, 0)?, affine(&device, &x, 1.0, 1.0)?, still(3.0, 0.0, 70)?, still(1.0, 5.0, 2)?];
+    assert_eq!(steps.iter().map(|step| step.kernel.uniform()).collect::<Vec<_>>(), [true, false, true, true]);
+    let mut program = Program::new(&device, steps)?;
+    program.run(&[], &[], &[])?;
+    assert_eq!(read(&device, &x)?, [14.0; 100]);
+    let made = device.counters();
+    for (step, scale) in [(0, 0.5f32), (1, 2.0), (2, 0.5)] {
+        program.set_param(step, 4, scale.to_le_bytes());
+    }
+    program.run(&[], &[], &[])?;
+    assert_eq!(read(&device, &x)?, [12.5; 100]);
+    program.run(&[], &[], &[])?;
+    assert_eq!(read(&device, &x)?, [11.75; 100]);
+    assert_eq!((device.counters().buffers, device.counters().bind_groups), (made.buffers, made.bind_groups));
     Ok(())
 }
 
@@ -118,7 +145,6 @@ fn the_steady_state_makes_nothing() -> Result<(), Error> {
         let mut program = Program::new(&device, (0..20).map(|_| affine(&device, &x, 1.0, 1.0).unwrap()).collect())?;
         program.run(&[], &[], &[])?;
         read(&device, &x)?;
-        // Programs over buffers that were seen before make no bind groups either.
         let before = device.counters();
         for _ in 0..50 {
             let batch = upload(&device, &[0.0; 1000])?;

@@ -4,6 +4,7 @@
 
 mod support;
 
+use kiln_device::kernels::attention::Part;
 use kiln_device::kernels::matmul::Elem;
 use kiln_device::kernels::{Kind, Scalar, attention, map, norm, random, reduce, scan, segment, softmax, sort};
 use kiln_device::philox::Stream;
@@ -239,10 +240,9 @@ fn attention() {
         let draw = upload(&device, &[7, 1, 3, 1_677_722]);
         for dropout in [false, true] {
             let p = attention::Problem { dropout, ..causal(heads, length, e, Elem::F32) };
-            let variant = attention::choose(&caps, &p);
-            let [forward, query, keys] = attention::launches_with(&caps, &p, variant).unwrap();
+            let [forward, query, keys] = Part::ALL.map(|part| attention::launch(&caps, &p, part).unwrap());
             let drops = if dropout { ", dropout" } else { "" };
-            let name = |what: &str| format!("{variant} {what} {heads}x{length}x{e} causal{drops}");
+            let name = |what: &str| format!("{what} {heads}x{length}x{e} causal{drops}");
             let given = [("q", &q), ("k", &k), ("v", &v), ("draw", &draw)];
             one(&device, &name("attention"), &forward, &[&given[..], &[("out", &out), ("lse", &lse)]].concat());
             let more = [("y", &out), ("dy", &dy), ("lse", &lse), ("out", &dq), ("norms", &norms)];
@@ -253,7 +253,7 @@ fn attention() {
     }
 }
 
-/// Forward by every variant, of half floats where the device has them.
+/// Every part by every variant, of half floats where the device has them.
 #[test]
 #[ignore = "a measurement"]
 fn attention_variants() {
@@ -264,12 +264,17 @@ fn attention_variants() {
         let n = (heads * length * e) as usize;
         let mut data = normal(n, 1);
         let x = if caps.f16 { device.upload(&half(&mut data), "x").unwrap() } else { upload(&device, &data) };
-        let (out, lse) = (empty(&device, n), empty(&device, (heads * length) as usize));
+        let rows = (heads * length) as usize;
+        let (out, dv, lse, norms) =
+            (empty(&device, n), empty(&device, n), upload(&device, &vec![1.0f32; rows]), empty(&device, 2 * rows));
         let p = causal(heads, length, e, elem);
-        for variant in attention::variants(&caps, &p) {
-            let launch = attention::forward_with(&caps, &p, variant).unwrap();
-            let bindings = [("q", &x), ("k", &x), ("v", &x), ("out", &out), ("lse", &lse)];
-            one(&device, &format!("{variant} {elem:?} {heads}x{length}x{e} causal"), &launch, &bindings);
+        let all = [("q", &x), ("k", &x), ("v", &x), ("y", &x), ("dy", &x)];
+        let all = [&all[..], &[("out", &out), ("dv", &dv), ("lse", &lse), ("norms", &norms)]].concat();
+        for part in Part::ALL {
+            for variant in attention::variants(&caps, &p, part) {
+                let launch = attention::launch_with(&caps, &p, part, variant).unwrap();
+                one(&device, &format!("{part:?} {variant} {elem:?} {heads}x{length}x{e} causal"), &launch, &all);
+            }
         }
     }
 }

@@ -43,6 +43,11 @@ impl Device {
         LATEST.lock().unwrap_or_else(PoisonError::into_inner).upgrade().map(Self)
     }
 
+    /// A device that only keeps an error.
+    pub(crate) fn idle() -> Self {
+        Self::without_plans(&kiln_device::Device::idle())
+    }
+
     /// Opens the best adapter, or the one named by `KILN_ADAPTER` and `KILN_BACKEND`.
     ///
     /// # Errors
@@ -64,7 +69,7 @@ impl Device {
         &self.0.gpu
     }
 
-    /// Turns fusion off or on for plans made from now on. `KILN_FUSE=0` in the environment does it from the start.
+    /// Turns fusion off or on for plans made from now on. `KILN_FUSE=0` in the environment turns it off from the start.
     pub fn set_fusion(&self, on: bool) {
         self.executor().set_fusion(on);
     }

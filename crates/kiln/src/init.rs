@@ -59,13 +59,18 @@ impl Init {
 
     /// A parameter whose elements `fill` writes, in row-major order.
     pub fn values(&mut self, shape: &[usize], fill: impl FnOnce(&mut Draws, &mut [f32])) -> Param {
+        let mut draws = self.draws();
+        self.filled(shape, |values| fill(&mut draws, values))
+    }
+
+    fn filled(&self, shape: &[usize], fill: impl FnOnce(&mut [f32])) -> Param {
         let bytes = shape.iter().try_fold(4u64, |bytes, &extent| bytes.checked_mul(extent as u64));
         let most = self.group.device().budget().min(4 * i32::MAX as u64);
         let Some(bytes) = bytes.filter(|&bytes| bytes <= most) else {
             return self.zeros(shape); // which says why it cannot be
         };
         let mut values = vec![0.0; (bytes / 4) as usize];
-        fill(&mut self.draws(), &mut values);
+        fill(&mut values);
         self.param(&Tensor::from_vec(self.group.device(), values, shape))
     }
 
@@ -139,6 +144,8 @@ impl Init {
     }
 
     /// N(0, gain² · 2 / (fan_in + fan_out)).
+    ///
+    /// Source: Glorot & Bengio 2010, as [`Init::xavier_uniform`], eq. 12.
     pub fn xavier_normal(&mut self, shape: &[usize], gain: f64) -> Param {
         let (fan_in, fan_out) = fans(shape);
         self.normal(shape, 0.0, gain * (2.0 / (fan_in + fan_out)).sqrt())
@@ -152,18 +159,21 @@ impl Init {
         self.kaiming_uniform_for(shape, Fan::In, Nonlinearity::LeakyRelu(slope))
     }
 
-    /// N(0, 2 / ((1 + slope²) · fan_in)).
+    /// N(0, 2 / ((1 + slope²) · fan_in)); `slope` as for [`Init::kaiming_uniform`].
+    ///
+    /// Source: He et al. 2015, "Delving deep into rectifiers", eq. 15.
     pub fn kaiming_normal(&mut self, shape: &[usize], slope: f64) -> Param {
         self.kaiming_normal_for(shape, Fan::In, Nonlinearity::LeakyRelu(slope))
     }
 
-    /// U(-a, a) with a = gain · √(3 / fan), for what follows the layer.
+    /// U(-a, a) with a = gain · √(3 / fan), for what follows the layer: PyTorch's `kaiming_uniform_` with its `mode` and
+    /// `nonlinearity`.
     pub fn kaiming_uniform_for(&mut self, shape: &[usize], fan: Fan, follows: Nonlinearity) -> Param {
         let bound = follows.gain() * (3.0 / fan.of(shape)).sqrt();
         self.uniform(shape, -bound..bound)
     }
 
-    /// N(0, gain² / fan), for what follows the layer.
+    /// N(0, gain² / fan), for what follows the layer: PyTorch's `kaiming_normal_`.
     pub fn kaiming_normal_for(&mut self, shape: &[usize], fan: Fan, follows: Nonlinearity) -> Param {
         self.normal(shape, 0.0, follows.gain() / fan.of(shape).sqrt())
     }
@@ -172,8 +182,7 @@ impl Init {
     #[track_caller]
     pub fn eye(&self, shape: &[usize]) -> Param {
         let &[rows, columns] = shape else { return self.refused("eye", shape, "a matrix") };
-        let values = (0..rows * columns).map(|i| if i / columns == i % columns { 1.0 } else { 0.0 }).collect();
-        self.param(&Tensor::from_vec(self.group.device(), values, shape))
+        self.filled(shape, |values| (0..rows.min(columns)).for_each(|i| values[i * columns + i] = 1.0))
     }
 
     /// A convolution `[outputs, inputs/groups, window..]` that hands on its channels, as many as there are on both
@@ -189,18 +198,17 @@ impl Init {
         if groups == 0 || !shape[0].is_multiple_of(groups) {
             return self.refused("dirac", shape, "outputs that the groups divide");
         }
-        let window: usize = shape[2..].iter().product();
-        let middle = shape[2..].iter().fold(0, |at, &extent| at * extent + extent / 2);
         let (inputs, each) = (shape[1], shape[0] / groups);
-        let mut values = vec![0f32; shape.iter().product()];
-        for group in 0..groups {
-            for channel in 0..each.min(inputs) {
+        self.filled(shape, |values| {
+            let window: usize = shape[2..].iter().product();
+            let middle = shape[2..].iter().fold(0, |at, &extent| at * extent + extent / 2);
+            let channels = (0..groups).flat_map(|group| (0..each.min(inputs)).map(move |channel| (group, channel)));
+            for (group, channel) in channels {
                 if let Some(value) = values.get_mut(((group * each + channel) * inputs + channel) * window + middle) {
                     *value = 1.0;
                 }
             }
-        }
-        self.param(&Tensor::from_vec(self.group.device(), values, shape))
+        })
     }
 
     /// A matrix from N(0, std²) of which in each column the share `sparsity` of the rows, rounded up, is 0. Of another
@@ -239,8 +247,8 @@ impl Init {
     /// learning in deep linear neural networks".
     pub fn orthogonal(&mut self, shape: &[usize], gain: f64) -> Param {
         let rows = shape.first().copied().unwrap_or(1);
-        let cols: usize = shape.iter().skip(1).product();
         self.values(shape, |draws, values| {
+            let cols = values.len() / rows.max(1);
             let (count, length) = (rows.min(cols), rows.max(cols));
             let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
             while basis.len() < count {
@@ -299,7 +307,8 @@ pub enum Nonlinearity {
 }
 
 impl Nonlinearity {
-    /// By how much weights are larger for it than for nothing.
+    /// The factor of the first weights' deviation: how much larger than before nothing they are, so that activations keep
+    /// their size.
     pub fn gain(self) -> f64 {
         match self {
             Nonlinearity::Linear | Nonlinearity::Sigmoid => 1.0,
@@ -360,10 +369,10 @@ impl Draws {
 
 /// Inputs and outputs of one unit of a weight `[outputs, inputs, window..]`, PyTorch's reading.
 fn fans(shape: &[usize]) -> (f64, f64) {
-    let window: usize = shape.iter().skip(2).product();
-    let outputs = shape.first().copied().unwrap_or(1);
-    let inputs = shape.get(1).copied().unwrap_or(outputs);
-    ((inputs * window).max(1) as f64, (outputs * window).max(1) as f64)
+    let window: f64 = shape.iter().skip(2).map(|&extent| extent as f64).product();
+    let outputs = shape.first().copied().unwrap_or(1) as f64;
+    let inputs = shape.get(1).map_or(outputs, |&inputs| inputs as f64);
+    ((inputs * window).max(1.0), (outputs * window).max(1.0))
 }
 
 /// Takes out of `v` what lies along `basis`, and makes its length 1. Gram-Schmidt done twice is

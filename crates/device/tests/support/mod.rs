@@ -149,7 +149,7 @@ pub(crate) fn classes() -> [(&'static str, Vec<String>); 6] {
     [
         ("matmul", plain(&["subgroup", "tile", "thin", "narrow", "coop staged", "coop direct"])),
         ("conv", conv.collect()),
-        ("attention", plain(&["coop"])),
+        ("attention", plain(&["forward coop", "query coop", "keys coop"])),
         ("softmax", plain(&["subgroup", "joined"])),
         ("norm", plain(&["subgroup", "joined"])),
         ("reduce", plain(&["subgroup", "joined"])),

@@ -29,7 +29,7 @@ pub fn load(device: &Device) -> Result<TensorDataset> {
 /// # Errors
 /// None with the file as shipped.
 pub fn split(device: &Device) -> Result<(TensorDataset, TensorDataset)> {
-    Ok(load(device)?.stratified_split(0.2, 0))
+    load(device)?.stratified_split(0.2, 0)
 }
 
 #[cfg(test)]

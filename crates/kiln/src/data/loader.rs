@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::augment::{Draw, Image, stack};
 use super::order::{argument, epoch_seed, permutation, weighted};
-use super::stream::Prefetch;
+use super::workers::Workers;
 use super::{Dataset, Order, Pass, Passes, Source, TensorDataset};
 use crate::error::At;
 use crate::{Result, Tensor};
@@ -190,7 +190,7 @@ impl<B: Send + 'static> DataLoader<B> {
         self
     }
 
-    /// Sets how many finished batches each worker keeps; 2.
+    /// Sets how many finished batches there are in advance for each thread, beside the one that it is making; 2.
     #[must_use]
     pub fn prefetch(mut self, batches: usize) -> Self {
         self.ahead = batches;
@@ -261,15 +261,14 @@ impl<B: Send + 'static> DataLoader<B> {
             seed: epoch_seed(self.seed, position.epoch),
             make: self.make.clone(),
         };
-        // Each worker makes every n-th batch; they are taken in turn.
         let first = position.step.min(plan.steps);
-        let work = |worker: usize| {
+        let threads = self.workers.min(plan.steps - first);
+        let workers = (threads > 0).then(|| {
             let plan = plan.clone();
-            let steps = (first + worker..plan.steps).step_by(self.workers.max(1));
-            Prefetch::new(steps.map(move |step| plan.batch(step)), self.ahead)
-        };
-        let workers = (0..self.workers.min(plan.steps - first)).map(work).collect();
-        Epoch { workers, plan, epoch: position.epoch, first, step: first, ended: false }
+            let make = move |number: usize| (first + number < plan.steps).then(|| plan.batch(first + number));
+            Workers::new(threads, self.ahead.saturating_add(1).saturating_mul(threads), make)
+        });
+        Epoch { workers, plan, epoch: position.epoch, step: first, ended: false }
     }
 }
 
@@ -353,10 +352,9 @@ impl<B> Plan<B> {
 
 /// The batches of one pass. An error is the last item; a panic of a worker is an [`Error::Worker`](crate::Error::Worker).
 pub struct Epoch<B> {
-    workers: Vec<Prefetch<(B, usize)>>,
+    workers: Option<Workers<(B, usize)>>,
     plan: Plan<B>,
     epoch: u64,
-    first: usize,
     step: usize,
     ended: bool,
 }
@@ -378,11 +376,10 @@ impl<B: Send + 'static> Iterator for Epoch<B> {
         if self.ended || self.step >= self.plan.steps {
             return None;
         }
-        let turn = (self.step - self.first) % self.workers.len().max(1);
-        let made = match self.workers.get_mut(turn) {
+        let made = match &mut self.workers {
             None => self.plan.batch(self.step),
-            Some(worker) => {
-                worker.next().unwrap_or_else(|| Err(crate::Error::Worker("ended before its last batch".into())))
+            Some(workers) => {
+                workers.next().unwrap_or_else(|| Err(crate::Error::Worker("ended before its last batch".into())))
             }
         };
         self.ended = made.is_err();

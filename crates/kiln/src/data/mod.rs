@@ -11,6 +11,7 @@ mod set;
 mod source;
 pub mod stream;
 pub mod tokens;
+mod workers;
 
 pub use graph::{Graph, GraphBatch};
 pub use loader::{Batch, DataLoader, Epoch, Last, Position, Rows};

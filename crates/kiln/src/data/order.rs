@@ -49,9 +49,24 @@ pub(super) fn weighted(weights: &[f64], count: usize, seed: u64) -> Vec<usize> {
         .collect()
 }
 
-/// `part` of `n`, to the nearest.
-pub(super) fn share(n: usize, part: f64) -> usize {
-    ((n as f64 * part.clamp(0.0, 1.0)).round() as usize).min(n)
+/// `part` of `n`, to the nearest; `part` is from 0 to 1.
+fn share(n: usize, part: f64) -> usize {
+    ((n as f64 * part).round() as usize).min(n)
+}
+
+/// A share to be held out.
+pub(super) fn check_share(op: &'static str, held_out: f64, at: At) -> Result<()> {
+    match (0.0..=1.0).contains(&held_out) {
+        true => Ok(()),
+        false => Err(argument(op, "held_out", held_out.to_string(), "a share from 0 to 1", at)),
+    }
+}
+
+/// The numbers 0..n in two parts in random order, the second with the share `held_out` of them.
+pub(super) fn random_parts(n: usize, held_out: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let mut first = permutation(n, seed);
+    let second = first.split_off(n - share(n, held_out));
+    (first, second)
 }
 
 /// The numbers 0..labels.len() in two parts, the second with the share `held_out` of each class.
@@ -152,7 +167,7 @@ mod tests {
 
     #[test]
     fn shares_are_within_the_whole() {
-        assert_eq!([share(10, 0.2), share(10, 2.0), share(10, -1.0), share(0, 0.5), share(3, 0.5)], [2, 10, 0, 0, 2]);
+        assert_eq!([share(10, 0.2), share(10, 1.0), share(10, 0.0), share(0, 0.5), share(3, 0.5)], [2, 10, 0, 0, 2]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::augment::Image;
-use super::order::{folds, parts, permutation, share, stratified_folds, stratified_parts};
+use super::order::{check_share, folds, parts, permutation, random_parts, stratified_folds, stratified_parts};
 use crate::error::{At, List};
 use crate::{Device, Error, Result, Shape, Tensor};
 
@@ -275,18 +275,27 @@ impl TensorDataset {
         Self { rows, ..self.clone() }
     }
 
-    /// Two parts, the second with the share `held_out` of the examples, drawn from `seed`.
-    pub fn split(&self, held_out: f64, seed: u64) -> (Self, Self) {
-        let order = permutation(self.rows.len(), seed);
-        let kept = order.len() - share(order.len(), held_out);
-        (self.subset(&order[..kept]), self.subset(&order[kept..]))
+    /// Two parts, the second with the share `held_out` of the examples (to the nearest whole one), drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the share is not from 0 to 1.
+    #[track_caller]
+    pub fn split(&self, held_out: f64, seed: u64) -> Result<(Self, Self)> {
+        check_share("split", held_out, At::here())?;
+        let (first, second) = random_parts(self.rows.len(), held_out, seed);
+        Ok((self.subset(&first), self.subset(&second)))
     }
 
     /// The same, with the share taken from each class, so that both parts have the classes in the
     /// same proportions.
-    pub fn stratified_split(&self, held_out: f64, seed: u64) -> (Self, Self) {
+    ///
+    /// # Errors
+    /// As for [`split`](TensorDataset::split).
+    #[track_caller]
+    pub fn stratified_split(&self, held_out: f64, seed: u64) -> Result<(Self, Self)> {
+        check_share("stratified_split", held_out, At::here())?;
         let (first, second) = stratified_parts(&self.classes(), held_out, seed);
-        (self.subset(&first), self.subset(&second))
+        Ok((self.subset(&first), self.subset(&second)))
     }
 
     /// One part for each of `shares`, which add up to 1: `[0.8, 0.1, 0.1]` for training, validation and test.

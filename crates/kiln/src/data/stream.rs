@@ -14,12 +14,11 @@
 //! # Ok::<(), Error>(())
 //! ```
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::{Mutex, PoisonError};
 
 use super::augment::Draw;
-use crate::{Error, Result};
+use super::workers::Workers;
+use crate::Result;
 
 /// The items of `from` in another order: a buffer of `size` items is filled, and each item that leaves it, drawn from
 /// `seed`, makes room for the next one. An error is passed on when it is met. The same seed gives the same order.
@@ -108,43 +107,17 @@ where
 
 /// Items of an iterator that a thread takes in advance, in the same order. A panic there is an [`Error::Worker`] here, and
 /// the last item. Dropping it ends the thread.
+///
+/// [`Error::Worker`]: crate::Error::Worker
 #[derive(Debug)]
-pub struct Prefetch<T> {
-    // Dropped before the thread is waited for, so that it does not wait for us.
-    from: Option<Receiver<Result<T>>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Prefetch<T>(Workers<T>);
 
 impl<T: Send + 'static> Prefetch<T> {
     /// Runs `from` on a thread, at most `ahead` finished items and one in the making in front of the consumer.
     pub fn new(from: impl Iterator<Item = Result<T>> + Send + 'static, ahead: usize) -> Self {
-        let (to, receiver) = sync_channel(ahead);
-        let work = move || {
-            let mut from = from;
-            loop {
-                let item = match catch_unwind(AssertUnwindSafe(|| from.next())) {
-                    Ok(Some(item)) => item,
-                    Ok(None) => return,
-                    Err(panic) => {
-                        // It is not known what the iterator is good for now.
-                        let _ = to.send(Err(Error::Worker(message(panic.as_ref()))));
-                        return;
-                    }
-                };
-                if to.send(item).is_err() {
-                    return; // nobody listens any more
-                }
-            }
-        };
-        match std::thread::Builder::new().name("kiln-data".into()).spawn(work) {
-            Ok(thread) => Self { from: Some(receiver), thread: Some(thread) },
-            Err(error) => {
-                // No thread: the error is the only item.
-                let (to, receiver) = sync_channel(1);
-                let _ = to.send(Err(Error::Worker(error.to_string())));
-                Self { from: Some(receiver), thread: None }
-            }
-        }
+        let from = Mutex::new(from);
+        let take = move |_| from.lock().unwrap_or_else(PoisonError::into_inner).next();
+        Self(Workers::new(1, ahead.saturating_add(1), take))
     }
 }
 
@@ -152,23 +125,6 @@ impl<T> Iterator for Prefetch<T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {
-        self.from.as_ref().and_then(|from| from.recv().ok())
+        self.0.next()
     }
-}
-
-impl<T> Drop for Prefetch<T> {
-    fn drop(&mut self) {
-        self.from = None;
-        if let Some(thread) = self.thread.take() {
-            // Its panics were caught and reported.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// What a panic said.
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panicked: {}", text.unwrap_or_else(|| "without a message".into()))
 }

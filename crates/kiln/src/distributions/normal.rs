@@ -70,7 +70,7 @@ impl Normal {
         composed("normal", || &self.loc + &self.scale * rng.normal(drawn(&shape, &self.loc)))
     }
 
-    /// KL(self ‖ other).
+    /// KL(self ‖ other) of each normal of the batch, which broadcasts: ln(σ₂/σ₁) + (σ₁² + (μ₁ − μ₂)²) / (2 σ₂²) − ½.
     #[track_caller]
     pub fn kl_divergence(&self, other: &Self) -> Tensor {
         composed("normal", || {

@@ -29,7 +29,14 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     CrossEntropy::default().loss(logits, labels)
 }
 
-/// Mean of −logp\[label\]: cross-entropy for log-probabilities that are already there.
+/// Mean of −logp\[label\]: cross-entropy for log-probabilities that are already there, such as those of
+/// [`Tensor::log_softmax`].
+///
+/// Shapes: `logp [rows, classes]` or `[rows, classes, ..]`, `labels [rows]` or `[rows, ..]` of integers (or one row without the
+/// axis) → `[]`. For class weights, labels to ignore and other reductions: [`CrossEntropy::nll`].
+///
+/// # Errors
+/// As [`cross_entropy`].
 #[track_caller]
 pub fn nll_loss(logp: &Tensor, labels: &Tensor) -> Tensor {
     CrossEntropy::default().nll(logp, labels)
@@ -64,13 +71,21 @@ impl Default for CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// The loss of `logits` against class indices or class probabilities; shapes as for [`cross_entropy`].
+    /// The loss of `logits` against class indices or class probabilities; shapes as for [`cross_entropy`], without a
+    /// reduction the loss of each row.
+    ///
+    /// # Errors
+    /// As [`cross_entropy`]; [`Error::Argument`](crate::Error::Argument) for a smoothing outside of 0..=1,
+    /// [`Error::Shape`](crate::Error::Shape) if there is not one weight for each class.
     #[track_caller]
     pub fn loss(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
         composed("cross_entropy", || self.of_logits(logits, labels))
     }
 
-    /// The loss of log-probabilities against class indices.
+    /// The loss of log-probabilities against class indices: shapes as for [`nll_loss`]. The smoothing plays no part.
+    ///
+    /// # Errors
+    /// As [`CrossEntropy::loss`].
     #[track_caller]
     pub fn nll(&self, logp: &Tensor, labels: &Tensor) -> Tensor {
         composed("nll_loss", || self.rows("nll_loss", logp, labels))

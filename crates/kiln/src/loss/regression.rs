@@ -6,13 +6,19 @@
 use super::{Reduction, broadcast};
 use crate::{Lit, Tensor};
 
-/// Mean of (x − y)².
+/// Mean of (x − y)²: `x`, `y [..]` alike → `[]`; other shapes are broadcast, and the log says so.
+///
+/// # Errors
+/// The result carries [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast.
 #[track_caller]
 pub fn mse_loss(x: &Tensor, y: &Tensor) -> Tensor {
     mse_loss_with(x, y, Reduction::Mean)
 }
 
-/// (x − y)², reduced as asked.
+/// (x − y)², reduced as asked: `[]`, or the shape of `x` and `y` without reduction.
+///
+/// # Errors
+/// As [`mse_loss`].
 #[track_caller]
 pub fn mse_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
     broadcast("mse_loss", x, y, |x, y| reduction.of(&(x - y).square()))
@@ -29,13 +35,19 @@ pub fn mse_loss_weighted(x: &Tensor, y: &Tensor, weight: &Tensor, reduction: Red
     })
 }
 
-/// Mean of |x − y|.
+/// Mean of |x − y|, with slope 0 where both are equal: shapes as for [`mse_loss`].
+///
+/// # Errors
+/// As [`mse_loss`].
 #[track_caller]
 pub fn l1_loss(x: &Tensor, y: &Tensor) -> Tensor {
     l1_loss_with(x, y, Reduction::Mean)
 }
 
-/// |x − y|, reduced as asked.
+/// |x − y|, reduced as asked: `[]`, or the shape of `x` and `y` without reduction.
+///
+/// # Errors
+/// As [`mse_loss`].
 #[track_caller]
 pub fn l1_loss_with(x: &Tensor, y: &Tensor, reduction: Reduction) -> Tensor {
     broadcast("l1_loss", x, y, |x, y| reduction.of(&(x - y).abs()))

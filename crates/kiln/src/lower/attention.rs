@@ -7,7 +7,7 @@ use crate::fuse::Group;
 use crate::layout::Layout;
 use crate::node::Op;
 use crate::ops::attention::Attends;
-use kiln_device::kernels::attention::{self, Mask, MaskKind, Place, Problem};
+use kiln_device::kernels::attention::{self, Mask, MaskKind, Part, Place, Problem};
 use kiln_device::kernels::matmul::Elem;
 
 impl Lowerer<'_> {
@@ -18,11 +18,11 @@ impl Lowerer<'_> {
         let (q, v) = (graph.shape(inputs[0]), graph.shape(inputs[2]));
         let rank = q.rank();
         let elem = |x: u32| if graph.dtype(x) == DType::F16 { Elem::F16 } else { Elem::F32 };
-        // the names of the operands after q, k, v and scale
-        let mut names = match graph.op(node) {
-            Op::Attention(_) => vec![],
-            Op::AttentionQuery(_) => vec!["y", "dy", "lse"],
-            _ => vec!["dy", "norms"],
+        // the names of the operands after q, k, v and scale, and of the second result
+        let (part, mut names, second) = match graph.op(node) {
+            Op::Attention(_) => (Part::Forward, vec![], "lse"),
+            Op::AttentionQuery(_) => (Part::Query, vec!["y", "dy", "lse"], "norms"),
+            _ => (Part::Keys, vec!["dy", "norms"], "dv"),
         };
         let mut mask = None;
         let masked = how.mask(&inputs, 4 + names.len());
@@ -51,14 +51,7 @@ impl Lowerer<'_> {
             mask,
             dropout: how.dropout,
         };
-        let (launch, second) = match graph.op(node) {
-            Op::Attention(_) => {
-                let variant = attention::pick(self.gpu, &p);
-                (attention::forward_with(self.caps, &p, variant)?, "lse")
-            }
-            Op::AttentionQuery(_) => (attention::query_grad(self.caps, &p)?, "norms"),
-            _ => (attention::key_grad(self.caps, &p)?, "dv"),
-        };
+        let launch = attention::launch_with(self.caps, &p, part, attention::pick(self.gpu, &p, part))?;
         let operands = ["q", "k", "v"].into_iter().zip(&inputs).chain(names.into_iter().zip(&inputs[4..]));
         let mut fixed: Vec<(String, Operand)> =
             operands.map(|(name, &input)| (name.to_string(), self.operand(input))).collect();

@@ -158,6 +158,11 @@ impl<'a> Lowerer<'a> {
         }
         let mut bindings = fixed;
         bindings.extend(kernel.bindings);
+        // an optimizer's numbers change with each step, those of a model hardly ever
+        let updates = bindings.iter().any(|(_, operand)| matches!(operand, Operand::Cell(_)));
+        if updates && words.iter().any(|(_, word)| matches!(word, Word::Scalar(_))) {
+            source = source.changing();
+        }
         let name = label.clone();
         self.steps.push(Lowered {
             source: source.named(name).declare(declarations),

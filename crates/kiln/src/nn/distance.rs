@@ -86,7 +86,10 @@ impl Default for CosineSimilarity {
 }
 
 impl CosineSimilarity {
-    /// The cosine of the angles between the vectors of `x` and `y`.
+    /// The cosines of the angles between the vectors of `x` and `y`, whose shapes broadcast → without the axis.
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::Shape`](crate::Error::Shape) or [`Error::Axis`](crate::Error::Axis) for what does not fit.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, y: &Tensor) -> Tensor {
         cosine_similarity(x, y, self.axis, self.eps)
@@ -111,7 +114,10 @@ impl Default for PairwiseDistance {
 }
 
 impl PairwiseDistance {
-    /// The distances between the vectors of `x` and `y`.
+    /// The distances between the vectors of `x` and `y [.., width]`, whose shapes broadcast → `[..]`, or `[.., 1]` with `keep`.
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::Shape`](crate::Error::Shape) for what does not broadcast.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, y: &Tensor) -> Tensor {
         pairwise_distance(x, y, self.p, self.eps, self.keep)

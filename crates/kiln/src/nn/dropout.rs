@@ -205,7 +205,8 @@ pub struct StochasticDepth {
 }
 
 impl StochasticDepth {
-    /// Drops with probability `p`, in 0..=1.
+    /// Drops with probability `p`; outside of 0..=1, what [`forward`](Forward::forward) gives carries an
+    /// [`Error::Argument`](crate::Error::Argument).
     pub fn new(p: f32, mode: DropMode, init: &mut Init) -> Self {
         Self { p, mode, noise: Noise::new(init) }
     }

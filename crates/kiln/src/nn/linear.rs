@@ -109,7 +109,10 @@ impl Bilinear {
         self
     }
 
-    /// The map of `a [.., first]` and `b [.., second]`, whose outer axes are the same.
+    /// The map of `a [.., first]` and `b [.., second]`, whose outer axes are the same → `[.., outputs]`.
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::Shape`](crate::Error::Shape) for other shapes.
     #[track_caller]
     pub fn forward(&self, a: &Tensor, b: &Tensor) -> Tensor {
         composed("bilinear", || {

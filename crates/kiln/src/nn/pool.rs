@@ -58,7 +58,7 @@ macro_rules! pool {
 macro_rules! max_pool {
     ($(#[$doc:meta])* $name:ident, $op:ident, $with_index:ident) => {
         pool! { $(#[$doc])* $name, $op, {
-            /// The maxima, and where in its plane each is, for unpooling.
+            /// The maxima, and where in its plane each is (`I32`, in the shape of the maxima), for unpooling.
             #[track_caller]
             pub fn with_index(&self, x: &Tensor) -> (Tensor, Tensor) {
                 x.$with_index(&self.pool)
@@ -192,7 +192,7 @@ macro_rules! adaptive_pools {
             }
 
             $(
-                /// The maxima, and where in its plane each is, for unpooling.
+                /// The maxima, and where in its plane each is (`I32`, in the shape of the maxima), for unpooling.
                 #[track_caller]
                 pub fn with_index(&self, x: &Tensor) -> (Tensor, Tensor) {
                     x.$with_index(&self.output)
@@ -322,7 +322,7 @@ macro_rules! fractional {
                 Self { kernel: full(sizes(&kernel), $n), output, noise: Noise::new(init) }
             }
 
-            /// The maxima, and where in its plane each is.
+            /// The maxima, and where in its plane each is (`I32`, in the shape of the maxima).
             #[track_caller]
             pub fn with_index(&self, x: &Tensor) -> (Tensor, Tensor) {
                 let Ok(shape) = x.shape() else { return (x.clone(), x.clone()) };

@@ -104,7 +104,11 @@ impl TransformerEncoderLayer {
         }
     }
 
-    /// The layer with masks as in [`AttentionArgs`]; weights are not given.
+    /// The layer with masks as in [`AttentionArgs`]: `x [time, batch, width]`, or batch first as set → the same shape. Weights
+    /// are not given.
+    ///
+    /// # Errors
+    /// On evaluation, as [`MultiheadAttention::run`](super::MultiheadAttention::run).
     #[track_caller]
     pub fn run(&self, x: &Tensor, masks: AttentionArgs<'_>) -> Tensor {
         let attend = |x: &Tensor| {
@@ -171,7 +175,8 @@ pub struct TransformerDecoderLayer {
 }
 
 impl TransformerDecoderLayer {
-    /// Over `width` numbers with `heads` heads, with PyTorch's defaults.
+    /// Over `width` numbers with `heads` heads, which divide it, and PyTorch's other settings, those of
+    /// [`TransformerOptions::default`].
     pub fn new(width: usize, heads: usize, init: &mut Init) -> Self {
         Self::with(width, heads, TransformerOptions::default(), init)
     }
@@ -195,7 +200,11 @@ impl TransformerDecoderLayer {
         }
     }
 
-    /// The layer; `memory` is the encoder's output.
+    /// The layer: `x [time, batch, width]`, and `memory [time', batch, width]`, the encoder's output, or both batch first as set
+    /// → as `x`.
+    ///
+    /// # Errors
+    /// On evaluation, as [`MultiheadAttention::run`](super::MultiheadAttention::run).
     #[track_caller]
     pub fn run(&self, x: &Tensor, memory: &Tensor, masks: DecoderMasks<'_>) -> Tensor {
         let to_itself = |x: &Tensor| {
@@ -231,7 +240,7 @@ impl TransformerEncoder {
         Self { layers, norm }
     }
 
-    /// All layers with the same masks.
+    /// All layers with the same masks: shapes and errors as for [`TransformerEncoderLayer::run`].
     #[track_caller]
     pub fn run(&self, x: &Tensor, masks: AttentionArgs<'_>) -> Tensor {
         let mut x = x.clone();
@@ -264,7 +273,7 @@ impl TransformerDecoder {
         Self { layers, norm }
     }
 
-    /// All layers with the same masks; `memory` is the encoder's output.
+    /// All layers with the same masks: shapes and errors as for [`TransformerDecoderLayer::run`].
     #[track_caller]
     pub fn run(&self, x: &Tensor, memory: &Tensor, masks: DecoderMasks<'_>) -> Tensor {
         let mut x = x.clone();
@@ -315,7 +324,10 @@ impl Transformer {
         all
     }
 
-    /// The decoder's output for `tgt`; `src_masks` are the encoder's.
+    /// The decoder's output for `tgt`, in its shape; `src_masks` are the encoder's.
+    ///
+    /// # Errors
+    /// On evaluation, as [`MultiheadAttention::run`](super::MultiheadAttention::run).
     #[track_caller]
     pub fn run(&self, src: &Tensor, tgt: &Tensor, src_masks: AttentionArgs<'_>, masks: DecoderMasks<'_>) -> Tensor {
         let memory = in_module("encoder", || self.encoder.run(src, src_masks));

@@ -274,7 +274,7 @@ impl Tensor {
         if other.error().is_some() { other.current() } else { self.reshape(other.shape_or_scalar()) }
     }
 
-    /// Axes of extent 1 repeated to the shape of `other`.
+    /// Axes of extent 1 repeated to the shape of `other`, new ones in front: [`Tensor::expand`].
     #[track_caller]
     pub fn expand_as(&self, other: &Tensor) -> Tensor {
         if other.error().is_some() { other.current() } else { self.expand(other.shape_or_scalar()) }

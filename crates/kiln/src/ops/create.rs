@@ -25,7 +25,7 @@ impl Tensor {
         Self::from_slice(device, &numbers, &data.dims())
     }
 
-    /// A tensor of `shape` from numbers in row-major order.
+    /// A tensor of `shape` from numbers in row-major order: [`Tensor::from_slice`] of a vector, with its errors.
     #[track_caller]
     pub fn from_vec<E: Element>(device: &Device, numbers: Vec<E>, shape: &[usize]) -> Tensor {
         composed("from_vec", || Self::from_slice(device, &numbers, shape))
@@ -92,17 +92,14 @@ impl Tensor {
         Node::leaf(device, Op::Const(0), Shape::SCALAR, dtype, at, Value::Pending)
     }
 
-    /// A tensor that carries an error of a call that had no tensor to take a device from. A program that has no device
-    /// opens one for it: a tensor cannot be without.
+    /// A tensor that carries an error of a call that had no tensor to take a device from.
     #[track_caller]
     pub(crate) fn orphan(error: Error) -> Tensor {
-        match Device::latest().map_or_else(Device::open, Ok) {
-            Ok(device) => Self::invalid(&device, error),
-            Err(none) => unreachable!("{error}; and there cannot be a tensor that says so, for {none}"),
-        }
+        Self::invalid(&Device::latest().unwrap_or_else(Device::idle), error)
     }
 
-    /// A number, as a tensor of rank 0.
+    /// A number, as a tensor of rank 0: `I32` of an integer, else `F32`. It travels at run time: another number is no other
+    /// plan.
     #[track_caller]
     pub fn scalar(device: &Device, value: impl Number) -> Tensor {
         value.beside(&Self::zero_of(device, DType::I32))
@@ -176,7 +173,10 @@ impl Tensor {
         Node::leaf(device, Op::Iota, Shape::of(&[n]), DType::I32, at, Value::Pending)
     }
 
-    /// `start, start + step, …` before `end`; integers give `I32`, floats `F32`.
+    /// `start, start + step, …` before `end`; integers give `I32`, floats `F32`. Backwards with a negative step.
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::Argument`] for a step of 0 or away from `end`, and for more elements than a tensor has.
     #[track_caller]
     pub fn arange<N: Number + Into<f64>>(device: &Device, start: N, end: N, step: N) -> Tensor {
         let (a, b, s) = (start.into(), end.into(), step.into());
@@ -195,7 +195,7 @@ impl Tensor {
         places * step + start
     }
 
-    /// `count` numbers evenly spaced from `start` to `end`, both included.
+    /// `count` numbers evenly spaced from `start` to `end`, both included and exact: `F32` `[count]`. A single one is `start`.
     #[track_caller]
     pub fn linspace(device: &Device, start: f32, end: f32, count: usize) -> Tensor {
         if let Err(invalid) = checked(device, "linspace", &[i64::try_from(count).unwrap_or(-1)]) {
@@ -217,7 +217,8 @@ impl Tensor {
         composed("logspace", || Self::scalar(device, base).pow(Self::linspace(device, start, end, count)))
     }
 
-    /// Rows and columns `[2, n]` of what [`Tensor::tril`] leaves of a matrix, row by row, as `I32`.
+    /// Rows and columns `[2, n]`, as `I32`, of what [`Tensor::tril`] with `k` leaves of a matrix of `rows` by `columns`, row by
+    /// row.
     #[track_caller]
     pub fn tril_indices(device: &Device, rows: usize, columns: usize, k: i64) -> Tensor {
         composed("tril_indices", || {
@@ -225,7 +226,8 @@ impl Tensor {
         })
     }
 
-    /// Rows and columns `[2, n]` of what [`Tensor::triu`] leaves of a matrix, row by row, as `I32`.
+    /// Rows and columns `[2, n]`, as `I32`, of what [`Tensor::triu`] with `k` leaves of a matrix of `rows` by `columns`, row by
+    /// row.
     #[track_caller]
     pub fn triu_indices(device: &Device, rows: usize, columns: usize, k: i64) -> Tensor {
         composed("triu_indices", || {

@@ -10,13 +10,13 @@ use crate::{Shape, Tensor};
 const LAST: i64 = 1 << 30;
 
 impl Tensor {
-    /// The matrices of the last two axes with what lies above diagonal `k` set to zero.
+    /// The matrices of the last two axes with what lies above diagonal `k` set to zero: 0 is the main diagonal, 1 the one above it.
     #[track_caller]
     pub fn tril(&self, k: i64) -> Tensor {
         self.triangle("tril", |row, col| row.add(k.clamp(-LAST, LAST) as i32).ge(col))
     }
 
-    /// The matrices of the last two axes with what lies below diagonal `k` set to zero.
+    /// The matrices of the last two axes with what lies below diagonal `k` set to zero: 0 is the main diagonal, 1 the one above it.
     #[track_caller]
     pub fn triu(&self, k: i64) -> Tensor {
         self.triangle("triu", |row, col| row.add(k.clamp(-LAST, LAST) as i32).le(col))

@@ -127,8 +127,15 @@ impl Tensor {
         })
     }
 
-    /// This tensor with `source` added at the places that `index` names along `axis`: PyTorch's `scatter_add`.
-    /// Sums are taken in the order of `source`, so the result is the same every time.
+    /// This tensor with `source` added at the places that `index` names along `axis`: with axis 0 of three, element
+    /// `[index[i, j, k], j, k]` gets `source[i, j, k]`. PyTorch's `scatter_add`. Sums are taken in the order of `source`, so the
+    /// result is the same every time.
+    ///
+    /// Shapes: of equal rank; `index` nowhere longer than `source`, nor than this tensor but along the axis → as this tensor.
+    ///
+    /// # Errors
+    /// On evaluation, [`crate::Error::Shape`] for other shapes, [`crate::Error::DType`] if `index` is of floats,
+    /// [`crate::Error::Index`] for an index out of range.
     #[track_caller]
     pub fn scatter_add(&self, axis: i64, index: &Tensor, source: &Tensor) -> Tensor {
         composed("scatter_add", || {
@@ -167,7 +174,8 @@ impl Tensor {
         })
     }
 
-    /// This tensor with the slices of `source` added to the slices of `axis` that the vector `index` names.
+    /// This tensor with the slices of `source` added to the slices of `axis` that the vector `index` names: PyTorch's
+    /// `index_add`. Sums are taken in the order of `source`. Errors as for [`Tensor::scatter_add`].
     #[track_caller]
     pub fn index_add(&self, axis: i64, index: &Tensor, source: &Tensor) -> Tensor {
         composed("index_add", || {

@@ -2,7 +2,7 @@
 
 use super::view::Extents;
 use crate::Tensor;
-use crate::node::{Op, composed};
+use crate::node::{Op, called, composed};
 
 /// Pieces that one call makes: more are a mistake, and their list alone would fill the memory.
 pub(crate) const MOST_PIECES: usize = 1 << 20;
@@ -39,7 +39,7 @@ impl Tensor {
     fn concatenated(tensors: &[&Tensor], axis: i64) -> Tensor {
         let Some(first) = tensors.first() else {
             return Tensor::orphan(crate::Error::Argument {
-                op: "cat",
+                op: called("cat"),
                 name: "tensors",
                 value: "[]".into(),
                 why: "at least one",

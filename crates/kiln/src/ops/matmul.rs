@@ -93,7 +93,7 @@ impl Tensor {
         if self.error().is_some() { self.clone() } else { self.to_shape(Shape::SCALAR) }
     }
 
-    /// The inner product of two vectors.
+    /// The inner product of two vectors `[n]`, of rank 0. Others are an [`Error::Shape`](crate::Error::Shape).
     #[track_caller]
     pub fn dot(&self, other: &Tensor) -> Tensor {
         if self.error().is_none() && other.error().is_none() && (self.rank() != 1 || other.rank() != 1) {

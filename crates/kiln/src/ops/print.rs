@@ -1,7 +1,7 @@
 //! Tensors as text, the way PyTorch prints them: four digits, scientific where the range is wide, long tensors
 //! shortened to three elements at each end.
 
-use crate::{DType, Tensor};
+use crate::{DType, Param, State, Tensor};
 use std::fmt;
 
 const LINE: usize = 80;
@@ -142,6 +142,25 @@ impl fmt::Display for Tensor {
             }
         }
     }
+}
+
+impl fmt::Debug for State {
+    /// Its path, where it has one, and its content as [`Tensor`] writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        contained("State", self, f)
+    }
+}
+
+impl fmt::Debug for Param {
+    /// As a [`State`]; whether it is frozen is said too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        contained(if self.trainable() { "Param" } else { "Frozen param" }, self, f)
+    }
+}
+
+fn contained(kind: &str, state: &State, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let path = state.path().map(|path| format!(" {path}")).unwrap_or_default();
+    write!(f, "{kind}{path} containing:\n{}", state.value())
 }
 
 impl fmt::Debug for Tensor {

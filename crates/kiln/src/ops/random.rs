@@ -28,18 +28,19 @@ pub struct Rng {
 }
 
 impl Rng {
-    /// The stream of `seed`.
+    /// The stream of `seed`, from its beginning: each call on it draws new numbers, and another stream of the same seed draws
+    /// the same ones.
     pub fn new(device: &Device, seed: u64) -> Self {
         Self { device: device.clone(), seed, calls: AtomicU32::new(0) }
     }
 
-    /// Uniform in [0, 1), multiples of 2⁻²⁴.
+    /// Uniform in [0, 1), multiples of 2⁻²⁴, `F32` of the given shape: the same bits on every adapter.
     #[track_caller]
     pub fn uniform(&self, shape: impl Extents) -> Tensor {
         self.draw(Random::Uniform, shape)
     }
 
-    /// Standard normal (Box & Muller 1958).
+    /// Standard normal, `F32` of the given shape (Box & Muller 1958): within 1e-6 on every adapter.
     #[track_caller]
     pub fn normal(&self, shape: impl Extents) -> Tensor {
         self.draw(Random::Normal, shape)
@@ -51,7 +52,7 @@ impl Rng {
         self.draw(Random::Word, shape)
     }
 
-    /// True with probability `p`.
+    /// True with probability `p`, `Bool` of the given shape; always from 1 on, never at 0, below it, or NaN.
     #[track_caller]
     pub fn bernoulli(&self, p: f32, shape: impl Extents) -> Tensor {
         self.uniform(shape).lt(p)

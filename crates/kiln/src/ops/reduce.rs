@@ -65,37 +65,54 @@ impl Tensor {
         self.to_shape(Shape::of(&kept))
     }
 
-    /// The sum of all elements.
+    /// The sum of all elements, of rank 0; of none it is 0. Truth values and integers give `I32` (`U32` of `U32`), f16 is
+    /// summed in f32.
     #[track_caller]
     pub fn sum(&self) -> Tensor {
         self.reduce(Reduction::Sum, &[], false)
     }
 
-    /// Sums over `axes` (all, if none are given), which disappear or stay with extent 1.
+    /// Sums over `axes` (all, if none are given), which disappear or, with `keep`, stay with extent 1. Types as for
+    /// [`Tensor::sum`].
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::Axis`](crate::Error::Axis) for an axis that there is not,
+    /// [`Error::Argument`](crate::Error::Argument) for one that is named twice.
+    ///
+    /// ```
+    /// # use kiln::prelude::*; let device = Device::open()?;
+    /// let x = Tensor::ones(&device, [2, 3, 4]);
+    /// assert_eq!(x.sum_axes([0, -1], false).to_vec::<f32>()?, [8.0, 8.0, 8.0]);
+    /// assert_eq!(x.sum_axes(1, true).shape()?, [2, 1, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn sum_axes(&self, axes: impl Extents, keep: bool) -> Tensor {
         self.reduce(Reduction::Sum, &axes.list(), keep)
     }
 
-    /// The product of all elements.
+    /// The product of all elements, of rank 0; of none it is 1. Types as for [`Tensor::sum`].
     #[track_caller]
     pub fn prod(&self) -> Tensor {
         self.reduce(Reduction::Prod, &[], false)
     }
 
-    /// Products over `axes`.
+    /// Products over `axes`; arguments and errors as for [`Tensor::sum_axes`].
     #[track_caller]
     pub fn prod_axes(&self, axes: impl Extents, keep: bool) -> Tensor {
         self.reduce(Reduction::Prod, &axes.list(), keep)
     }
 
-    /// The mean of all elements; NaN of none.
+    /// The mean of all elements, of rank 0; NaN of none.
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::DType`](crate::Error::DType) of integers and truth values: cast them first, as in PyTorch.
     #[track_caller]
     pub fn mean(&self) -> Tensor {
         self.mean_axes([0i64; 0], false)
     }
 
-    /// Means over `axes`.
+    /// Means over `axes`; arguments as for [`Tensor::sum_axes`], and the errors of both.
     #[track_caller]
     pub fn mean_axes(&self, axes: impl Extents, keep: bool) -> Tensor {
         composed("mean", || {

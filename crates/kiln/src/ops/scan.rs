@@ -98,13 +98,17 @@ impl Tensor {
         (values.transpose(at, -1).cast(self.dtype()), places.transpose(at, -1))
     }
 
-    /// Where the elements along `axis` are in order.
+    /// The places along `axis` that bring the elements into order, as `I32`: the second result of [`Tensor::sort`].
     #[track_caller]
     pub fn argsort(&self, axis: i64, descending: bool) -> Tensor {
         composed("argsort", || self.sort(axis, descending).1)
     }
 
-    /// The `k` largest (or smallest) elements along `axis`, in order, and where each was.
+    /// The `k` largest (or smallest) elements along `axis`, in order, and where each was (`I32`). Of equal elements the first
+    /// come first; NaN is largest.
+    ///
+    /// # Errors
+    /// On evaluation, [`Error::Argument`](crate::Error::Argument) if `k` is more than the extent.
     #[track_caller]
     pub fn topk(&self, k: usize, axis: i64, largest: bool) -> (Tensor, Tensor) {
         composed("topk", || {

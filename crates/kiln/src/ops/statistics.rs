@@ -44,7 +44,7 @@ impl Tensor {
         composed("std_mean", || (self.std(&axes, correction, keep), self.mean_axes(&axes, keep)))
     }
 
-    /// The smallest and the largest elements over `axes`.
+    /// The smallest and the largest elements over `axes`: [`Tensor::amin`] and [`Tensor::amax`].
     #[track_caller]
     pub fn aminmax(&self, axes: impl Extents, keep: bool) -> (Tensor, Tensor) {
         let axes = axes.list();

@@ -130,7 +130,8 @@ impl Tensor {
         self.view_op(ViewOp::Permute(order), own.with(a, own[b]).with(b, own[a]))
     }
 
-    /// The transpose of a matrix; vectors and numbers stay as they are.
+    /// The transpose of a matrix; vectors and numbers stay as they are. Of more axes it is an
+    /// [`Error::Shape`](crate::Error::Shape): [`Tensor::mt`] is for those.
     #[track_caller]
     pub fn t(&self) -> Tensor {
         match self.rank() {

@@ -201,7 +201,7 @@ impl Executor {
             gpu: gpu.clone(),
             plans: HashMap::new(),
             workspace: Workspace::default(),
-            fusion: std::env::var("KILN_FUSE").map_or(true, |v| v != "0"),
+            fusion: kiln_device::switch("KILN_FUSE", true),
             waiting: Vec::new(),
             pages: Pages::default(),
             sites: Sites::default(),

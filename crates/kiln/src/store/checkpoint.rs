@@ -106,6 +106,11 @@ impl<'a, M: Module + ?Sized, O: Optimizer + ?Sized> TrainingState<'a, M, O> {
         self.parts().load_state_dict(&all)
     }
 
+    /// Where its cells live; `None` if there are none.
+    pub(crate) fn device(&self) -> Option<Device> {
+        super::device_of(&self.parts())
+    }
+
     fn parts(&self) -> Parts<'_, M> {
         let mut counters = self.model.named_counters();
         for (name, module) in &self.more {

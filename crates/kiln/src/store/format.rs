@@ -13,7 +13,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::atomic::file_error;
 use crate::nn::StateDict;
-use crate::{DType, Device, Error, Result, Tensor};
+use crate::{DType, Device, Result, Tensor};
 
 /// Names and texts stored beside the tensors.
 pub type Metadata = BTreeMap<String, String>;
@@ -78,45 +78,64 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// The tensors and metadata of a whole file.
-pub(super) fn decode(device: &Device, bytes: &[u8], path: &Path) -> Result<(StateDict, Metadata)> {
+/// The numbers of a tensor in a file, as wide as they are here.
+pub(super) enum Numbers {
+    F32(Vec<f32>),
+    I32(Vec<i32>),
+    U32(Vec<u32>),
+    Bool(Vec<bool>),
+}
+
+impl Numbers {
+    pub(super) fn tensor(self, device: &Device, shape: &[usize]) -> Tensor {
+        match self {
+            Numbers::F32(values) => Tensor::from_vec(device, values, shape),
+            Numbers::I32(values) => Tensor::from_vec(device, values, shape),
+            Numbers::U32(values) => Tensor::from_vec(device, values, shape),
+            Numbers::Bool(values) => Tensor::from_vec(device, values, shape),
+        }
+    }
+}
+
+/// Reads a whole file: each tensor's name, numbers and shape go to `take`, in the file's order. Gives the metadata.
+pub(super) fn decode(
+    bytes: &[u8],
+    path: &Path,
+    mut take: impl FnMut(&str, Numbers, &[usize]) -> Result<()>,
+) -> Result<Metadata> {
     let bad = |why: String| file_error(path, why);
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(format!("no safetensors file: {e}")))?;
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
     let file = SafeTensors::deserialize(bytes).map_err(|e| bad(format!("no safetensors file: {e}")))?;
-    let mut tensors = StateDict::new();
     for (name, view) in file.iter() {
-        let tensor = tensor_of(device, &view).map_err(|why| bad(format!("tensor {name}: {why}")))?;
-        tensor.shape().map_err(|error: Error| bad(format!("tensor {name}: {error}")))?;
-        tensors.insert(name.to_string(), tensor);
+        let numbers = numbers_in(&view).map_err(|why| bad(format!("tensor {name}: {why}")))?;
+        take(name, numbers, view.shape()).map_err(|why| bad(format!("tensor {name}: {why}")))?;
     }
-    Ok((tensors, metadata))
+    Ok(metadata)
 }
 
-/// The tensor of a part of the file. 64-bit integers become i32, other floats f32, if they fit.
-fn tensor_of(device: &Device, view: &TensorView<'_>) -> Result<Tensor, String> {
-    let (data, shape) = (view.data(), view.shape());
-    let floats = |values: Vec<f32>| Ok(Tensor::from_vec(device, values, shape));
-    let ints = |values: Vec<i32>| Ok(Tensor::from_vec(device, values, shape));
-    match view.dtype() {
-        Dtype::F32 => floats(numbers(data, f32::from_le_bytes)),
-        Dtype::F16 => floats(numbers(data, |b| f16::from_le_bytes(b).to_f32())),
-        Dtype::BF16 => floats(numbers(data, |b| bf16::from_le_bytes(b).to_f32())),
-        Dtype::F64 => floats(checked(numbers(data, f64::from_le_bytes), |v| {
+/// The numbers of a part of the file. 64-bit integers become i32, other floats f32, if they fit.
+fn numbers_in(view: &TensorView<'_>) -> Result<Numbers, String> {
+    let data = view.data();
+    Ok(match view.dtype() {
+        Dtype::F32 => Numbers::F32(numbers(data, f32::from_le_bytes)),
+        Dtype::F16 => Numbers::F32(numbers(data, |b| f16::from_le_bytes(b).to_f32())),
+        Dtype::BF16 => Numbers::F32(numbers(data, |b| bf16::from_le_bytes(b).to_f32())),
+        Dtype::F64 => Numbers::F32(checked(numbers(data, f64::from_le_bytes), |v| {
             let narrow = v as f32;
             (narrow.is_finite() || !v.is_finite()).then_some(narrow)
         })?),
-        Dtype::I64 => ints(checked(numbers(data, i64::from_le_bytes), |v| i32::try_from(v).ok())?),
-        Dtype::U64 => ints(checked(numbers(data, u64::from_le_bytes), |v| i32::try_from(v).ok())?),
-        Dtype::I32 => ints(numbers(data, i32::from_le_bytes)),
-        Dtype::I16 => ints(numbers(data, |b| i16::from_le_bytes(b).into())),
-        Dtype::U16 => ints(numbers(data, |b| u16::from_le_bytes(b).into())),
-        Dtype::I8 => ints(numbers(data, |b| i8::from_le_bytes(b).into())),
-        Dtype::U8 => ints(numbers(data, |b| u8::from_le_bytes(b).into())),
-        Dtype::U32 => Ok(Tensor::from_vec(device, numbers(data, u32::from_le_bytes), shape)),
-        Dtype::BOOL => Ok(Tensor::from_vec(device, numbers(data, |[b]: [u8; 1]| b != 0), shape)),
-        other => Err(format!("its type {other:?} is not known here")),
-    }
+        Dtype::I64 => Numbers::I32(checked(numbers(data, i64::from_le_bytes), |v| i32::try_from(v).ok())?),
+        Dtype::U64 => Numbers::I32(checked(numbers(data, u64::from_le_bytes), |v| i32::try_from(v).ok())?),
+        Dtype::I32 => Numbers::I32(numbers(data, i32::from_le_bytes)),
+        Dtype::I16 => Numbers::I32(numbers(data, |b| i16::from_le_bytes(b).into())),
+        Dtype::U16 => Numbers::I32(numbers(data, |b| u16::from_le_bytes(b).into())),
+        Dtype::I8 => Numbers::I32(numbers(data, |b| i8::from_le_bytes(b).into())),
+        Dtype::U8 => Numbers::I32(numbers(data, |b| u8::from_le_bytes(b).into())),
+        Dtype::U32 => Numbers::U32(numbers(data, u32::from_le_bytes)),
+        Dtype::BOOL => Numbers::Bool(numbers(data, |[b]: [u8; 1]| b != 0)),
+        other => return Err(format!("its type {other:?} is not known here")),
+    })
 }
 
 /// The numbers in `data`, each of `N` bytes.

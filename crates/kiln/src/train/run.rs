@@ -353,7 +353,8 @@ impl<'r, 'a, M: Module + ?Sized, B, F: Fn(&B) -> Outcome> Run<'r, 'a, M, B, F> {
     }
 
     fn load(&mut self, path: &Path, optimizer: &mut impl Optimizer) -> Result<()> {
-        let Some(device) = store::device_of(self.model) else { return Ok(()) };
+        let none = || failed(path, "this training has nothing that could be read from it");
+        let device = self.cells(optimizer).device().ok_or_else(none)?;
         let (tensors, metadata) = store::load_tensors(&device, path)?;
         self.state = Progressed::read(&metadata, &self.setup).map_err(|why| failed(path, why))?;
         self.cells(optimizer).restore(&tensors).map_err(|error| error.of_file(path))?;

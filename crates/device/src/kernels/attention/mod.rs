@@ -1,21 +1,25 @@
 //! Attention with an online softmax: `out = softmax(scale q kᵀ + bias) v`, and its gradients, which make the
 //! probabilities again. The scores are never in memory.
 //!
-//! Three launches: [`forward`] binds `q, k, v, out, lse`; [`query_grad`] binds `q, k, v, y, dy, lse, out, norms`, where
-//! `norms` holds log-sum and Σ dy y of each row side by side; [`key_grad`] binds `q, k, v, dy, norms, out, dv`. With a
-//! mask all bind `mask`, with dropout `draw`. Each has a slot `store(v: S, batch, row, head, col)` over [batch, rows, heads, columns], where
-//! S has [`Launch::width`] elements. Head sizes, types and whether four elements can be loaded at once are structure;
-//! lengths, heads and strides are run-time parameters.
+//! Three launches, the parts: [`Part::Forward`] binds `q, k, v, out, lse`; [`Part::Query`] binds
+//! `q, k, v, y, dy, lse, out, norms`, where `norms` holds log-sum and Σ dy y of each row side by side; [`Part::Keys`] binds
+//! `q, k, v, dy, norms, out, dv`. With a mask all bind `mask`, with dropout `draw`. Each has a slot
+//! `store(v: S, batch, row, head, col)` over [batch, rows, heads, columns], where S has [`Launch::width`] elements. Head
+//! sizes, types and whether four elements can be loaded at once are structure; lengths, heads and strides are run-time
+//! parameters.
 //!
-//! [`variants`] lists what a device can run forward, [`choose`] is the heuristics' choice, [`pick`] the one that also
-//! follows tuning and self-tests, [`forward_with`] launches any of them. Gradients follow the heuristics.
+//! [`variants`] lists what a device can run, [`choose`] is the heuristics' choice, [`pick`] the one that also follows
+//! tuning and self-tests, [`launch_with`] launches any of them.
 
+mod coop;
+mod define;
 mod tuned;
 mod variant;
 
+pub use coop::Coop;
 pub(crate) use tuned::FAMILY;
 pub use tuned::pick;
-pub use variant::{Coop, Variant, choose, variants};
+pub use variant::{Variant, choose, variants};
 
 use super::common::MAX_ITERATIONS;
 use super::matmul::Elem;
@@ -93,22 +97,44 @@ pub struct Problem {
 }
 
 /// Which of the three launches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The result, and the logarithm of each row's sum.
     Forward,
+    /// The gradient of the queries, and what that of the keys needs of each row.
     Query,
+    /// The gradients of keys and values.
     Keys,
+}
+
+impl Part {
+    /// All of them, in the order in which they run.
+    pub const ALL: [Part; 3] = [Part::Forward, Part::Query, Part::Keys];
+
+    /// The first word of classes of variants and of size classes.
+    fn name(self) -> &'static str {
+        match self {
+            Part::Forward => "forward",
+            Part::Query => "query",
+            Part::Keys => "keys",
+        }
+    }
+
+    /// Rows of its result, and heads.
+    fn rows(self, p: &Problem) -> (u32, u32) {
+        if self == Part::Keys { (p.keys, p.kv_heads) } else { (p.length, p.heads) }
+    }
 }
 
 /// Head sizes up to this have kernels.
 pub const MAX_HEAD: u32 = 256;
 
-/// out and the logarithm of each row's sum, by the variant that [`choose`] gives.
+/// A part by the variant that [`choose`] gives.
 ///
 /// # Errors
-/// As [`forward_with`].
-pub fn forward(caps: &Caps, p: &Problem) -> Result<Launch> {
-    forward_with(caps, p, choose(caps, p))
+/// As [`launch_with`].
+pub fn launch(caps: &Caps, p: &Problem, part: Part) -> Result<Launch> {
+    launch_with(caps, p, part, choose(caps, p, part))
 }
 
 /// The same by a given variant.
@@ -118,42 +144,13 @@ pub fn forward(caps: &Caps, p: &Problem) -> Result<Launch> {
 /// variant that is not for this problem or device;
 /// [`Error::Limit`] for a grid that no device takes, or, on a CPU adapter, more queries or keys than one invocation can
 /// walk: lavapipe 22.3 silently stops after 65,535 iterations.
-pub fn forward_with(caps: &Caps, p: &Problem, variant: Variant) -> Result<Launch> {
-    launch_with(caps, p, variant, Part::Forward)
-}
-
-/// dq.
-///
-/// # Errors
-/// As [`forward_with`].
-pub fn query_grad(caps: &Caps, p: &Problem) -> Result<Launch> {
-    launch_with(caps, p, variant::choose_grad(caps, p), Part::Query)
-}
-
-/// dk and dv.
-///
-/// # Errors
-/// As [`forward_with`].
-pub fn key_grad(caps: &Caps, p: &Problem) -> Result<Launch> {
-    launch_with(caps, p, variant::choose_grad(caps, p), Part::Keys)
-}
-
-/// The three launches by a given variant: forward, query gradient, key gradient.
-///
-/// # Errors
-/// As [`forward_with`]; [`Error::Validation`] for [`Variant::Coop`], which has no gradients.
-pub fn launches_with(caps: &Caps, p: &Problem, variant: Variant) -> Result<[Launch; 3]> {
-    let launch = |part| launch_with(caps, p, variant, part);
-    Ok([launch(Part::Forward)?, launch(Part::Query)?, launch(Part::Keys)?])
-}
-
-fn launch_with(caps: &Caps, p: &Problem, variant: Variant, part: Part) -> Result<Launch> {
+pub fn launch_with(caps: &Caps, p: &Problem, part: Part, variant: Variant) -> Result<Launch> {
     check(p)?;
-    let rows = if part == Part::Keys { p.keys } else { p.length };
-    let heads = if part == Part::Keys { p.kv_heads } else { p.heads };
-    let Some((file, block)) = file(variant, part).filter(|_| variant::variants(caps, p).contains(&variant)) else {
+    if !variants(caps, p, part).contains(&variant) {
         return Err(Error::Validation(format!("attention: {variant} is not for {part:?} of {p:?} on {}", caps.name)));
-    };
+    }
+    let (rows, heads) = part.rows(p);
+    let (file, block) = file(variant, part);
     let groups = u64::from(rows.div_ceil(block)) * u64::from(heads) * u64::from(p.batch);
     let has = u64::from(u32::MAX).min(u64::from(caps.max_groups) * 65_535);
     if groups > has {
@@ -173,7 +170,7 @@ fn launch_with(caps: &Caps, p: &Problem, variant: Variant, part: Part) -> Result
         Variant::Broadcast => broadcasts(source.constant("KNOWN", known(variant, p)), part),
         Variant::Plain => source.constant("KNOWN", known(variant, p)),
         Variant::Tile(size) => source.constant("TILE", format!("{size}u")),
-        Variant::Coop(coop) => fragments(source, caps, p, coop),
+        Variant::Coop(coop) => fragments(source, caps, p, part, coop),
     };
     let wide = if part == Part::Forward { p.ev } else { p.e }.is_multiple_of(4);
     let wide = wide && (part != Part::Keys || p.ev.is_multiple_of(4));
@@ -221,8 +218,8 @@ fn iterations(p: &Problem, variant: Variant, part: Part) -> u64 {
     u64::from(heads) * (u64::from(partners.div_ceil(8)) * (1 + loops) + 1) + around
 }
 
-/// The shader, and the rows of a workgroup; `None` where there is none.
-fn file(variant: Variant, part: Part) -> Option<(Source, u32)> {
+/// The shader, and the rows of a workgroup.
+fn file(variant: Variant, part: Part) -> (Source, u32) {
     use kiln_shaders as s;
     let (name, text, block) = match (variant, part) {
         (Variant::Broadcast | Variant::Plain, Part::Forward) => ("attention_rows", s::ATTENTION_ROWS, 8),
@@ -232,9 +229,10 @@ fn file(variant: Variant, part: Part) -> Option<(Source, u32)> {
         (Variant::Tile(size), Part::Query) => ("attention_tile_query", s::ATTENTION_TILE_QUERY, size),
         (Variant::Tile(size), Part::Keys) => ("attention_tile_keys", s::ATTENTION_TILE_KEYS, size),
         (Variant::Coop(coop), Part::Forward) => ("attention_coop", s::ATTENTION_COOP, coop.rows()),
-        (Variant::Coop(_), Part::Query | Part::Keys) => return None,
+        (Variant::Coop(coop), Part::Query) => ("attention_coop_query", s::ATTENTION_COOP_QUERY, coop.rows()),
+        (Variant::Coop(coop), Part::Keys) => ("attention_coop_keys", s::ATTENTION_COOP_KEYS, coop.rows()),
     };
-    Some((Source::new(name, text), block))
+    (Source::new(name, text), block)
 }
 
 /// Whether every row of every operand can be loaded four elements at a time.
@@ -249,19 +247,26 @@ fn known(variant: Variant, p: &Problem) -> bool {
 }
 
 /// The shape of fragments, and how many a subgroup has.
-fn fragments(source: Source, caps: &Caps, p: &Problem, coop: Coop) -> Source {
+fn fragments(source: Source, caps: &Caps, p: &Problem, part: Part, coop: Coop) -> Source {
     let u = |n: u32| format!("{n}u");
     let fragment = |role: &str| format!("coop_mat{0}x{0}<{role}>", coop.size);
-    source
+    let mut source = source
         .alias("FragA", &fragment("f16, A"))
         .alias("FragB", &fragment("f16, B"))
         .alias("FragC", &fragment("f32, C"))
         .constant("SIZE", u(coop.size))
         .constant("SM", u(coop.subgroups[0]))
         .constant("SN", u(coop.subgroups[1]))
-        .constant("FK", u(coop.keys))
-        .constant("FV", u(coop.columns(p)))
-        .constant("WG", u(coop.invocations(caps)))
+        .constant("OWN", u(coop.own))
+        .constant("AT_ONCE", u(coop.at_once))
+        .constant("WG", u(coop.invocations(caps)));
+    if part != Part::Forward {
+        source = source.constant("FE", u(coop.fragments(p.e)));
+    }
+    if part != Part::Query {
+        source = source.constant("FV", u(coop.fragments(p.ev)));
+    }
+    source
 }
 
 fn elements(source: Source, p: &Problem, fours: bool) -> Source {

@@ -1,8 +1,9 @@
 //! Attention as a family that is tested before it is trusted, and tuned: its trials, its size classes, and the choice
-//! of the forward kernel on a device, which follows both.
+//! of the kernels on a device, which follows both.
 
+use super::define::define;
 use super::variant::choose_among;
-use super::{Place, Problem, Variant, choose, forward_with, variants};
+use super::{Coop, Part, Place, Problem, Variant, choose, launch_with, variants};
 use crate::kernels::Stages;
 use crate::kernels::matmul::Elem;
 use crate::trial::{Candidate, Family, Fill, Input, Trial, Want};
@@ -11,42 +12,57 @@ use crate::{Caps, Device};
 /// Attention among [`FAMILIES`](crate::kernels::FAMILIES).
 pub(crate) const FAMILY: Family = Family {
     name: "attention",
-    texts: &[kiln_shaders::ATTENTION_COOP, kiln_shaders::ATTENTION_ROWS, kiln_shaders::ATTENTION_TILE],
+    texts: &[
+        kiln_shaders::ATTENTION_COOP,
+        kiln_shaders::ATTENTION_COOP_KEYS,
+        kiln_shaders::ATTENTION_COOP_QUERY,
+        kiln_shaders::ATTENTION_ROWS,
+        kiln_shaders::ATTENTION_ROWS_KEYS,
+        kiln_shaders::ATTENTION_ROWS_QUERY,
+        kiln_shaders::ATTENTION_TILE,
+        kiln_shaders::ATTENTION_TILE_KEYS,
+        kiln_shaders::ATTENTION_TILE_QUERY,
+    ],
     test,
     tune,
 };
 
-/// The variant that forward takes on a device: the one that was fastest when the problem's size class was tuned, else the
+/// The variant that a part takes on a device: the one that was fastest when the problem's size class was tuned, else the
 /// choice of the heuristics; of the classes of variants that their self-tests did not put aside. A class that was never
-/// tested on this adapter and driver is tested now.
-pub fn pick(device: &Device, p: &Problem) -> Variant {
+/// tested on this adapter and driver, for this part, is tested now.
+pub fn pick(device: &Device, p: &Problem, part: Part) -> Variant {
     let caps = device.caps();
-    let trusted = |v: &Variant| v.class().is_none_or(|class| device.trusts(FAMILY.name, class));
-    match winner(device, p) {
+    let trusted = |v: &Variant| test_class(part, v).is_none_or(|class| device.trusts(FAMILY.name, &class));
+    match winner(device, p, part) {
         Some(variant) if trusted(&variant) => variant,
-        _ => choose_among(caps, p, trusted),
+        _ => choose_among(caps, p, part, trusted),
     }
 }
 
+/// What a self-test judges as one: a class of variants for one part.
+fn test_class(part: Part, variant: &Variant) -> Option<String> {
+    variant.class().map(|class| format!("{} {class}", part.name()))
+}
+
 /// The winner of the problem's class, or of the nearest one: tuning measures every other power of two or so.
-fn winner(device: &Device, p: &Problem) -> Option<Variant> {
+fn winner(device: &Device, p: &Problem, part: Part) -> Option<Variant> {
     if !device.is_tuned(FAMILY.name) {
         return None;
     }
     let mut near: Vec<[i32; 3]> = (0..75).map(|i| [i % 5 - 2, i / 5 % 5 - 2, i / 25 - 1]).collect();
     near.sort_by_key(|step| step.map(i32::abs).iter().sum::<i32>());
-    let name = near.into_iter().find_map(|step| device.winner(FAMILY.name, &class(p, step)))?;
-    variants(device.caps(), p).into_iter().find(|variant| variant.to_string() == name)
+    let name = near.into_iter().find_map(|step| device.winner(FAMILY.name, &class(p, part, step)))?;
+    variants(device.caps(), p, part).into_iter().find(|variant| variant.to_string() == name)
 }
 
-/// The name of a size class: heads of all the batch, the longer of queries and keys, and the larger head as powers of two
-/// (`step` away), the type, whether it is causal.
-fn class(p: &Problem, step: [i32; 3]) -> String {
+/// The name of a size class: the part, heads of all the batch, the longer of queries and keys, and the larger head as
+/// powers of two (`step` away), the type, whether it is causal.
+fn class(p: &Problem, part: Part, step: [i32; 3]) -> String {
     let sizes = [p.batch.saturating_mul(p.heads), p.length.max(p.keys), p.e.max(p.ev)];
     let power = |at: usize| f64::from(((f64::from(sizes[at])).log2().round() as i32 + step[at]).max(0)).exp2();
     let elem = if p.elem == Elem::F16 { "f16" } else { "f32" };
     let causal = if p.causal { "_causal" } else { "" };
-    format!("{}x{}x{}_{elem}{causal}", power(0), power(1), power(2))
+    format!("{}_{}x{}x{}_{elem}{causal}", part.name(), power(0), power(1), power(2))
 }
 
 /// `heads` heads that follow each other in memory, one head of keys for `share` of the queries.
@@ -71,83 +87,76 @@ fn problem([heads, share]: [u32; 2], [length, keys]: [u32; 2], e: u32, elem: Ele
     }
 }
 
-/// A trial of some variants; `None` if a launcher refuses.
-fn trial(caps: &Caps, p: &Problem, class: String, list: &[Variant]) -> Option<Trial> {
+/// A trial of some variants; `None` if a launcher refuses. What forward keeps of each row, the logarithm of its sum, is
+/// anything near `sum`.
+fn trial(caps: &Caps, p: &Problem, part: Part, class: String, list: &[Variant], sum: i32) -> Option<Trial> {
     let stages = |variant: &Variant| {
         let mut stages = Stages::default();
-        stages.push(forward_with(caps, p, *variant).ok()?, Vec::new(), false, true);
+        stages.push(launch_with(caps, p, part, *variant).ok()?, Vec::new(), false, true);
         Some(stages)
     };
     let (fill, tolerance) = match p.elem {
         Elem::F32 => (Fill::F32, 1e-5),
-        // weights that are rounded to f16
+        // weights, and the gradients of scores, that are rounded to f16
         Elem::F16 => (Fill::F16, 2e-3),
     };
-    let input = |name, rows: u32, heads: u32| {
-        let elements = u64::from(p.batch) * u64::from(heads) * u64::from(rows) * u64::from(p.e);
-        Input { name, elements, fill }
+    let of = |heads: u32, rows: u32, cols: u32| [p.batch, heads, rows, cols].map(u64::from).iter().product::<u64>();
+    let [q, k, v] = [of(p.heads, p.length, p.e), of(p.kv_heads, p.keys, p.e), of(p.kv_heads, p.keys, p.ev)];
+    let (y, rows) = (of(p.heads, p.length, p.ev), of(p.heads, p.length, 1));
+    let input = |name, elements| Input { name, elements, fill };
+    let near = |name, elements| Input { name, elements, fill: Fill::Near(sum) };
+    let mut inputs = vec![input("q", q), input("k", k), input("v", v)];
+    let (out, second) = match part {
+        Part::Forward => (y, ("lse", rows)),
+        Part::Query => {
+            inputs.extend([input("y", y), input("dy", y), near("lse", rows)]);
+            (q, ("norms", 2 * rows))
+        }
+        Part::Keys => {
+            inputs.extend([input("dy", y), near("norms", 2 * rows)]);
+            (k, ("dv", v))
+        }
     };
-    let rows = u64::from(p.batch) * u64::from(p.heads) * u64::from(p.length);
     let candidate = |v: &Variant| Some(Candidate { name: v.to_string(), stages: stages(v)? });
     Some(Trial {
         class,
-        inputs: vec![input("q", p.length, p.heads), input("k", p.keys, p.kv_heads), input("v", p.keys, p.kv_heads)],
-        out: rows * u64::from(p.ev),
-        second: Some(("lse", rows)),
+        inputs,
+        out,
+        second: Some(second),
         want: Want::Plain(stages(&Variant::Plain)?),
         candidates: list.iter().filter_map(candidate).collect(),
-        heuristic: choose(caps, p).to_string(),
+        heuristic: choose(caps, p, part).to_string(),
         tolerance,
     })
 }
 
-/// One odd problem by the smallest variant of the class: a block of rows and part of another, part of a fragment of keys, two
-/// heads that share their keys; scores of tens, so that maxima grow from block to block, and so that in every block there are
-/// keys that are most of some row: sums that go wrong late in a long loop over keys are seen. There are [`BLOCKS`] of them.
+/// One odd problem by the smallest variant of the class: a block of rows and part of another, part of a fragment of those
+/// that it walks, two heads that share their keys; so that in every block there are some that are most of some sum: sums that go
+/// wrong late in a long loop are seen. There are [`BLOCKS`] of them. Forward, scores are tens, so that maxima grow from block to block.
 ///
-/// Where matrix units are emulated, the driver's compiler is what it costs, and a subgroup takes one fragment of keys at once
-/// instead of two.
+/// Where matrix units are emulated, the driver's compiler is what it costs, and a subgroup takes one fragment of rows and
+/// one of the others at once instead of two.
 fn test(caps: &Caps, class: &str) -> Option<Trial> {
-    let sized =
-        |length: u32, keys: u32| Problem { scale: 3.0, ..problem([2, 2], [length, keys], 32, Elem::F16, false) };
-    let coops = variants(caps, &sized(64, 64)).into_iter().filter_map(|variant| match variant {
-        Variant::Coop(coop) if variant.class() == Some(class) => Some(coop),
-        _ => None,
+    let sized = |part, [length, keys]: [u32; 2]| Problem {
+        scale: if part == Part::Forward { 3.0 } else { 0.25 },
+        ..problem([2, 2], [length, keys], 32, Elem::F16, false)
+    };
+    let all = Part::ALL.into_iter().flat_map(|part| {
+        let of = variants(caps, &sized(part, [64, 64]), part).into_iter();
+        of.filter(move |v| test_class(part, v).as_deref() == Some(class)).map(move |v| (part, v))
     });
-    let coop = coops.min_by_key(|coop| [coop.rows(), coop.keys])?;
-    let at_once = if caps.is_cpu() { 1 } else { coop.keys };
-    let p = sized(coop.rows() + 5, BLOCKS * coop.subgroups[1] * at_once * coop.size + coop.size + 6);
-    let mut trial = trial(caps, &p, class.into(), &[Variant::Coop(coop)])?;
-    trial.with_const("FK", &format!("{at_once}u"));
-    Some(trial.defined(|operands| attend(&p, operands)))
+    let coops =
+        all.filter_map(|(part, variant)| if let Variant::Coop(coop) = variant { Some((part, coop)) } else { None });
+    let usual = |(_, coop): &(Part, Coop)| caps.is_cpu() || coop.own == 2;
+    let (part, coop) = coops.filter(usual).min_by_key(|(_, coop)| [coop.rows(), coop.block()])?;
+    let (own, walked) = (coop.rows() + 5, BLOCKS * coop.block() + coop.size + 6);
+    let p = sized(part, if part == Part::Keys { [walked, own] } else { [own, walked] });
+    let trial = trial(caps, &p, part, class.into(), &[Variant::Coop(coop)], 3)?;
+    Some(trial.defined(|operands| define(&p, part, operands)))
 }
 
-/// Whole blocks of keys in a self-test.
+/// Whole blocks that a self-test walks.
 const BLOCKS: u32 = 32;
-
-/// The definition, for operands that lie as [`problem`] says: the result, then the logarithm of each row's sum.
-fn attend(p: &Problem, operands: &[Vec<f64>]) -> Vec<f64> {
-    let [heads, length, keys, e] = [p.heads, p.length, p.keys, p.e].map(|n| n as usize);
-    let share = (p.heads / p.kv_heads) as usize;
-    let (mut out, mut lse) = (vec![0.0; heads * length * e], Vec::new());
-    for (head, row) in (0..heads * length).map(|i| (i / length, i % length)) {
-        let of = |operand: usize, row: usize| &operands[operand][row * e..(row + 1) * e];
-        let query = of(0, head * length + row);
-        let key = |j: usize| head / share * keys + j;
-        let dot = |x: &[f64]| query.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
-        let scores: Vec<f64> = (0..keys).map(|j| f64::from(p.scale) * dot(of(1, key(j)))).collect();
-        let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
-        let y = &mut out[(row * heads + head) * e..][..e];
-        for (j, score) in scores.iter().enumerate() {
-            let weight = (score - top).exp() / sum;
-            y.iter_mut().zip(of(2, key(j))).for_each(|(y, v)| *y += weight * v);
-        }
-        lse.push(top + sum.ln());
-    }
-    out.extend(lse);
-    out
-}
 
 /// Sequences that attend to themselves, causal and not, of f32 and, where there are matrix units, of half floats.
 fn tune(caps: &Caps) -> Vec<Trial> {
@@ -163,7 +172,12 @@ fn tune(caps: &Caps) -> Vec<Trial> {
     for [heads, length, e] in sizes {
         for (elem, causal) in elems.iter().flat_map(|&elem| [true, false].map(|causal| (elem, causal))) {
             let p = Problem { scale: 0.125, ..problem([heads, 1], [length, length], e, elem, causal) };
-            all.extend(trial(caps, &p, class(&p, [0; 3]), &variants(caps, &p)));
+            for part in Part::ALL {
+                let class = class(&p, part, [0; 3]);
+                // as if all keys were alike
+                let sum = f64::from(length).ln().round() as i32;
+                all.extend(trial(caps, &p, part, class, &variants(caps, &p, part), sum));
+            }
         }
     }
     all

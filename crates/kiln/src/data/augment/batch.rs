@@ -122,7 +122,8 @@ pub fn adjust_contrast(x: &Tensor, factor: impl Operand) -> Tensor {
     blend(x, &mean, factor)
 }
 
-/// Each image mixed with its grey version. Images of one channel stay as they are.
+/// Each image mixed with its grey version: `factor` 0 is that grey, 1 the image, more goes beyond. Images of one channel stay as
+/// they are.
 #[must_use]
 #[track_caller]
 pub fn adjust_saturation(x: &Tensor, factor: impl Operand) -> Tensor {

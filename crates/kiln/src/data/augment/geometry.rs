@@ -22,25 +22,25 @@ impl Image {
     /// `size` more pixels of `fill` on each side.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for more pixels than can be counted.
+    /// [`Error::Argument`](crate::Error::Argument) for more pixels than a tensor can have elements.
     #[track_caller]
     pub fn pad(&self, size: usize, fill: f32) -> Result<Self> {
         let wider = |extent: usize| size.checked_mul(2).and_then(|both| both.checked_add(extent));
         match (isize::try_from(size), wider(self.height), wider(self.width)) {
-            (Ok(margin), Some(height), Some(width)) if height.checked_mul(width).is_some() => {
+            (Ok(margin), Some(height), Some(width)) if self.numel(height, width).is_some() => {
                 Ok(self.window(-margin, -margin, height, width, fill))
             }
-            _ => Err(argument("pad", "size", size, "a margin of an image that can be counted", At::here())),
+            _ => Err(argument("pad", "size", size, "a margin of an image that fits into a tensor", At::here())),
         }
     }
 
     /// The part of `height`×`width` pixels whose corner is at `top`, `left`; what is outside of the image is 0.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for a part without pixels.
+    /// [`Error::Argument`](crate::Error::Argument) for a part without pixels, or with more than a tensor can have elements.
     #[track_caller]
     pub fn crop(&self, top: isize, left: isize, height: usize, width: usize) -> Result<Self> {
-        sized("crop", height, width, At::here())?;
+        self.sized("crop", height, width, At::here())?;
         Ok(self.window(top, left, height, width, 0.0))
     }
 
@@ -50,7 +50,7 @@ impl Image {
     /// As for [`crop`](Image::crop).
     #[track_caller]
     pub fn center_crop(&self, height: usize, width: usize) -> Result<Self> {
-        sized("center_crop", height, width, At::here())?;
+        self.sized("center_crop", height, width, At::here())?;
         // Halves round to even where the image is larger, as Python does, and the smaller margin is in front else.
         let start = |have: usize, want: usize| match have >= want {
             true => ((have - want) as f64 / 2.0).round_ties_even() as isize,
@@ -101,7 +101,7 @@ impl Image {
     /// [`Error::Argument`](crate::Error::Argument) for a size of 0.
     #[track_caller]
     pub fn resize(&self, height: usize, width: usize) -> Result<Self> {
-        sized("resize", height, width, At::here())?;
+        self.sized("resize", height, width, At::here())?;
         let (rows, columns) = (taps(self.height, height), taps(self.width, width));
         let wide = self.map(self.height, width, |plane, _, y, x| {
             let (start, weights) = &columns[x];
@@ -119,18 +119,27 @@ impl Image {
     /// As for [`resize`](Image::resize).
     #[track_caller]
     pub fn resize_shorter(&self, size: usize) -> Result<Self> {
-        let other = |long: usize, short: usize| size * long / short.max(1);
+        let other = |long: usize, short: usize| size.saturating_mul(long) / short.max(1);
         match self.height <= self.width {
             true => self.resize(size, other(self.width, self.height)),
             false => self.resize(other(self.height, self.width), size),
         }
     }
-}
 
-fn sized(op: &'static str, height: usize, width: usize, at: At) -> Result<()> {
-    match height.checked_mul(width) {
-        Some(1..) => Ok(()),
-        _ => Err(argument(op, "size", format!("{height}×{width}"), "at least one pixel", at)),
+    /// The elements of an image of this one's planes in another size, if a tensor can have as many.
+    fn numel(&self, height: usize, width: usize) -> Option<usize> {
+        let numel = height.checked_mul(width)?.checked_mul(self.channels)?;
+        (numel <= i32::MAX as usize).then_some(numel)
+    }
+
+    fn sized(&self, op: &'static str, height: usize, width: usize, at: At) -> Result<()> {
+        match self.numel(height, width) {
+            Some(1..) => Ok(()),
+            _ => {
+                let why = "at least one pixel, and no more than fit into a tensor";
+                Err(argument(op, "size", format!("{height}×{width}"), why, at))
+            }
+        }
     }
 }
 

@@ -23,13 +23,14 @@ pub fn random_vflip(image: Image, p: f64, draw: &mut Draw) -> Image {
 #[track_caller]
 pub fn random_crop(image: &Image, height: usize, width: usize, padding: usize, draw: &mut Draw) -> Result<Image> {
     let at = At::here();
-    let room = |have: usize, want: usize| (have + 2 * padding).checked_sub(want);
+    let room = |have: usize, want: usize| padding.checked_mul(2)?.checked_add(have)?.checked_sub(want);
     let (Some(down), Some(right)) = (room(image.height, height), room(image.width, width)) else {
         let value = format!("{height}×{width} of {}×{} and {padding}", image.height, image.width);
         return Err(argument("random_crop", "size", value, "at most the size of the padded image", at));
     };
-    let top = draw.below(down + 1) as isize - padding as isize;
-    let left = draw.below(right + 1) as isize - padding as isize;
+    // from −padding on
+    let mut start = |room: usize| draw.below(room.saturating_add(1)).wrapping_sub(padding) as isize;
+    let (top, left) = (start(down), start(right));
     image.crop(top, left, height, width)
 }
 

@@ -41,7 +41,7 @@ impl SinusoidalPositions {
         Self { table: Tensor::from_vec(device, table, &[longest, width]) }
     }
 
-    /// Adds the positions from `offset` on.
+    /// Adds the positions from `offset` on: shapes and errors as for [`forward`](Forward::forward), for elements that come later.
     #[track_caller]
     pub fn forward_at(&self, x: &Tensor, offset: usize) -> Tensor {
         x + rows(&self.table, length(x), offset)
@@ -70,7 +70,7 @@ impl LearnedPositions {
         Self { weight: init.normal(&[longest, width], 0.0, 0.02) }
     }
 
-    /// Adds the positions from `offset` on.
+    /// Adds the positions from `offset` on: shapes and errors as for [`forward`](Forward::forward), for elements that come later.
     #[track_caller]
     pub fn forward_at(&self, x: &Tensor, offset: usize) -> Tensor {
         x + rows(&self.weight, length(x), offset)

@@ -134,7 +134,7 @@ impl SageConv {
         }
     }
 
-    /// The layer.
+    /// The layer: `x [nodes, inputs]`, `edges [2, count]` (sources, targets) → `[nodes, outputs]`.
     ///
     /// # Errors
     /// As [`GcnConv::run`].
