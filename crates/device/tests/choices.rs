@@ -205,34 +205,43 @@ fn tuned_convolutions_are_followed() {
     assert_eq!(conv::pick(&again, &far).unwrap(), conv::choose(again.caps(), &far));
 }
 
-/// Attention by matrix units whose sums go wrong in the last block of keys: what was reported of fragments that are kept
+/// Attention by matrix units whose sums go wrong in the last block that it walks: what was reported of fragments that are kept
 /// over a long loop.
 #[test]
 fn sums_of_attention_that_go_wrong_late_are_seen() {
     let folder = Folder::new("sums_of_attention_that_go_wrong_late_are_seen");
     let device = folder.device();
     let family = kiln_device::kernels::FAMILIES.iter().find(|f| f.name == "attention").unwrap();
-    let Some(trial) = (family.test)(device.caps(), "forward coop") else { return };
-    let keys = trial.inputs[1].elements / 32;
-    assert!(keys >= 500, "{keys} keys are not a long loop");
-    // fragments of the values begin at a key and a column
-    let body = |from: u64, wrong: &str| {
-        format!(
-            "    let line = sizes.v_row;
-    let v_at = select(at, {wrong}, at / line >= {from}u);
-    return coopLoadT<FragB>(&v[v_at], line);"
-        )
-    };
-    let judge = |body: String| {
-        let mut trial = trial.clone();
-        let launch = &mut trial.candidates[0].stages.stages[0].launch;
-        launch.source = launch.source.clone().slot("v_lines_", body);
-        device.self_test("attention", &trial).unwrap().wrong
-    };
-    assert_eq!(judge(body(keys - 16, "at")), None, "the same kernel");
-    for from in [keys - 16, keys / 2, 8] {
-        let wrong = judge(body(from, "at - 8u * line"));
-        assert!(wrong.is_some_and(|why| why.contains("instead of")), "values from key {from} on are those before");
+    // what is multiplied by the weights or by ds, its lines, and how many heads it has
+    for (class, slot, operand, line, heads) in [
+        ("forward coop", "v_lines_", "v", "sizes.v_row", 1),
+        ("query coop", "k_lines_", "k", "sizes.k_row", 1),
+        ("keys coop", "g_lines_", "dy", "sizes.heads * EV", 2),
+    ] {
+        let Some(trial) = (family.test)(device.caps(), class) else { return };
+        let rows = trial.inputs.iter().find(|input| input.name == operand).unwrap().elements / 32 / heads;
+        assert!(rows >= 500, "{rows} rows are not a long loop");
+        let body = |from: u64, wrong: &str| {
+            format!(
+                "    let line = {line};
+    let moved = select(at, {wrong}, at / line >= {from}u);
+    return coopLoadT<FragB>(&{operand}[moved], line);"
+            )
+        };
+        let judge = |body: String| {
+            let mut trial = trial.clone();
+            let launch = &mut trial.candidates[0].stages.stages[0].launch;
+            launch.source = launch.source.clone().slot(slot, body);
+            device.self_test("attention", &trial).unwrap().wrong
+        };
+        assert_eq!(judge(body(rows - 16, "at")), None, "{class}: the same kernel");
+        for from in [rows - 16, rows / 2, 8] {
+            let wrong = judge(body(from, "at - 8u * line"));
+            assert!(
+                wrong.is_some_and(|why| why.contains("instead of")),
+                "{class}: from row {from} on it is those before"
+            );
+        }
     }
 }
 

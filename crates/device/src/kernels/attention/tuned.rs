@@ -97,8 +97,8 @@ fn trial(caps: &Caps, p: &Problem, part: Part, class: String, list: &[Variant], 
     };
     let (fill, tolerance) = match p.elem {
         Elem::F32 => (Fill::F32, 1e-5),
-        // weights, and the gradients of scores, that are rounded to f16
-        Elem::F16 => (Fill::F16, 2e-3),
+        // weights that are rounded to f16; gradients are sums of those of scores, rounded likewise, instead of means
+        Elem::F16 => (Fill::F16, if part == Part::Forward { 2e-3 } else { 4e-3 }),
     };
     let of = |heads: u32, rows: u32, cols: u32| [p.batch, heads, rows, cols].map(u64::from).iter().product::<u64>();
     let [q, k, v] = [of(p.heads, p.length, p.e), of(p.kv_heads, p.keys, p.e), of(p.kv_heads, p.keys, p.ev)];

@@ -58,14 +58,14 @@ pub(super) fn choose_among(caps: &Caps, p: &Problem, part: Part, trusted: impl F
 }
 
 /// The first sizes that have enough blocks for a whole GPU and leave room for two workgroups beside each other where
-/// workgroup memory is short.
+/// workgroup memory is short; those with two fragments of rows first, since the others read twice as much.
 fn coop(caps: &Caps, p: &Problem, part: Part) -> Option<Variant> {
     let all: Vec<Coop> = [16, 8].into_iter().map(|size| Coop::all(caps, p, part, size)).find(|all| !all.is_empty())?;
     let (rows, heads) = part.rows(p);
     let blocks = |c: &Coop| u64::from(rows.div_ceil(c.rows())) * u64::from(heads) * u64::from(p.batch);
-    let best =
-        |c: &&Coop| c.shared(caps, part) <= 32 << 10 && c.subgroups.iter().product::<u32>() <= 4 && blocks(c) >= 128;
-    let least = |c: &&Coop| c.rows();
+    let few = |c: &Coop| c.shared(caps, part) <= 32 << 10 && c.subgroups.iter().product::<u32>() <= 4;
+    let best = |c: &&Coop| c.own == 2 && few(c) && blocks(c) >= 128;
+    let least = |c: &&Coop| (c.own != 2, c.rows());
     all.iter().find(best).or(all.iter().min_by_key(least)).map(|c| Variant::Coop(*c))
 }
 
