@@ -30,7 +30,7 @@ example!(vae, "../../../examples/vae.rs");
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What weights, data and their order are drawn from.
-    #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..1 << 31))]
+    #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..1 << 31), allow_negative_numbers = true)]
     seed: u64,
     /// A few steps only, to see it run.
     #[arg(long)]

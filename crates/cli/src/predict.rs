@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// A model that `kiln train digits` has saved.
     model: PathBuf,
     /// How many images to show.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
     count: u16,
 }
 

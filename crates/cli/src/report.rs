@@ -19,7 +19,7 @@ pub(crate) fn logs(folder: &Path) -> Vec<Box<dyn Callback>> {
     ]
 }
 
-/// Finds out before a training whether its report can be written after it.
+/// Finds out before a training whether a file can be written after it.
 pub(crate) fn can_be_written(path: &Path) -> Result<()> {
     let is_new = !path.exists();
     let opened = File::options().append(true).create(true).open(path);

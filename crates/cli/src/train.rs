@@ -22,16 +22,16 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Kind::Cnn)]
     model: Kind,
     /// Passes over the images [default: 15 for the cnn, 30 for the mlp].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000), allow_negative_numbers = true)]
     epochs: Option<u32>,
     /// Images in a batch.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     batch: u32,
     /// Adam's learning rate at first; it falls to zero.
     #[arg(long, default_value_t = 5e-3, value_parser = positive, allow_negative_numbers = true)]
     lr: f64,
     /// What weights and the order of images are drawn from.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     /// Folder for model, curves and checkpoint.
     #[arg(long, value_name = "DIR", default_value = "runs/digits")]
@@ -86,7 +86,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => Settings::of(args),
     };
     let stop = Arc::new(AtomicBool::new(false));
-    args.report.as_deref().map_or(Ok(()), report::can_be_written)?;
+    let trace = args.profile.as_ref().and_then(Option::as_deref);
+    args.report.as_deref().into_iter().chain(trace).try_for_each(report::can_be_written)?;
     let live = args.dashboard.then(|| dashboard(&device, &settings, &stop)).transpose()?;
     std::fs::create_dir_all(out).map_err(|why| write(out, why))?;
     if args.resume.is_none() && checkpoints.exists() && Checkpoints::newest(&checkpoints)?.is_some() {

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Stop after so many seconds; what was measured is kept.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400), allow_negative_numbers = true)]
     limit: u64,
     /// Only this family of kernels (matmul, …).
     #[arg(long)]

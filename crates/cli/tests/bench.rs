@@ -257,6 +257,25 @@ fn a_file_of_the_users_own_runs_with_what_it_binds() {
     assert!(out.contains("16×1×1 workgroups of 64×1×1") && out.contains("y begins with 8.00 8.00 8.00 8.00"), "{out}");
     let (status, out, err) = run(&[&args[..], &["--json", "--groups", "16,1"]].concat());
     assert!(status == 0 && out.contains("\"gbs\": ") && out.contains("\"groups\": \"16,1,1\""), "{out}{err}");
+    // what is no number is shown as such
+    let nan = args.iter().map(|arg| if *arg == "f32:4096:3" { "f32:4096:nan" } else { arg });
+    let (status, out, err) = run(&nan.collect::<Vec<_>>());
+    assert!(status == 0 && out.contains("y begins with NaN NaN NaN NaN"), "{out}{err}");
+}
+
+#[test]
+fn halves_are_shown_as_numbers() {
+    if !kiln::Device::open().unwrap().caps().f16 {
+        return;
+    }
+    let text = "enable f16;
+        @group(0) @binding(0) var<storage, read_write> x: array<f16>;
+        @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+            if id.x < arrayLength(&x) { x[id.x] = x[id.x] * 0.5h + 1.0h; }
+        }";
+    let file = write(&folder("half"), "half.wgsl", text);
+    let (status, out, err) = run(&["wgsl", &file, "--bind", "f16:9:index", "--time", "0.005"]);
+    assert!(status == 0 && out.contains("x begins with 1.00 1.50 2.00 2.50"), "{out}{err}");
 }
 
 #[test]

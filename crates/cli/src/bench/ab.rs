@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// The op.
     op: String,
     /// Its size [default: some 20 ms of work for this adapter].
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     size: Option<String>,
     /// f32 or f16.
     #[arg(long, default_value = "f32")]

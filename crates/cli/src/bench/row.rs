@@ -318,7 +318,7 @@ fn cells(row: &Row, exact: bool) -> Vec<String> {
     out
 }
 
-/// Three digits.
+/// Three digits; NaN and infinities as they are.
 pub(crate) fn round(v: f64) -> String {
     match v.abs() {
         a if a >= 100.0 => format!("{v:.0}"),
@@ -327,6 +327,7 @@ pub(crate) fn round(v: f64) -> String {
         a if a >= 0.1 => format!("{v:.3}"),
         a if a >= 0.01 => format!("{v:.4}"),
         a if a > 0.0 => format!("{v:.1e}"),
+        a if a.is_nan() => "NaN".into(),
         _ => "0".into(),
     }
 }

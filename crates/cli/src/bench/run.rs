@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Ops or families; all of them by default.
     filter: Vec<String>,
     /// A size, such as 512x512x512; several may be given.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     size: Vec<String>,
     /// f32, f16, or all that there are.
     #[arg(long, default_value = "f32")]
