@@ -50,7 +50,8 @@ pub(crate) fn resnet9(width: usize, init: &mut Init) -> Sequential {
 /// Trains from `seed` on the files in `folder`, in mixed precision where the device has f16, and gives the share of the
 /// test images that is told right.
 pub(crate) fn run(device: &Device, seed: u64, quick: bool, folder: &Path) -> Result<f64> {
-    let sets = cifar::cifar10(folder, device)?;
+    let few = |set: TensorDataset| if quick { set.subset(&Vec::from_iter(0..1000)) } else { set };
+    let sets = cifar::cifar10(folder, device).map(|(train, test)| (few(train), few(test)))?;
     let model = resnet9(if quick { 8 } else { 32 }, &mut Init::new(device, seed));
     let sgd = Sgd::new(&model, 0.1).momentum(0.9).nesterov().weight_decay(5e-4);
     let passes = if quick { (2, 32) } else { (24, 128) };

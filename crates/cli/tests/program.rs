@@ -144,7 +144,7 @@ fn without_a_driver_it_says_what_to_install() {
 fn wrong_arguments_are_explained() {
     for (args, word) in [
         (&["train", "digits", "--epochs", "0"][..], "--epochs"),
-        (&["train", "digits", "--batch", "-3"], "unexpected argument"),
+        (&["train", "digits", "--batch", "-3"], "-3 is not in 1.."),
         (&["train", "digits", "--lr", "nan"], "must be a number above zero"),
         (&["train", "digits", "--model", "gpt"], "possible values: mlp, cnn"),
         (&["train", "digits", "--resume", "x", "--seed", "1"], "cannot be used with"),
