@@ -317,7 +317,6 @@ for name, weight in PLAIN.items():
     @layer(name, weight=weight)
     def _(c):
         c.add(numbers(anything(2 if c.op == "Softmax2d" else 0), R.choice(["normal", "ties"])), views=chance(0.3))
-        c.flags["once"] = c.op in ("SELU", "Hardswish")
         tanh = c.op == "GELU" and flag(c, "tanh")
         c.make = lambda: nn.GELU("tanh") if tanh else getattr(nn, c.op)()
         return True
@@ -334,7 +333,6 @@ def _(c):
         dims[p] *= 2
     c.arg("p", p)
     c.add(numbers(dims, R.choice(["normal", "ties"])), views=chance(0.3))
-    c.flags["once"] = c.op in ("ELU", "CELU")
     c.make = lambda: getattr(nn, c.op)(p)
     return True
 

@@ -207,6 +207,24 @@ def _(c):
     return run
 
 
+@op("step_to", weight=4)
+def _(c):
+    """Steps to given epochs, also between two of them; -1 stands for a step by one, of the schedule that knows fractions."""
+    name = c.arg("schedule", R.choice(["CosineAnnealingWarmRestarts"] * 4 + ["CosineAnnealingLR", "ExponentialLR", "PolynomialLR", "LinearLR", "StepLR", "MultiStepLR"]))
+    options, lr = one(c, name), c.arg("lr", R.choice([1.0, 0.3]))
+    place = lambda: R.choice([R.randint(0, 40), R.uniform(0, 40), R.randint(0, 160) / 4])
+    epochs = c.arg("epochs", [-1.0 if chance(0.3) and name.endswith("Restarts") else float(place()) for _ in range(12)])
+
+    def run():
+        o = optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+        s, out = kind(name)(o, **options), []
+        for epoch in epochs:
+            o.step(), s.step(*[epoch] if epoch >= 0 else [])
+            out.append(o.param_groups[0]["lr"])
+        return torch.tensor(out)
+    return run
+
+
 @op("SequentialLR", weight=6)
 def _(c):
     lr = c.arg("lr", R.choice([1.0, 0.3, 8.0]))

@@ -22,22 +22,23 @@ EDGES = f(-2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, 3.0, 6.0, -3.0)
 def all(pick):
     extremes(pick), bounds(pick), powers(pick), products(pick), spreads(pick), exponentials(pick)
     classes(pick), distances(pick), pools(pick), norms(pick)
+    scatters(pick)
 
 
 def extremes(pick):
-    for x in (TIED, f(2.0), f([5.0]), f([[1.0, NAN], [NAN, NAN], [2.0, 2.0]])):
-        nograd = {"nograd": bool(x.isnan().any())}
+    for x in (TIED, f(2.0), f([5.0]), f([[1.0, NAN], [NAN, NAN], [2.0, 2.0]]), f([[INF, INF, 1.0], [-INF, -INF, NAN]])):
         for name in ("max", "min"):
-            pick(name, getattr(torch, name), x, flags=nograd)
-            pick(f"{name}_with_index", lambda x: getattr(torch, name)(x, -1), x, axis=-1, keep=0, flags=nograd)
-            pick(f"a{name}", lambda x: getattr(torch, "a" + name)(x, -1), x, axes=[-1], keep=0, flags=nograd)
-            pick(f"a{name}", lambda x: getattr(torch, "a" + name)(x, tuple(range(x.ndim))), x, axes="", keep=0, flags=nograd)
+            pick(name, getattr(torch, name), x)
+            pick(f"{name}_with_index", lambda x: getattr(torch, name)(x, -1), x, axis=-1, keep=0)
+            pick(f"a{name}", lambda x: getattr(torch, "a" + name)(x, -1), x, axes=[-1], keep=0)
+            pick(f"a{name}", lambda x: getattr(torch, "a" + name)(x, tuple(range(x.ndim))), x, axes="", keep=0)
             pick(f"arg{name}", lambda x: getattr(torch, "arg" + name)(x, -1, keepdim=True), x, axis=-1, keep=1)
             pick(f"cum{name}", lambda x: getattr(torch, "cum" + name)(x, -1), x, axis=-1)
-        pick("median", lambda x: x.median(-1), x, axis=-1, keep=0, flags=nograd)
+        pick("median", lambda x: x.median(-1), x, axis=-1, keep=0)
         # which of equals PyTorch takes there is not said
-        pick("quantile", lambda x: x.quantile(0.5, -1), x, p=0.5, axis=-1, keep=0, flags={"nograd": True})
-        pick("aminmax", lambda x: x.aminmax(), x, flags=nograd)
+        for q in (0.0, 0.5, 1.0):
+            pick("quantile", lambda x: x.quantile(q, -1), x, p=q, axis=-1, keep=0, flags={"nograd": True})
+        pick("aminmax", lambda x: x.aminmax(), x)
     for a in (f(1.0, 2.0, 2.0, -0.0, 0.0, NAN, INF, INF),):
         b = f(2.0, 2.0, 1.0, 0.0, -0.0, 1.0, INF, -INF)
         for name in ("maximum", "minimum", "fmax", "fmin"):
@@ -60,8 +61,18 @@ def bounds(pick):
         pick("leaky_relu", lambda x: F.leaky_relu(x, p), EDGES, p=p)
         pick("threshold", lambda x: F.threshold(x, p, 7.0), EDGES, p=p, v=7.0)
     for p in (1.0, 0.5):
-        pick("elu", lambda x: F.elu(x, p), EDGES, p=p, flags={"once": True})
-        pick("celu", lambda x: F.celu(x, p), EDGES, p=p, flags={"once": True})
+        pick("elu", lambda x: F.elu(x, p), EDGES, p=p, flags={"twice": 1})
+        pick("celu", lambda x: F.celu(x, p), EDGES, p=p, flags={"twice": 1})
+    pick("selu", F.selu, EDGES, flags={"twice": 1})
+    wild = f(NAN, INF, -INF, 1.0, -1.0, 0.0)
+    for name in ("relu", "relu6", "selu", "hardsigmoid", "hardswish", "softsign", "logsigmoid", "silu", "mish", "tanhshrink"):
+        pick(name, getattr(F, name), wild)
+    for name, fun in {"elu": F.elu, "celu": F.celu, "hardshrink": F.hardshrink, "softshrink": F.softshrink, "leaky_relu": F.leaky_relu}.items():
+        pick(name, lambda x: fun(x, 0.5), wild, p=0.5)
+    pick("hardtanh", lambda x: F.hardtanh(x, -1.0, 1.0), wild, low=-1.0, high=1.0)
+    pick("threshold", lambda x: F.threshold(x, 0.5, 2.0), wild, p=0.5, v=2.0)
+    for p in (-1.0, 0.125):
+        pick("logit", lambda x: x.logit(p if p > 0 else None), f(0.0, 1.0, 0.5, -1.0, 2.0, NAN, 0.125, 0.875), p=p)
     for low, high in ((-1.0, 1.0), (1.0, -1.0), (0.0, 0.0), (-INF, INF), (0.5, INF)):
         pick("clamp", lambda x: x.clamp(low, high), EDGES, low=low, high=high)
     pick("hardtanh", lambda x: F.hardtanh(x, -1.0, 1.0), EDGES, low=-1.0, high=1.0)
@@ -81,6 +92,11 @@ def bounds(pick):
     pick("xlogy", torch.xlogy, f(0.0, 0.0, 1.0, 2.0), f(1.0, 2.0, 1.0, 0.5))
     pick("lerp", torch.lerp, f(1.0, 2.0, 3.0), f(5.0, 2.0, -1.0), f(0.5, 0.0, 1.0), n="tensor")
     pick("copysign", torch.copysign, f(1.0, -2.0, 0.0, 3.0), f(-0.0, 0.0, -1.0, -2.0))
+    pick("copysign", torch.copysign, f(INF, -INF, NAN, 2.0), f(-1.0, 1.0, 2.0, NAN))
+    pick("lerp", torch.lerp, f(INF, -INF, 0.0, INF), f(1.0, 0.0, INF, INF), f(1.0, 0.75, 0.25, 0.0), n="tensor")
+    for name in ("logaddexp", "logaddexp2", "xlogy"):
+        pick(name, getattr(torch, name), f(1.0, 2.0, 0.0, 0.0), f(1.0, 0.5, 0.0, 2.0), flags={"twice": int(name != "xlogy")})
+        pick(name, getattr(torch, name), f(INF, INF, -INF, NAN, 0.0), f(INF, -INF, 1.0, 1.0, INF))
     pick("heaviside", torch.heaviside, f(-1.0, 0.0, -0.0, NAN, 2.0), f(0.5), flags={"nograd": True})
     pick("logaddexp", torch.logaddexp, f(0.0, 100.0, -100.0), f(0.0, -100.0, -100.0))
 
@@ -117,6 +133,11 @@ def products(pick):
         pick("cumprod", lambda x: x.cumprod(-1), x, axis=-1)
         pick("cumsum", lambda x: x.cumsum(-1), x, axis=-1)
         pick("prod", lambda x: x.prod(-1), x, axes=[-1], keep=0)
+    for x in (f(INF, 2.0), f(1.0, NAN, 2.0), f(0.0, INF, 2.0), f(0.0, NAN, 2.0), f([[INF, 2.0], [1.0, 3.0]]), f([[INF, 2.0], [0.0, 3.0]])):
+        pick("prod_all", torch.prod, x)
+        for axis in range(x.ndim):
+            pick("prod", lambda x: x.prod(axis), x, axes=[axis], keep=0)
+            pick("cumprod", lambda x: x.cumprod(axis), x, axis=axis)
     pick("matrix_power", lambda x: x.matrix_power(3), f([[0.0, 1.0], [0.0, 0.0]]), n=3)
     pick("logcumsumexp", lambda x: x.logcumsumexp(0), f(-INF, -INF, 0.0, 1.0), axis=0, flags={"nograd": True})
 
@@ -139,14 +160,24 @@ def exponentials(pick):
         nograd = {"nograd": bool((x == INF).any())}
         for name in ("softmax", "log_softmax"):
             pick(name, lambda x: getattr(x, name)(-1), x, axis=-1, flags=nograd)
-        # PyTorch's gradient of a row of -inf is NaN, ours 0
-        pick("logsumexp", lambda x: x.logsumexp(-1), x, axes=[-1], keep=0, flags={"nograd": x is rows or nograd["nograd"]})
+        pick("logsumexp", lambda x: x.logsumexp(-1), x, axes=[-1], keep=0)
         pick("Softmin", lambda x: F.softmin(x, -1), x, p=-1, flags={"nograd": not bool(x.isfinite().all())})
     pick("logsumexp", lambda x: x.logsumexp(0), f([[], []]), axes=[0], keep=0)
     pick("logsumexp", lambda x: x.logsumexp(1), f([[], []]), axes=[1], keep=0)
     for x in (f(-30.0, 0.0, 20.0, 20.5, 88.0, 100.0, -100.0),):
         for name in ("softplus", "logsigmoid", "sigmoid", "tanh", "gelu", "silu", "mish", "erf", "erfc"):
             pick(name, getattr(F, name, None) or getattr(torch, name), x)
+
+
+def scatters(pick):
+    cases = [(f(1.0, 2.0, 3.0), i(0, 0, 1), f(1.0, 1.0, 5.0)), (f(5.0, 2.0, 3.0), i(0, 0, 0), f(5.0, 5.0, 1.0)), (f(2.0, 2.0), i(0, 1), f(2.0, 2.0)),
+             (f(INF, 2.0), i(0, 1, 1), f(INF, 1.0, INF)), (f(1.0, NAN), i(0, 1, 1), f(NAN, 1.0, 2.0))]
+    for how in ("sum", "mean", "amax", "amin", "prod"):
+        for own in (0, 1):
+            for x, index, source in cases[:3] if how == "prod" else cases:
+                pick("scatter_reduce", lambda x, j, s: x.scatter_reduce(0, j, s, how, include_self=bool(own)), x, index, source, axis=0, how=how, self=own)
+                if how != "sum":
+                    pick("index_reduce", lambda x, j, s: x.index_reduce(0, j, s, how, include_self=bool(own)), x, index, source, axis=0, how=how, self=own)
 
 
 def classes(pick):
@@ -219,8 +250,7 @@ def distances(pick):
         pick("normalize", lambda x: F.normalize(x, p, -1), a, p=p, axis=-1, flags=once)
         pick("PairwiseDistance", lambda x, y: F.pairwise_distance(x, y, p), a, b, p=p, flags=once)
         pick("PairwiseDistance", lambda x, y: F.pairwise_distance(x, y, p, eps=0.0), a, a, p=p, eps=0.0, flags=once)
-        # of the largest of equal differences PyTorch gives each all of the gradient
-        pick("cdist", lambda x, y: torch.cdist(x, y, p), a, b, p=p, flags={"once": True, "nograd": p == INF})
+        pick("cdist", lambda x, y: torch.cdist(x, y, p), a, b, p=p, flags={"once": True})
     pick("pdist", lambda x: F.pdist(x, 2.0), a, p=2.0, flags=once)
     for y in (f(1.0, 1.0, -1.0, -1.0), f(-1.0, -1.0, 1.0, 1.0)):
         for margin in (0.0, 0.5):

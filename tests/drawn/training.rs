@@ -13,6 +13,7 @@ pub fn run(device: &Device, c: &Call, x: &[Tensor]) -> Option<Vec<Tensor>> {
     }
     match c.name() {
         "ReduceLROnPlateau" => Some(plateau(device, c)),
+        "step_to" => Some(stepped_to(device, c)),
         "LBFGS" => Some(vec![lbfgs(c, x)]),
         "AveragedModel" => Some(averaged(c, x)),
         "update_bn" => Some(updated(c, &x[0])),
@@ -281,6 +282,24 @@ fn rates_of(device: &Device, mut optimizer: impl Optimizer, param: &Param, sched
         return vec![Tensor::from_slice(device, &out, &[30, out.len() / 30])];
     }
     or_error(device, stepped, Vec::new())
+}
+
+/// Learning rates at given epochs; -1 stands for a step by one.
+fn stepped_to(device: &Device, c: &Call) -> Vec<Tensor> {
+    let param = Init::new(device, 0).zeros(&[1]);
+    let mut sgd = Sgd::new(&param, c.number("lr"));
+    let mut scheduler = Scheduler::new(schedule(c, c.text("schedule"), "").unwrap(), &mut sgd);
+    let lrs = c.floats("epochs").into_iter().map(|epoch| {
+        if epoch < 0.0 {
+            scheduler.step(&mut sgd)
+        } else {
+            scheduler.step_to(&mut sgd, epoch)
+        }
+        sgd.lr() as f32
+    });
+    let lrs = Tensor::from_vec(device, lrs.collect(), &[12]);
+    let stepped = sgd.step(&param.sum());
+    or_error(device, stepped, vec![lrs])
 }
 
 fn plateau(device: &Device, c: &Call) -> Vec<Tensor> {

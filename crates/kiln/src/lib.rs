@@ -38,6 +38,8 @@
 //!   throws; the gradient of `det` at a singular matrix is not finite. There are no eigenvalues, singular values or QR factors.
 //! * Results do not depend on the order in which a device works. Sorts are stable; where an index is repeated, sums are taken in
 //!   order and what is put counts last; `topk`, `argmax` and `max_with_index` take the first of equals.
+//! * A view that changes nothing (`reshape` to its own shape, the only part of `chunk(1, 0)`) is the tensor itself, and so is the
+//!   gradient with respect to it. Where `index_put` and `put` name a place twice, only what counts has a gradient.
 //! * A gradient that PyTorch says is NaN at a corner (a norm or `atan2` at the origin in second order) may be the number it tends to.
 //! * Numbers in a tensor are not looked at before they are used: probabilities outside of [0, 1] give NaN as
 //!   `binary_cross_entropy`, where PyTorch throws. Indices and labels are checked as they are used.
