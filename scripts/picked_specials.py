@@ -133,6 +133,8 @@ def empty(pick):
                 pick(name, lambda x: getattr(x, name)(0), x, axis=0, keep=0, flags=NOGRAD)
         pick("count_nonzero", lambda x: x.count_nonzero(), x, axes="")
     pick("matmul", torch.matmul, torch.zeros(2, 0), torch.zeros(0, 3)), pick("matmul", torch.matmul, torch.zeros(0, 2), torch.zeros(2, 3))
+    pick("cat", lambda *x: torch.cat(x), torch.zeros(0), i([3, 4]), axis=0, flags=NOGRAD), pick("cat", lambda *x: torch.cat(x), TRUE, i([]), axis=0)
+    pick("cat", lambda *x: torch.cat(x), i([]), torch.zeros(0), axis=0, flags=NOGRAD)
     pick("dot", torch.dot, torch.zeros(0), torch.zeros(0))
 
 

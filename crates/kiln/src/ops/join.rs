@@ -46,10 +46,11 @@ impl Tensor {
                 at: Tensor::origin_at(crate::error::At::here()),
             });
         };
-        // PyTorch drops vectors of no elements, whatever the rank of the others
+        // PyTorch drops vectors of no elements, whatever the rank of the others, but for their types
+        let dtype = tensors.iter().fold(first.dtype(), |d, t| d.promote(t.dtype()));
         let whole: Vec<&Tensor> =
             tensors.iter().copied().filter(|t| t.shape_or_scalar() != [0] || t.error().is_some()).collect();
-        let Some(model) = whole.first() else { return first.current() };
+        let Some(model) = whole.first() else { return first.cast(dtype) };
         if let Some(bad) = whole.iter().find(|t| t.error().is_some()) {
             return bad.current();
         }
@@ -63,7 +64,6 @@ impl Tensor {
         if !whole.iter().all(|t| fits(&t)) {
             return Tensor::bad_shape("cat", &whole, "the extents of the other axes differ");
         }
-        let dtype = whole.iter().fold(model.dtype(), |d, t| d.promote(t.dtype()));
         let mut parts: Vec<Tensor> = whole.iter().map(|t| t.cast(dtype)).collect();
         // a kernel has few bindings: many parts are joined in groups
         while parts.len() > 1 {
