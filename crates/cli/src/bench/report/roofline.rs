@@ -97,7 +97,8 @@ pub(super) fn svg(rows: &[Row], roofs: &Roofs, families: &[String]) -> String {
         let (ax, ay, bx, by) = (x(from), y(from * rate), x(to), y(to * rate));
         let middle = (from * to).sqrt();
         let angle = -((ay - by).atan2(bx - ax)).to_degrees();
-        let (tx, ty) = (x(middle), y(middle * rate) - 7.0);
+        // the roof's name below it, where that of the smaller copies' line, just above it, is not
+        let (tx, ty) = (x(middle), y(middle * rate) + if class == "roof" { 16.0 } else { -7.0 });
         let _ = writeln!(
             out,
             "<path class=\"{class}\" d=\"M{ax:.1} {ay:.1}L{bx:.1} {by:.1}\"/><text x=\"{tx:.1}\" y=\"{ty:.1}\" text-anchor=\"middle\" transform=\"rotate({angle:.1} {tx:.1} {ty:.1})\">{name} {} GB/s</text>",
