@@ -1,11 +1,11 @@
 // attention_tile: attention_rows.wgsl for GPUs: out[b, i, h, :] = Σ_j softmax_j(scale q · k + bias) v, and lse
 //
 // A workgroup owns TILE queries and walks the keys TILE at a time. A block of scores is a product through workgroup
-// memory, 4 x 4 a thread; its row maxima are joined through workgroup memory, what was summed so far is scaled to the new
-// maximum (online softmax), and the block, laid down in workgroup memory, multiplies the values: a thread keeps the sums
-// of its four rows and every T-th four of their columns. Causal blocks stop at the diagonal.
+// memory, four columns of RB fours of rows a thread; its row maxima are joined through workgroup memory, what was summed so
+// far is scaled to the new maximum (online softmax), and the block, laid down in workgroup memory, multiplies the values: a
+// thread keeps the sums of its rows and every T-th four of their columns. Causal blocks stop at the diagonal.
 //
-// dispatch: ceil(length / TILE) · batch · heads groups of (TILE / 4)², folded past 65535
+// dispatch: ceil(length / TILE) · batch · heads groups of T · TY, folded past 65535
 // cost:     2 (E + EV) operations a score; k and v are read length / TILE times
 // source:   Dao 2023, "FlashAttention-2", alg. 1
 // twin:     crates/device/tests/attention.rs (f64)
@@ -25,8 +25,11 @@ const CAUSAL: bool = false;       // row i sees keys 0 ..= i
 const E4: u32 = (E + 3u) / 4u;
 const V4: u32 = (EV + 3u) / 4u;
 const TILE: u32 = 32u;            // rows and columns of a block of scores: 32 | 64
-const T: u32 = TILE / 4u;         // invocations along each: 4 x 4 scores each
+const RB: u32 = 1u;               // fours of rows that an invocation owns: 1 | 2
+const T: u32 = TILE / 4u;         // fours of rows, and of columns
+const TY: u32 = T / RB;           // invocations along the rows; T along the columns
 const CHUNK: u32 = 16u;           // elements of a head staged at once
+const STEPS: u32 = 4u;            // steps of a product that are written out
 const CV: u32 = (V4 + T - 1u) / T; // fours of a value that a thread owns
 const LOWEST: f32 = -3.4028234e38;
 
@@ -68,16 +71,13 @@ fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 fn own_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> { return q_fours_(at, i); }
 fn other_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> { return k_fours_(at, i); }
 
-// The scores of a row's four keys, those that are not seen at -inf.
-fn seen(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
+// The score of a row's four keys.
+fn scored(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
     let at = vec4(mask_at + min(row, sizes.length - 1u) * sizes.m_row) + min(key, vec4(sizes.keys - 1u)) * sizes.m_col;
-    let score = s * sizes.scale + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
-    var hidden = key >= vec4(sizes.keys);
-    if CAUSAL { hidden = hidden | (key > vec4(row)); }
-    return select(score, -inf_(), hidden);
+    return s * sizes.scale + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
 }
 
-@compute @workgroup_size(T * T)
+@compute @workgroup_size(T * TY)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let blocks = (sizes.length + TILE - 1u) / TILE;
     let group = first_group_() + wid.y * 65535u + wid.x;
@@ -86,7 +86,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let first = (group - part * blocks) * TILE;
     let ty = local / T;
     let tx = local % T;
-    let row = first + 4u * ty;
     let batch = part / sizes.heads;
     let head = part - batch * sizes.heads;
     let kv = head / sizes.share;
@@ -94,63 +93,85 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let k_at = sizes.k_offset + batch * sizes.k_batch + kv * sizes.k_head;
     let v_at = sizes.v_offset + batch * sizes.v_batch + kv * sizes.v_head;
     let mask_at = sizes.m_offset + batch * sizes.m_batch + head * sizes.m_head;
-    let weight_at = vec4((part * sizes.length + row) * sizes.keys);
+    let last = sizes.keys - 1u;
     var end = sizes.keys;
     if CAUSAL { end = min(end, first + TILE); }
 
-    var acc: array<vec4<f32>, 4u * CV>;
-    for (var c = 0u; c < 4u * CV; c++) { acc[c] = vec4(0.0); }
-    var top = vec4(LOWEST);                                  // of the four rows
-    var sum = vec4(0.0);                                     // of the thread's own columns
+    var acc: array<vec4<f32>, 4u * RB * CV>;
+    var top: array<vec4<f32>, RB>;                           // of the rows
+    var sum: array<vec4<f32>, RB>;                           // of the thread's own columns
+    for (var r = 0u; r < RB; r++) { top[r] = vec4(LOWEST); }
     for (var j = 0u; j < end; j += TILE) {
-        var s = mat4x4<f32>();
+        var s: array<mat4x4<f32>, RB>;
+        let rows = staged_(vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, last, sizes.k_row), local);
         for (var c = 0u; c < E; c += CHUNK) {
             workgroupBarrier();
-            stage_(false, vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
+            stage_(false, rows, c, local);
             workgroupBarrier();
-            s = multiply_(s, ty, tx);
+            multiply_(&s, ty, tx);
         }
         let key = vec4(j + 4u * tx) + vec4(0u, 1u, 2u, 3u);
-        s = mat4x4(seen(s[0], mask_at, row, key), seen(s[1], mask_at, row + 1u, key),
-                   seen(s[2], mask_at, row + 2u, key), seen(s[3], mask_at, row + 3u, key));
-        let t = transpose(s);
-        partial[tx * T + ty] = max(max(t[0], t[1]), max(t[2], t[3]));
-        workgroupBarrier();
-        var new_top = top;
-        for (var c = 0u; c < T; c++) { new_top = max(new_top, partial[c * T + ty]); }
-        let fade = exp_(top - new_top);
-        let p = mat4x4(exp_(s[0] - new_top.x), exp_(s[1] - new_top.y), exp_(s[2] - new_top.z), exp_(s[3] - new_top.w));
-        sum = sum * fade + across_(p);
-        top = new_top;
-        let at = weight_at + key;
-        let next = vec4(sizes.keys);
-        lay_(mat4x4(p[0] * kept(at), p[1] * kept(at + next), p[2] * kept(at + 2u * next), p[3] * kept(at + 3u * next)), ty, tx);
-        workgroupBarrier();
-        for (var c = 0u; c < CV; c++) {
-            for (var i = 0u; i < 4u; i++) { acc[i * CV + c] *= fade[i]; }
+        let whole = j + TILE <= sizes.keys && (!CAUSAL || j + TILE <= first + 1u);
+        for (var r = 0u; r < RB; r++) {
+            let row = first + 4u * (ty + r * TY);
+            for (var i = 0u; i < 4u; i++) { s[r][i] = scored(s[r][i], mask_at, row + i, key); }
+            if !whole {
+                for (var i = 0u; i < 4u; i++) { s[r][i] = select(s[r][i], -inf_(), hidden_(row + i, key)); }
+            }
+            let t = transpose(s[r]);
+            partial[tx * T + ty + r * TY] = max(max(t[0], t[1]), max(t[2], t[3]));
         }
-        for (var n = 0u; n < min(TILE, sizes.keys - j); n++) {
-            let weight = held[n * T + ty];
-            for (var c = 0u; c < CV; c++) {
-                let x = v_four_(v_at + (j + n) * sizes.v_row, 4u * (tx + c * T));
-                for (var i = 0u; i < 4u; i++) { acc[i * CV + c] = fma(vec4(weight[i]), x, acc[i * CV + c]); }
+        workgroupBarrier();
+        for (var r = 0u; r < RB; r++) {
+            var new_top = top[r];
+            for (var c = 0u; c < T; c++) { new_top = max(new_top, partial[c * T + ty + r * TY]); }
+            let fade = exp(top[r] - new_top);
+            top[r] = new_top;
+            for (var i = 0u; i < 4u; i++) { s[r][i] = exp(s[r][i] - new_top[i]); }
+            sum[r] = sum[r] * fade + across_(s[r]);
+            var weight_at = vec4((part * sizes.length + first + 4u * (ty + r * TY)) * sizes.keys) + key;
+            for (var i = 0u; i < 4u; i++) {
+                s[r][i] *= kept(weight_at);
+                weight_at += sizes.keys;
+                for (var c = 0u; c < CV; c++) { acc[(r * CV + c) * 4u + i] *= fade[i]; }
+            }
+            lay_(s[r], ty + r * TY, tx);
+        }
+        workgroupBarrier();
+        for (var n = 0u; n < min(TILE, sizes.keys - j); n += STEPS) {   // weights past the last key are 0
+            for (var i = 0u; i < STEPS; i++) {
+                let at = v_at + min(j + n + i, last) * sizes.v_row;
+                for (var c = 0u; c < CV; c++) {
+                    let x = v_load_(at, min(4u * (tx + c * T), 4u * V4 - 4u));
+                    for (var r = 0u; r < RB; r++) {
+                        let weight = held[(n + i) * T + ty + r * TY];
+                        for (var m = 0u; m < 4u; m++) {
+                            acc[(r * CV + c) * 4u + m] = fma(vec4(weight[m]), x, acc[(r * CV + c) * 4u + m]);
+                        }
+                    }
+                }
             }
         }
     }
 
     workgroupBarrier();
-    partial[tx * T + ty] = sum;
+    for (var r = 0u; r < RB; r++) { partial[tx * T + ty + r * TY] = sum[r]; }
     workgroupBarrier();
-    var total = vec4(0.0);
-    for (var c = 0u; c < T; c++) { total += partial[c * T + ty]; }
-    let empty = total == vec4(0.0);                          // a row that sees nothing is zero
-    let share = select(1.0 / total, vec4(0.0), empty);
-    let norm = select(top + log_(total), vec4(0.0), empty);
-    for (var i = 0u; i < 4u && row + i < sizes.length; i++) {
-        if tx == 0u { lse[part * sizes.length + row + i] = norm[i]; }
-        for (var c = 0u; c < CV; c++) {
-            let col = 4u * (tx + c * T);
-            if col < EV { emit(acc[i * CV + c] * share[i], batch, row + i, head, col); }
+    for (var r = 0u; r < RB; r++) {
+        var total = vec4(0.0);
+        for (var c = 0u; c < T; c++) { total += partial[c * T + ty + r * TY]; }
+        let empty = total == vec4(0.0);                      // a row that sees nothing is zero
+        let share = select(1.0 / total, vec4(0.0), empty);
+        let norm = select(top[r] + log_(total), vec4(0.0), empty);
+        for (var i = 0u; i < 4u; i++) {
+            let row = first + 4u * (ty + r * TY) + i;
+            if row < sizes.length {
+                if tx == 0u { lse[part * sizes.length + row] = norm[i]; }
+                for (var c = 0u; c < CV; c++) {
+                    let col = 4u * (tx + c * T);
+                    if col < EV { emit(acc[(r * CV + c) * 4u + i] * share[i], batch, row, head, col); }
+                }
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 // attention_tile_keys: attention_rows_keys.wgsl for GPUs: dk = scale Σ_h Σ_i ds q, dv = Σ_h Σ_i p dy
 //
 // A workgroup owns TILE keys and walks the queries of all heads that share them, TILE at a time; scores and dp are products
-// through workgroup memory, 4 x 4 a thread, and p and ds, laid down there, multiply dy and q. Causal blocks begin at the
-// diagonal.
+// through workgroup memory, four columns of RB fours of rows a thread, and p and ds, laid down there, multiply dy and q.
+// Causal blocks begin at the diagonal.
 //
-// dispatch: ceil(keys / TILE) · batch · kv groups of (TILE / 4)², folded past 65535
+// dispatch: ceil(keys / TILE) · batch · kv groups of T · TY, folded past 65535
 // cost:     4 (E + EV) operations a score; q and dy are read keys / TILE times
 // source:   Dao 2023, "FlashAttention-2", alg. 2
 // twin:     crates/device/tests/attention.rs (f64)
@@ -24,8 +24,11 @@ const CAUSAL: bool = false;       // row i sees keys 0 ..= i
 const E4: u32 = (E + 3u) / 4u;
 const V4: u32 = (EV + 3u) / 4u;
 const TILE: u32 = 32u;            // rows and columns of a block of scores: 32 | 64
-const T: u32 = TILE / 4u;         // invocations along each: 4 x 4 scores each
+const RB: u32 = 1u;               // fours of rows that an invocation owns: 1 | 2
+const T: u32 = TILE / 4u;         // fours of rows, and of columns
+const TY: u32 = T / RB;           // invocations along the rows; T along the columns
 const CHUNK: u32 = 16u;           // elements of a head staged at once
+const STEPS: u32 = 4u;            // steps of a product that are written out
 const CE: u32 = (E4 + T - 1u) / T; // fours of a key that a thread owns
 const CV: u32 = (V4 + T - 1u) / T; // fours of a value
 
@@ -79,16 +82,19 @@ fn other_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> {
     return q_fours_(at, i);
 }
 
-// A key's scores with four queries, those that do not see it at -inf.
-fn seen(s: vec4<f32>, mask_at: u32, row: vec4<u32>, key: u32) -> vec4<f32> {
+// A key's scores with four queries.
+fn scored(s: vec4<f32>, mask_at: u32, row: vec4<u32>, key: u32) -> vec4<f32> {
     let at = vec4(mask_at + min(key, sizes.keys - 1u) * sizes.m_col) + min(row, vec4(sizes.length - 1u)) * sizes.m_row;
-    let score = s * sizes.scale + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
-    var hidden = row >= vec4(sizes.length);
-    if CAUSAL { hidden = hidden | (vec4(key) > row); }
-    return select(score, -inf_(), hidden);
+    return s * sizes.scale + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
 }
 
-@compute @workgroup_size(T * T)
+// Which of four queries do not see a key.
+fn unseen(row: vec4<u32>, key: u32) -> vec4<bool> {
+    if CAUSAL { return (row >= vec4(sizes.length)) | (vec4(key) > row); }
+    return row >= vec4(sizes.length);
+}
+
+@compute @workgroup_size(T * TY)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let blocks = (sizes.keys + TILE - 1u) / TILE;
     let group = first_group_() + wid.y * 65535u + wid.x;
@@ -98,84 +104,113 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let first = (group - part * blocks) * TILE;
     let ty = local / T;
     let tx = local % T;
-    let key = first + 4u * ty;
     let batch = part / kvs;
     let kv = part - batch * kvs;
     let k_at = sizes.k_offset + batch * sizes.k_batch + kv * sizes.k_head;
     let v_at = sizes.v_offset + batch * sizes.v_batch + kv * sizes.v_head;
     let begin = select(0u, first, CAUSAL);
 
-    var acc_k: array<vec4<f32>, 4u * CE>;
-    var acc_v: array<vec4<f32>, 4u * CV>;
-    for (var c = 0u; c < 4u * CE; c++) { acc_k[c] = vec4(0.0); }
-    for (var c = 0u; c < 4u * CV; c++) { acc_v[c] = vec4(0.0); }
+    let last = sizes.keys - 1u;
+    let last_row = sizes.length - 1u;
+    let g_row = sizes.heads * EV;
+
+    var acc_k: array<vec4<f32>, 4u * RB * CE>;
+    var acc_v: array<vec4<f32>, 4u * RB * CV>;
     for (var head = kv * sizes.share; head < (kv + 1u) * sizes.share; head++) {
         let q_at = sizes.q_offset + batch * sizes.q_batch + head * sizes.q_head;
         let g_at = (batch * sizes.length * sizes.heads + head) * EV;
-        let g_row = sizes.heads * EV;
         let n_at = (batch * sizes.heads + head) * sizes.length;
         let mask_at = sizes.m_offset + batch * sizes.m_batch + head * sizes.m_head;
         for (var i0 = begin; i0 < sizes.length; i0 += TILE) {
-            var s = mat4x4<f32>();
+            var p: array<mat4x4<f32>, RB>;
+            let rows = staged_(vec4(k_at, first, last, sizes.k_row), vec4(q_at, i0, last_row, sizes.q_row), local);
             for (var c = 0u; c < E; c += CHUNK) {
                 workgroupBarrier();
-                stage_(false, vec4(k_at, first, sizes.keys - 1u, sizes.k_row), vec4(q_at, i0, sizes.length - 1u, sizes.q_row), c, local);
+                stage_(false, rows, c, local);
                 workgroupBarrier();
-                s = multiply_(s, ty, tx);
+                multiply_(&p, ty, tx);
             }
             let query = vec4(i0 + 4u * tx) + vec4(0u, 1u, 2u, 3u);
-            let row = vec4(n_at) + min(query, vec4(sizes.length - 1u));
+            let row = vec4(n_at) + min(query, vec4(last_row));
             let n = transpose(mat4x4(vec4(norms[row.x], 0.0, 0.0), vec4(norms[row.y], 0.0, 0.0),
                                      vec4(norms[row.z], 0.0, 0.0), vec4(norms[row.w], 0.0, 0.0)));
-            let p = mat4x4(exp_(seen(s[0], mask_at, query, key) - n[0]), exp_(seen(s[1], mask_at, query, key + 1u) - n[0]),
-                           exp_(seen(s[2], mask_at, query, key + 2u) - n[0]), exp_(seen(s[3], mask_at, query, key + 3u) - n[0]));
-            let rows = min(TILE, sizes.length - i0);
-            // drawn along the keys, used along the queries
-            let at = (vec4(n_at) + query) * sizes.keys + vec4(key);
-            let four = vec4(0u, 1u, 2u, 3u);
-            let keep = transpose(mat4x4(kept(vec4(at.x) + four), kept(vec4(at.y) + four), kept(vec4(at.z) + four),
-                                        kept(vec4(at.w) + four)));
-            workgroupBarrier();
-            lay_(mat4x4(p[0] * keep[0], p[1] * keep[1], p[2] * keep[2], p[3] * keep[3]), ty, tx);
-            workgroupBarrier();
-            for (var m = 0u; m < rows; m++) {
-                let weight = held[m * T + ty];
-                for (var c = 0u; c < CV; c++) {
-                    let x = g_four_(g_at + (i0 + m) * g_row, 4u * (tx + c * T));
-                    for (var i = 0u; i < 4u; i++) { acc_v[i * CV + c] = fma(vec4(weight[i]), x, acc_v[i * CV + c]); }
+            let whole = i0 + TILE <= sizes.length && (!CAUSAL || first + TILE <= i0 + 1u);
+            for (var r = 0u; r < RB; r++) {
+                let key = first + 4u * (ty + r * TY);
+                for (var i = 0u; i < 4u; i++) { p[r][i] = exp(scored(p[r][i], mask_at, query, key + i) - n[0]); }
+                if !whole {
+                    for (var i = 0u; i < 4u; i++) { p[r][i] = select(p[r][i], vec4(0.0), unseen(query, key + i)); }
                 }
             }
-            var d = mat4x4<f32>();
+            workgroupBarrier();
+            var keep: array<mat4x4<f32>, RB>;                // drawn along the keys, used along the queries
+            for (var r = 0u; r < RB; r++) {
+                let key = first + 4u * (ty + r * TY);
+                for (var i = 0u; i < 4u; i++) {
+                    keep[r][i] = kept(vec4((n_at + query[i]) * sizes.keys + key) + vec4(0u, 1u, 2u, 3u));
+                }
+                keep[r] = transpose(keep[r]);
+                lay_(mat4x4(p[r][0] * keep[r][0], p[r][1] * keep[r][1], p[r][2] * keep[r][2], p[r][3] * keep[r][3]), ty + r * TY, tx);
+            }
+            workgroupBarrier();
+            for (var m = 0u; m < min(TILE, sizes.length - i0); m += STEPS) {  // p and ds past the last query are 0
+                for (var i = 0u; i < STEPS; i++) {
+                    let at = g_at + min(i0 + m + i, last_row) * g_row;
+                    for (var c = 0u; c < CV; c++) {
+                        let x = g_load_(at, min(4u * (tx + c * T), 4u * V4 - 4u));
+                        for (var r = 0u; r < RB; r++) {
+                            let weight = held[(m + i) * T + ty + r * TY];
+                            for (var l = 0u; l < 4u; l++) {
+                                acc_v[(r * CV + c) * 4u + l] = fma(vec4(weight[l]), x, acc_v[(r * CV + c) * 4u + l]);
+                            }
+                        }
+                    }
+                }
+            }
+            var d: array<mat4x4<f32>, RB>;
+            let above = staged_(vec4(v_at, first, last, sizes.v_row), vec4(g_at, i0, last_row, g_row), local);
             for (var c = 0u; c < EV; c += CHUNK) {
                 workgroupBarrier();
-                stage_(true, vec4(v_at, first, sizes.keys - 1u, sizes.v_row), vec4(g_at, i0, sizes.length - 1u, g_row), c, local);
+                stage_(true, above, c, local);
                 workgroupBarrier();
-                d = multiply_(d, ty, tx);
+                multiply_(&d, ty, tx);
             }
-            d = mat4x4(p[0] * (d[0] * keep[0] - n[1]), p[1] * (d[1] * keep[1] - n[1]),
-                       p[2] * (d[2] * keep[2] - n[1]), p[3] * (d[3] * keep[3] - n[1]));
             workgroupBarrier();
-            lay_(d, ty, tx);
+            for (var r = 0u; r < RB; r++) {
+                for (var i = 0u; i < 4u; i++) { d[r][i] = p[r][i] * (d[r][i] * keep[r][i] - n[1]); }
+                lay_(d[r], ty + r * TY, tx);
+            }
             workgroupBarrier();
-            for (var m = 0u; m < rows; m++) {
-                let weight = held[m * T + ty];
-                for (var c = 0u; c < CE; c++) {
-                    let x = q_four_(q_at + (i0 + m) * sizes.q_row, 4u * (tx + c * T));
-                    for (var i = 0u; i < 4u; i++) { acc_k[i * CE + c] = fma(vec4(weight[i]), x, acc_k[i * CE + c]); }
+            for (var m = 0u; m < min(TILE, sizes.length - i0); m += STEPS) {
+                for (var i = 0u; i < STEPS; i++) {
+                    let at = q_at + min(i0 + m + i, last_row) * sizes.q_row;
+                    for (var c = 0u; c < CE; c++) {
+                        let x = q_load_(at, min(4u * (tx + c * T), 4u * E4 - 4u));
+                        for (var r = 0u; r < RB; r++) {
+                            let slope = held[(m + i) * T + ty + r * TY];
+                            for (var l = 0u; l < 4u; l++) {
+                                acc_k[(r * CE + c) * 4u + l] = fma(vec4(slope[l]), x, acc_k[(r * CE + c) * 4u + l]);
+                            }
+                        }
+                    }
                 }
             }
         }
     }
 
-    for (var i = 0u; i < 4u && key + i < sizes.keys; i++) {
-        let v_out = ((batch * sizes.keys + key + i) * kvs + kv) * EV;
-        for (var c = 0u; c < CV; c++) {
-            let col = 4u * (tx + c * T);
-            if col < EV { emit_v(acc_v[i * CV + c], v_out, col); }
-        }
-        for (var c = 0u; c < CE; c++) {
-            let col = 4u * (tx + c * T);
-            if col < E { emit(acc_k[i * CE + c] * sizes.scale, batch, key + i, kv, col); }
+    for (var r = 0u; r < RB; r++) {
+        for (var i = 0u; i < 4u; i++) {
+            let key = first + 4u * (ty + r * TY) + i;
+            if key < sizes.keys {
+                for (var c = 0u; c < CV; c++) {
+                    let col = 4u * (tx + c * T);
+                    if col < EV { emit_v(acc_v[(r * CV + c) * 4u + i], ((batch * sizes.keys + key) * kvs + kv) * EV, col); }
+                }
+                for (var c = 0u; c < CE; c++) {
+                    let col = 4u * (tx + c * T);
+                    if col < E { emit(acc_k[(r * CE + c) * 4u + i] * sizes.scale, batch, key, kv, col); }
+                }
+            }
         }
     }
 }

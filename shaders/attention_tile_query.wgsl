@@ -1,9 +1,9 @@
 // attention_tile_query: attention_rows_query.wgsl for GPUs: dq = scale Σ_j ds k, ds = p (dp - delta); keeps lse and delta
 //
 // A workgroup owns TILE queries and walks the keys TILE at a time; scores and dp are products through workgroup memory,
-// 4 x 4 a thread, and ds, laid down there, multiplies the keys. Causal blocks stop at the diagonal.
+// four columns of RB fours of rows a thread, and ds, laid down there, multiplies the keys. Causal blocks stop at the diagonal.
 //
-// dispatch: ceil(length / TILE) · batch · heads groups of (TILE / 4)², folded past 65535
+// dispatch: ceil(length / TILE) · batch · heads groups of T · TY, folded past 65535
 // cost:     2 (2 E + EV) operations a score; k and v are read length / TILE times
 // source:   Dao 2023, "FlashAttention-2", alg. 2
 // twin:     crates/device/tests/attention.rs (f64)
@@ -23,8 +23,11 @@ const CAUSAL: bool = false;       // row i sees keys 0 ..= i
 const E4: u32 = (E + 3u) / 4u;
 const V4: u32 = (EV + 3u) / 4u;
 const TILE: u32 = 32u;            // rows and columns of a block of scores: 32 | 64
-const T: u32 = TILE / 4u;         // invocations along each: 4 x 4 scores each
+const RB: u32 = 1u;               // fours of rows that an invocation owns: 1 | 2
+const T: u32 = TILE / 4u;         // fours of rows, and of columns
+const TY: u32 = T / RB;           // invocations along the rows; T along the columns
 const CHUNK: u32 = 16u;           // elements of a head staged at once
+const STEPS: u32 = 4u;            // steps of a product that are written out
 const CE: u32 = (E4 + T - 1u) / T; // fours of a query that a thread owns
 const CV: u32 = (V4 + T - 1u) / T; // fours of a value
 
@@ -75,16 +78,13 @@ fn other_fours(values: bool, at: vec4<u32>, i: u32) -> mat4x4<f32> {
     return k_fours_(at, i);
 }
 
-// The scores of a row's four keys, those that are not seen at -inf.
-fn seen(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
+// The scores of a row's four keys.
+fn scored(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
     let at = vec4(mask_at + min(row, sizes.length - 1u) * sizes.m_row) + min(key, vec4(sizes.keys - 1u)) * sizes.m_col;
-    let score = s * sizes.scale + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
-    var hidden = key >= vec4(sizes.keys);
-    if CAUSAL { hidden = hidden | (key > vec4(row)); }
-    return select(score, -inf_(), hidden);
+    return s * sizes.scale + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
 }
 
-@compute @workgroup_size(T * T)
+@compute @workgroup_size(T * TY)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let blocks = (sizes.length + TILE - 1u) / TILE;
     let group = first_group_() + wid.y * 65535u + wid.x;
@@ -93,7 +93,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let first = (group - part * blocks) * TILE;
     let ty = local / T;
     let tx = local % T;
-    let row = first + 4u * ty;
     let batch = part / sizes.heads;
     let head = part - batch * sizes.heads;
     let kv = head / sizes.share;
@@ -101,70 +100,93 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let k_at = sizes.k_offset + batch * sizes.k_batch + kv * sizes.k_head;
     let v_at = sizes.v_offset + batch * sizes.v_batch + kv * sizes.v_head;
     let mask_at = sizes.m_offset + batch * sizes.m_batch + head * sizes.m_head;
-    let weight_at = vec4((part * sizes.length + row) * sizes.keys);
+    let last_row = sizes.length - 1u;
+    let last = sizes.keys - 1u;
     var end = sizes.keys;
     if CAUSAL { end = min(end, first + TILE); }
     let g_at = (batch * sizes.length * sizes.heads + head) * EV;
     let g_row = sizes.heads * EV;
-    let own = min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(sizes.length - 1u));
-    let n_at = vec4(part * sizes.length) + own;
-    let norm = vec4(lse[n_at.x], lse[n_at.y], lse[n_at.z], lse[n_at.w]);
 
-    var dots = vec4(0.0);
-    for (var c = 0u; c < CV; c++) {
-        for (var i = 0u; i < 4u; i++) {
-            let at = g_at + own[i] * g_row;
-            dots[i] += dot(g_four_(at, 4u * (tx + c * T)), y_four_(at, 4u * (tx + c * T)));
+    var norm: array<vec4<f32>, RB>;                          // of the rows: lse,
+    var along: array<vec4<f32>, RB>;                         // and delta
+    for (var r = 0u; r < RB; r++) {
+        let own = min(vec4(first + 4u * (ty + r * TY)) + vec4(0u, 1u, 2u, 3u), vec4(last_row));
+        let at = vec4(part * sizes.length) + own;
+        norm[r] = vec4(lse[at.x], lse[at.y], lse[at.z], lse[at.w]);
+        var dots = vec4(0.0);
+        for (var c = 4u * tx; c < EV; c += 4u * T) {
+            for (var i = 0u; i < 4u; i++) { dots[i] += dot(g_load_(g_at + own[i] * g_row, c), y_load_(g_at + own[i] * g_row, c)); }
         }
+        partial[tx * T + ty + r * TY] = dots;
     }
-    partial[tx * T + ty] = dots;
     workgroupBarrier();
-    var along = vec4(0.0);
-    for (var c = 0u; c < T; c++) { along += partial[c * T + ty]; }
+    for (var r = 0u; r < RB; r++) {
+        for (var c = 0u; c < T; c++) { along[r] += partial[c * T + ty + r * TY]; }
+    }
 
-    var acc: array<vec4<f32>, 4u * CE>;
-    for (var c = 0u; c < 4u * CE; c++) { acc[c] = vec4(0.0); }
+    var acc: array<vec4<f32>, 4u * RB * CE>;
     for (var j = 0u; j < end; j += TILE) {
-        var s = mat4x4<f32>();
+        var s: array<mat4x4<f32>, RB>;
+        let rows = staged_(vec4(q_at, first, last_row, sizes.q_row), vec4(k_at, j, last, sizes.k_row), local);
         for (var c = 0u; c < E; c += CHUNK) {
             workgroupBarrier();
-            stage_(false, vec4(q_at, first, sizes.length - 1u, sizes.q_row), vec4(k_at, j, sizes.keys - 1u, sizes.k_row), c, local);
+            stage_(false, rows, c, local);
             workgroupBarrier();
-            s = multiply_(s, ty, tx);
+            multiply_(&s, ty, tx);
         }
         let key = vec4(j + 4u * tx) + vec4(0u, 1u, 2u, 3u);
-        s = mat4x4(seen(s[0], mask_at, row, key), seen(s[1], mask_at, row + 1u, key),
-                   seen(s[2], mask_at, row + 2u, key), seen(s[3], mask_at, row + 3u, key));
-        var d = mat4x4<f32>();
+        let whole = j + TILE <= sizes.keys && (!CAUSAL || j + TILE <= first + 1u);
+        for (var r = 0u; r < RB; r++) {
+            let row = first + 4u * (ty + r * TY);
+            for (var i = 0u; i < 4u; i++) { s[r][i] = exp(scored(s[r][i], mask_at, row + i, key) - norm[r][i]); }
+            if !whole {
+                for (var i = 0u; i < 4u; i++) { s[r][i] = select(s[r][i], vec4(0.0), hidden_(row + i, key)); }
+            }
+        }
+        var d: array<mat4x4<f32>, RB>;
+        let above = staged_(vec4(g_at, first, last_row, g_row), vec4(v_at, j, last, sizes.v_row), local);
         for (var c = 0u; c < EV; c += CHUNK) {
             workgroupBarrier();
-            stage_(true, vec4(g_at, first, sizes.length - 1u, g_row), vec4(v_at, j, sizes.keys - 1u, sizes.v_row), c, local);
+            stage_(true, above, c, local);
             workgroupBarrier();
-            d = multiply_(d, ty, tx);
+            multiply_(&d, ty, tx);
         }
-        let at = weight_at + key;
-        let next = vec4(sizes.keys);
-        d = mat4x4(exp_(s[0] - norm.x) * (d[0] * kept(at) - along.x),
-                   exp_(s[1] - norm.y) * (d[1] * kept(at + next) - along.y),
-                   exp_(s[2] - norm.z) * (d[2] * kept(at + 2u * next) - along.z),
-                   exp_(s[3] - norm.w) * (d[3] * kept(at + 3u * next) - along.w));
         workgroupBarrier();
-        lay_(d, ty, tx);
+        for (var r = 0u; r < RB; r++) {
+            var weight_at = vec4((part * sizes.length + first + 4u * (ty + r * TY)) * sizes.keys) + key;
+            for (var i = 0u; i < 4u; i++) {
+                d[r][i] = s[r][i] * (d[r][i] * kept(weight_at) - along[r][i]);
+                weight_at += sizes.keys;
+            }
+            lay_(d[r], ty + r * TY, tx);
+        }
         workgroupBarrier();
-        for (var n = 0u; n < min(TILE, sizes.keys - j); n++) {
-            let weight = held[n * T + ty];
-            for (var c = 0u; c < CE; c++) {
-                let x = k_four_(k_at + (j + n) * sizes.k_row, 4u * (tx + c * T));
-                for (var i = 0u; i < 4u; i++) { acc[i * CE + c] = fma(vec4(weight[i]), x, acc[i * CE + c]); }
+        for (var n = 0u; n < min(TILE, sizes.keys - j); n += STEPS) {   // ds past the last key is 0
+            for (var i = 0u; i < STEPS; i++) {
+                let at = k_at + min(j + n + i, last) * sizes.k_row;
+                for (var c = 0u; c < CE; c++) {
+                    let x = k_load_(at, min(4u * (tx + c * T), 4u * E4 - 4u));
+                    for (var r = 0u; r < RB; r++) {
+                        let slope = held[(n + i) * T + ty + r * TY];
+                        for (var m = 0u; m < 4u; m++) {
+                            acc[(r * CE + c) * 4u + m] = fma(vec4(slope[m]), x, acc[(r * CE + c) * 4u + m]);
+                        }
+                    }
+                }
             }
         }
     }
 
-    for (var i = 0u; i < 4u && row + i < sizes.length; i++) {
-        if tx == 0u { norms[part * sizes.length + row + i] = vec2(norm[i], along[i]); }
-        for (var c = 0u; c < CE; c++) {
-            let col = 4u * (tx + c * T);
-            if col < E { emit(acc[i * CE + c] * sizes.scale, batch, row + i, head, col); }
+    for (var r = 0u; r < RB; r++) {
+        for (var i = 0u; i < 4u; i++) {
+            let row = first + 4u * (ty + r * TY) + i;
+            if row < sizes.length {
+                if tx == 0u { norms[part * sizes.length + row] = vec2(norm[r][i], along[r][i]); }
+                for (var c = 0u; c < CE; c++) {
+                    let col = 4u * (tx + c * T);
+                    if col < E { emit(acc[(r * CE + c) * 4u + i] * sizes.scale, batch, row, head, col); }
+                }
+            }
         }
     }
 }

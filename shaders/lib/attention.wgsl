@@ -1,6 +1,6 @@
 // What the attention kernels share: elements of a row, zero past its end, dropout; for those whose lanes own rows, the others that
 // they meet; for those by tiles, a block of products in workgroup memory. The files that borrow it have `sizes`, the operands, LOAD, EA4,
-// E and EV, the slot `bias`, CAUSAL, and the tiles T, CHUNK and `held`.
+// E and EV, the slot `bias`, CAUSAL, and for tiles `held`, T, TY, RB, CHUNK and STEPS.
 
 // Element i of the row that begins at `at`.
 fn q_one_(at: u32, i: u32) -> f32 { return select(0.0, vec4<f32>(EA4(q[at + min(i, E - 1u)]))[0], i < E); }
@@ -31,26 +31,11 @@ fn y_load_(at: u32, i: u32) -> vec4<f32> {
     return vec4(y_one_(at, i), y_one_(at, i + 1u), y_one_(at, i + 2u), y_one_(at, i + 3u));
 }
 
-// The same, where i may be past the end.
-fn q_four_(at: u32, i: u32) -> vec4<f32> { if i >= E { return vec4(0.0); } return q_load_(at, i); }
-fn k_four_(at: u32, i: u32) -> vec4<f32> { if i >= E { return vec4(0.0); } return k_load_(at, i); }
-fn v_four_(at: u32, i: u32) -> vec4<f32> { if i >= EV { return vec4(0.0); } return v_load_(at, i); }
-fn g_four_(at: u32, i: u32) -> vec4<f32> { if i >= EV { return vec4(0.0); } return g_load_(at, i); }
-fn y_four_(at: u32, i: u32) -> vec4<f32> { if i >= EV { return vec4(0.0); } return y_load_(at, i); }
-
 // Elements i .. i + 3 of four rows.
-fn q_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(q_four_(at.x, i), q_four_(at.y, i), q_four_(at.z, i), q_four_(at.w, i));
-}
-fn k_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(k_four_(at.x, i), k_four_(at.y, i), k_four_(at.z, i), k_four_(at.w, i));
-}
-fn v_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(v_four_(at.x, i), v_four_(at.y, i), v_four_(at.z, i), v_four_(at.w, i));
-}
-fn g_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> {
-    return mat4x4(g_four_(at.x, i), g_four_(at.y, i), g_four_(at.z, i), g_four_(at.w, i));
-}
+fn q_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(q_load_(at.x, i), q_load_(at.y, i), q_load_(at.z, i), q_load_(at.w, i)); }
+fn k_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(k_load_(at.x, i), k_load_(at.y, i), k_load_(at.z, i), k_load_(at.w, i)); }
+fn v_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(v_load_(at.x, i), v_load_(at.y, i), v_load_(at.z, i), v_load_(at.w, i)); }
+fn g_fours_(at: vec4<u32>, i: u32) -> mat4x4<f32> { return mat4x4(g_load_(at.x, i), g_load_(at.y, i), g_load_(at.z, i), g_load_(at.w, i)); }
 
 // Rows for kernels in which a lane owns one and meets eight others at a time. slot: x of lanes 0 .. 3, or the same loaded from where
 // four rows begin; of lanes 4 .. 7; likewise below.
@@ -72,20 +57,26 @@ fn n_load_(at: u32) -> vec4<f32> { return vec4(norms[at], 0.0, 0.0); }
 fn seen_(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>) -> vec4<f32> {
     let at = vec4(mask_at) + min(key, vec4(sizes.keys - 1u)) * sizes.m_col;
     let score = s + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
-    var hidden = key >= vec4(sizes.keys);
-    if CAUSAL { hidden = hidden | (key > vec4(row)); }
-    return select(score, -inf_(), hidden);
+    return select(score, -inf_(), hidden_(row, key));
 }
 
-// s[i] += a[i] · b over what is staged.
-fn multiply_(s: mat4x4<f32>, ty: u32, tx: u32) -> mat4x4<f32> {
-    var sum = s;
-    for (var i = 0u; i < CHUNK; i++) {
-        let a = held[i * T + ty];
-        let b = held[(CHUNK + i) * T + tx];
-        sum = mat4x4(fma(vec4(a.x), b, sum[0]), fma(vec4(a.y), b, sum[1]), fma(vec4(a.z), b, sum[2]), fma(vec4(a.w), b, sum[3]));
+// Which of four keys a row does not see.
+fn hidden_(row: u32, key: vec4<u32>) -> vec4<bool> {
+    if CAUSAL { return (key >= vec4(sizes.keys)) | (key > vec4(row)); }
+    return key >= vec4(sizes.keys);
+}
+
+// s += a · b over what is staged.
+fn multiply_(s: ptr<function, array<mat4x4<f32>, RB>>, ty: u32, tx: u32) {
+    for (var first = 0u; first < CHUNK; first += STEPS) {
+        for (var i = 0u; i < STEPS; i++) {
+            let b = held[(CHUNK + first + i) * T + tx];
+            for (var r = 0u; r < RB; r++) {
+                let a = held[(first + i) * T + ty + r * TY];
+                for (var m = 0u; m < 4u; m++) { (*s)[r][m] = fma(vec4(a[m]), b, (*s)[r][m]); }
+            }
+        }
     }
-    return sum;
 }
 
 // Lays down four rows of four so that a row of the block is read as fours of its column.
@@ -102,27 +93,26 @@ fn across_(m: mat4x4<f32>) -> vec4<f32> {
     return t[0] + t[1] + t[2] + t[3];
 }
 
-// Stages CHUNK elements, from `start` on, of TILE rows of its own and TILE others, four rows to a vector: of queries and keys, or of
-// values and their gradients, as `own_fours` and `other_fours` of the file say. a_at, b_at: start, row, last row, stride.
-fn stage_(values: bool, a_at: vec4<u32>, b_at: vec4<u32>, start: u32, local: u32) {
-    for (var block = local; block < 2u * T * (CHUNK / 4u); block += T * T) {
-        let second = block >= T * (CHUNK / 4u);
-        let part = block % (T * (CHUNK / 4u));
-        let i = start + part / T * 4u;
-        let n = vec4(part % T * 4u) + vec4(0u, 1u, 2u, 3u);
-        var x: mat4x4<f32>;
-        if second {
-            x = other_fours(values, vec4(b_at.x) + min(vec4(b_at.y) + n, vec4(b_at.z)) * b_at.w, i);
-        } else {
-            x = own_fours(values, vec4(a_at.x) + min(vec4(a_at.y) + n, vec4(a_at.z)) * a_at.w, i);
-        }
-        let turned = transpose(x);
-        let to = (select(0u, CHUNK, second) + part / T * 4u) * T + n.x / 4u;
-        held[to] = turned[0];
-        held[to + T] = turned[1];
-        held[to + 2u * T] = turned[2];
-        held[to + 3u * T] = turned[3];
+// Where the four rows begin that an invocation stages, the first invocations those of its own block, the others those of the other. A block:
+// start of the operand, first row, last row there is, stride.
+fn staged_(own: vec4<u32>, other: vec4<u32>, local: u32) -> vec4<u32> {
+    let block = select(own, other, local >= T * CHUNK / 4u);
+    let row = vec4(block.y + local % T * 4u) + vec4(0u, 1u, 2u, 3u);
+    return vec4(block.x) + min(row, vec4(block.z)) * block.w;
+}
+
+// Stages CHUNK elements, from `start` on, of the rows of both blocks that begin at `at`, four rows to a vector: of queries and keys, or
+// of values and their gradients, as `own_fours` and `other_fours` of the file say; zero past the end.
+fn stage_(values: bool, at: vec4<u32>, start: u32, local: u32) {
+    if T * TY > T * CHUNK / 2u && local >= T * CHUNK / 2u { return; }
+    let i = start + local / T % (CHUNK / 4u) * 4u;
+    let end = select(E, EV, values);
+    var x = mat4x4<f32>();
+    if end % CHUNK == 0u || i < end {
+        if local >= T * CHUNK / 4u { x = other_fours(values, at, i); } else { x = own_fours(values, at, i); }
     }
+    let turned = transpose(x);
+    for (var c = 0u; c < 4u; c++) { held[(local / T * 4u + c) * T + local % T] = turned[c]; }
 }
 
 // Dropout. The weights are counted over [batch, heads, length, keys], and whether one is kept is said by its word of a stream: 1 if

@@ -197,9 +197,10 @@ fn check(device: &Device, caps: &Caps, variants: &[Variant], c: &Case) {
 /// A pipeline is fixed by head sizes, causality, mask and alignment, and takes seconds to compile on a CPU adapter: one
 /// without anything for many sizes, and few others. Every variant is tried with the first.
 fn cases() -> Vec<(&'static [Variant], Case)> {
-    const ALL: &[Variant] = &[Variant::Plain, Variant::Broadcast, Variant::Tile(32), Variant::Tile(64)];
-    // the larger of two blocks differs in a constant
-    const ONE_TILE: &[Variant] = &[Variant::Plain, Variant::Broadcast, Variant::Tile(32)];
+    const ALL: &[Variant] =
+        &[Variant::Plain, Variant::Broadcast, Variant::Tile(32, 1), Variant::Tile(64, 1), Variant::Tile(64, 2)];
+    // tiles differ in constants
+    const ONE_TILE: &[Variant] = &[Variant::Plain, Variant::Broadcast, Variant::Tile(64, 2)];
     const NO_TILE: &[Variant] = &[Variant::Plain, Variant::Broadcast];
     let mut all = Vec::new();
     // lengths around the blocks of 8, 32 and 64
@@ -233,12 +234,35 @@ fn cases() -> Vec<(&'static [Variant], Case)> {
 fn every_variant_matches_f64() {
     let device = device();
     let caps = device.caps().clone();
-    assert!(cases().iter().filter(|(wanted, _)| wanted.len() == 4).count() >= 40);
+    assert!(cases().iter().filter(|(wanted, _)| wanted.len() == 5).count() >= 40);
     for (wanted, c) in cases() {
         let mut variants = attention::variants(&caps, &problem(&c), Part::Forward);
         assert_eq!(variants[0], Variant::Plain);
         variants.retain(|v| wanted.contains(v));
         check(&device, &caps, &variants, &c);
+    }
+}
+
+#[test]
+fn a_query_of_nan_is_its_own_row_alone() {
+    let device = device();
+    let p = problem(&case([1, 1, 1, 9, 70, 8, 8]));
+    let [mut q, k, v] = [(72, 1), (560, 2), (560, 3)].map(|(n, seed)| normal(n + 8, seed));
+    q[3 * 8] = f32::NAN;
+    let [q, k, v] = [q, k, v].map(|x| upload(&device, &x));
+    for variant in attention::variants(device.caps(), &p, Part::Forward) {
+        let launch = attention::launch_with(device.caps(), &p, Part::Forward, variant).unwrap();
+        let (out, lse) = (empty(&device, 72), empty(&device, 9));
+        run(&device, &launch, &[("q", &q), ("k", &k), ("v", &v), ("out", &out), ("lse", &lse)]);
+        let nan =
+            |x: Vec<f32>, cols: usize| x.chunks(cols).map(|row| row.iter().all(|x| x.is_nan())).collect::<Vec<_>>();
+        let any = floats(&device, &out).iter().filter(|x| x.is_nan()).count();
+        let want: Vec<bool> = (0..9).map(|row| row == 3).collect();
+        assert_eq!(
+            (nan(floats(&device, &out), 8), nan(floats(&device, &lse), 1), any),
+            (want.clone(), want, 8),
+            "{variant}"
+        );
     }
 }
 
@@ -398,7 +422,7 @@ fn what_has_no_kernel_is_an_error() {
     let good = problem(&case([1, 4, 2, 8, 8, 8, 8]));
     for part in Part::ALL {
         assert!(attention::launch(caps, &good, part).is_ok());
-        assert!(attention::launch_with(caps, &good, part, Variant::Tile(16)).is_err());
+        assert!(attention::launch_with(caps, &good, part, Variant::Tile(16, 1)).is_err());
     }
     for bad in [
         Problem { keys: 0, ..good },

@@ -279,7 +279,7 @@ fn tuned_gradients_of_attention_are_followed() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace(&winners[0].variant, "tile32")).unwrap();
     let again = folder.device();
-    assert_eq!(attention::pick(&again, &p, Part::Keys), attention::Variant::Tile(32), "the file decides");
+    assert_eq!(attention::pick(&again, &p, Part::Keys), attention::Variant::Tile(32, 1), "the file decides");
     assert_eq!(attention::pick(&again, &p, Part::Query), attention::choose(again.caps(), &p, Part::Query));
 }
 

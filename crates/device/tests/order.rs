@@ -220,7 +220,7 @@ fn attentions(caps: &Caps) -> Vec<Case> {
         // the causal diagonal leaves no key unseen: those past the queries get zeros
         vec![("out", k), ("dv", v)],
     ];
-    let variant = attention::Variant::Tile(32);
+    let variant = attention::Variant::Tile(32, 1);
     let mut all = Vec::new();
     for (part, made) in attention::Part::ALL.into_iter().zip(&made) {
         if attention::variants(caps, &p, part).contains(&variant) {

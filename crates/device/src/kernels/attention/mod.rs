@@ -169,7 +169,7 @@ pub fn launch_with(caps: &Caps, p: &Problem, part: Part, variant: Variant) -> Re
     source = match variant {
         Variant::Broadcast => broadcasts(source.constant("KNOWN", known(variant, p)), part),
         Variant::Plain => source.constant("KNOWN", known(variant, p)),
-        Variant::Tile(size) => source.constant("TILE", format!("{size}u")),
+        Variant::Tile(size, fours) => source.constant("TILE", format!("{size}u")).constant("RB", format!("{fours}u")),
         Variant::Coop(coop) => fragments(source, caps, p, part, coop),
     };
     let wide = if part == Part::Forward { p.ev } else { p.e }.is_multiple_of(4);
@@ -204,7 +204,7 @@ fn check(p: &Problem) -> Result<()> {
 /// Iterations of an invocation that has the most: rounds of eight partners, in each of them the loops over a head that
 /// are not unrolled. Those of tiles and fragments are not counted: they are for GPUs, where nothing stops them.
 fn iterations(p: &Problem, variant: Variant, part: Part) -> u64 {
-    if matches!(variant, Variant::Tile(_) | Variant::Coop(_)) {
+    if matches!(variant, Variant::Tile(..) | Variant::Coop(_)) {
         return 0;
     }
     let [e4, v4] = [p.e, p.ev].map(|n| u64::from(n.div_ceil(4)));
@@ -225,9 +225,9 @@ fn file(variant: Variant, part: Part) -> (Source, u32) {
         (Variant::Broadcast | Variant::Plain, Part::Forward) => ("attention_rows", s::ATTENTION_ROWS, 8),
         (Variant::Broadcast | Variant::Plain, Part::Query) => ("attention_rows_query", s::ATTENTION_ROWS_QUERY, 8),
         (Variant::Broadcast | Variant::Plain, Part::Keys) => ("attention_rows_keys", s::ATTENTION_ROWS_KEYS, 8),
-        (Variant::Tile(size), Part::Forward) => ("attention_tile", s::ATTENTION_TILE, size),
-        (Variant::Tile(size), Part::Query) => ("attention_tile_query", s::ATTENTION_TILE_QUERY, size),
-        (Variant::Tile(size), Part::Keys) => ("attention_tile_keys", s::ATTENTION_TILE_KEYS, size),
+        (Variant::Tile(size, _), Part::Forward) => ("attention_tile", s::ATTENTION_TILE, size),
+        (Variant::Tile(size, _), Part::Query) => ("attention_tile_query", s::ATTENTION_TILE_QUERY, size),
+        (Variant::Tile(size, _), Part::Keys) => ("attention_tile_keys", s::ATTENTION_TILE_KEYS, size),
         (Variant::Coop(coop), Part::Forward) => ("attention_coop", s::ATTENTION_COOP, coop.rows()),
         (Variant::Coop(coop), Part::Query) => ("attention_coop_query", s::ATTENTION_COOP_QUERY, coop.rows()),
         (Variant::Coop(coop), Part::Keys) => ("attention_coop_keys", s::ATTENTION_COOP_KEYS, coop.rows()),

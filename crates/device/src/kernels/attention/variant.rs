@@ -14,8 +14,9 @@ pub enum Variant {
     Broadcast,
     /// The same without subgroup operations: the plain variant that others are judged by.
     Plain,
-    /// GPUs: blocks of 32 x 32 or 64 x 64 scores through workgroup memory.
-    Tile(u32),
+    /// GPUs: blocks of 32 x 32 or 64 x 64 scores through workgroup memory, of which an invocation has one or two fours of rows
+    /// and four columns. Two have fewer loads, and registers for heads up to [`TALL_HEAD`].
+    Tile(u32, u32),
     /// Matrix units, where the device has them for f16 operands and f32 sums.
     Coop(Coop),
 }
@@ -27,16 +28,20 @@ impl Variant {
     }
 }
 
+/// Heads up to this leave room for the scores of [`Variant::Tile`] of two fours in an invocation's registers.
+const TALL_HEAD: u32 = 128;
+
 /// The variants that this device and problem allow for a launch, the plain one first.
 pub fn variants(caps: &Caps, p: &Problem, part: Part) -> Vec<Variant> {
     let mut all = vec![Variant::Plain];
     if caps.subgroup.is_some_and(|(least, _)| least >= 8) {
         all.push(Variant::Broadcast);
     }
-    for size in [32, 64] {
-        let fits = caps.workgroup_memory >= tile_bytes(size) && caps.max_invocations >= (size / 4) * (size / 4);
-        if fits {
-            all.push(Variant::Tile(size));
+    for (size, fours) in [(32, 1), (64, 1), (64, 2)] {
+        let invocations = size * size / 16 / fours;
+        let registers = fours == 1 || p.e.max(p.ev) <= TALL_HEAD;
+        if registers && caps.workgroup_memory >= tile_bytes(size) && caps.max_invocations >= invocations {
+            all.push(Variant::Tile(size, fours));
         }
     }
     if p.e.max(p.ev) <= MAX_HEAD {
@@ -74,12 +79,14 @@ fn without_coop(caps: &Caps, p: &Problem, part: Part) -> Variant {
     let all = variants(caps, p, part);
     let has = |variant: Variant| all.contains(&variant);
     let longest = p.length.min(p.keys);
+    let small = p.e.max(p.ev) <= if part == Part::Forward { 128 } else { 64 };
     match caps.is_cpu() {
         true if has(Variant::Broadcast) => Variant::Broadcast,
         true => Variant::Plain,
         // a block of 64 x 64 has half the loads, but wants as many rows, and enough blocks for a whole GPU
-        false if has(Variant::Tile(64)) && longest > 128 => Variant::Tile(64),
-        false if has(Variant::Tile(32)) => Variant::Tile(32),
+        false if has(Variant::Tile(64, 2)) && longest > 128 && small => Variant::Tile(64, 2),
+        false if has(Variant::Tile(64, 1)) && longest > 128 => Variant::Tile(64, 1),
+        false if has(Variant::Tile(32, 1)) => Variant::Tile(32, 1),
         false => Variant::Plain,
     }
 }
@@ -94,7 +101,8 @@ impl fmt::Display for Variant {
         match self {
             Variant::Broadcast => f.write_str("broadcast"),
             Variant::Plain => f.write_str("plain"),
-            Variant::Tile(size) => write!(f, "tile{size}"),
+            Variant::Tile(size, 1) => write!(f, "tile{size}"),
+            Variant::Tile(size, fours) => write!(f, "tile{size}x{fours}"),
             Variant::Coop(c) => {
                 let [rows, cols] = c.subgroups;
                 write!(f, "coop{0}x{0}_{1}x{2}_{rows}x{cols}", c.size, c.rows(), c.block())
