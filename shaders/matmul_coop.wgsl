@@ -75,7 +75,7 @@ var<workgroup> corner: array<f32, SM * SN * SIZE * SIZE>;
 fn a_one(i: u32) -> f16 { return vec4<f16>(EA4(a[i / A_WIDTH]))[i % A_WIDTH]; }
 fn b_one(i: u32) -> f16 { return vec4<f16>(EB4(b[i / B_WIDTH]))[i % B_WIDTH]; }
 
-// Four elements from [row, k] on, along k or down along m. Past the edge of m they are never stored, past `end` zeros.
+// Four elements from [row, k] on, along k or down along m; past the edge and past `end`, from its last.
 fn a_four(start: u32, row: u32, k: u32, end: u32) -> vec4<f16> {
     let four = vec4(0u, 1u, 2u, 3u);
     let ks = select(vec4(k) + four, vec4(k), vec4(A_DOWN));
@@ -84,7 +84,7 @@ fn a_four(start: u32, row: u32, k: u32, end: u32) -> vec4<f16> {
     var v: vec4<f16>;
     if A_WIDTH == 4u { v = vec4<f16>(EA4(a[i.x / A_WIDTH])); }
     else { v = vec4(a_one(i.x), a_one(i.y), a_one(i.z), a_one(i.w)); }
-    return select(vec4<f16>(), v, ks < vec4(end));
+    return v;
 }
 fn b_four(start: u32, k: u32, col: u32, end: u32) -> vec4<f16> {
     let four = vec4(0u, 1u, 2u, 3u);
@@ -94,7 +94,7 @@ fn b_four(start: u32, k: u32, col: u32, end: u32) -> vec4<f16> {
     var v: vec4<f16>;
     if B_WIDTH == 4u { v = vec4<f16>(EB4(b[i.x / B_WIDTH])); }
     else { v = vec4(b_one(i.x), b_one(i.y), b_one(i.z), b_one(i.w)); }
-    return select(vec4<f16>(), v, ks < vec4(end));
+    return v;
 }
 
 // An invocation's share of the step at k: neighbours follow the contiguous axis.
@@ -167,6 +167,11 @@ fn main(
         lay_a_(&next_a, index);
         lay_b_(&next_b, index);
         workgroupBarrier();
+        if k + TILE_K > end {
+            blank_a_(end - k, index);
+            blank_b_(end - k, index);
+            workgroupBarrier();
+        }
         if k + TILE_K < end {
             fetch_a(&next_a, index, a_start, top, k + TILE_K, end);
             fetch_b(&next_b, index, b_start, k + TILE_K, left, end);
@@ -197,18 +202,5 @@ fn main(
         }
     }
 
-    finish_(c00, own, row, col);
-    if FN > 1u { finish_(c01, own, row, col + SIZE); }
-    if FN > 2u { finish_(c02, own, row, col + 2u * SIZE); finish_(c03, own, row, col + 3u * SIZE); }
-    if FM > 1u {
-        finish_(c10, own, row + SIZE, col);
-        if FN > 1u { finish_(c11, own, row + SIZE, col + SIZE); }
-        if FN > 2u { finish_(c12, own, row + SIZE, col + 2u * SIZE); finish_(c13, own, row + SIZE, col + 3u * SIZE); }
-    }
-    if FM > 2u {
-        finish_(c20, own, row + 2u * SIZE, col); finish_(c21, own, row + 2u * SIZE, col + SIZE);
-        if FN > 2u { finish_(c22, own, row + 2u * SIZE, col + 2u * SIZE); finish_(c23, own, row + 2u * SIZE, col + 3u * SIZE); }
-        finish_(c30, own, row + 3u * SIZE, col); finish_(c31, own, row + 3u * SIZE, col + SIZE);
-        if FN > 2u { finish_(c32, own, row + 3u * SIZE, col + 2u * SIZE); finish_(c33, own, row + 3u * SIZE, col + 3u * SIZE); }
-    }
+    finish_(c00, c01, c02, c03, c10, c11, c12, c13, c20, c21, c22, c23, c30, c31, c32, c33, own, row, col);
 }

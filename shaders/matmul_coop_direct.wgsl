@@ -138,18 +138,5 @@ fn main(
         }
     }
 
-    finish_(c00, own, row, col);
-    if FN > 1u { finish_(c01, own, row, col + SIZE); }
-    if FN > 2u { finish_(c02, own, row, col + 2u * SIZE); finish_(c03, own, row, col + 3u * SIZE); }
-    if FM > 1u {
-        finish_(c10, own, row + SIZE, col);
-        if FN > 1u { finish_(c11, own, row + SIZE, col + SIZE); }
-        if FN > 2u { finish_(c12, own, row + SIZE, col + 2u * SIZE); finish_(c13, own, row + SIZE, col + 3u * SIZE); }
-    }
-    if FM > 2u {
-        finish_(c20, own, row + 2u * SIZE, col); finish_(c21, own, row + 2u * SIZE, col + SIZE);
-        if FN > 2u { finish_(c22, own, row + 2u * SIZE, col + 2u * SIZE); finish_(c23, own, row + 2u * SIZE, col + 3u * SIZE); }
-        finish_(c30, own, row + 3u * SIZE, col); finish_(c31, own, row + 3u * SIZE, col + SIZE);
-        if FN > 2u { finish_(c32, own, row + 3u * SIZE, col + 2u * SIZE); finish_(c33, own, row + 3u * SIZE, col + 3u * SIZE); }
-    }
+    finish_(c00, c01, c02, c03, c10, c11, c12, c13, c20, c21, c22, c23, c30, c31, c32, c33, own, row, col);
 }

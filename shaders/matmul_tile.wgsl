@@ -71,6 +71,22 @@ fn place(i: u32) -> vec2<u32> {
     return vec2(j / (TILE_N / 4u) * 4u, TILE_M / 4u + j % (TILE_N / 4u));
 }
 
+// acc += a · b for one k, whose line of the tile begins at `at`.
+fn multiply(acc: ptr<function, array<vec4<f32>, 4u * RB * CB>>, at: u32, tx: u32, ty: u32) {
+    var x: array<vec4<f32>, RB>;
+    for (var i = 0u; i < RB; i++) { x[i] = tile[at + ty + i * TY]; }
+    for (var j = 0u; j < CB; j++) {
+        let y = tile[at + TILE_M / 4u + tx + j * TX];
+        for (var i = 0u; i < RB; i++) {
+            let c = (j * RB + i) * 4u;
+            (*acc)[c] = fma(vec4(x[i].x), y, (*acc)[c]);
+            (*acc)[c + 1u] = fma(vec4(x[i].y), y, (*acc)[c + 1u]);
+            (*acc)[c + 2u] = fma(vec4(x[i].z), y, (*acc)[c + 2u]);
+            (*acc)[c + 3u] = fma(vec4(x[i].w), y, (*acc)[c + 3u]);
+        }
+    }
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.n + TILE_N - 1u) / TILE_N;
@@ -116,23 +132,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 let ka = k + at.x;
                 if lane + l * WG < A_BLOCKS { next[l] = a_block_(a_start, row + 4u * at.y, ka, end); }
                 else { next[l] = b_block_(b_start, ka, col + 4u * at.y - TILE_M, end); }
-                for (var i = 0u; i < 4u; i++) { next[l][i] = select(vec4(0.0), next[l][i], ka + i < end); }
+                if k + TILE_K > end {
+                    for (var i = 0u; i < 4u; i++) { next[l][i] = select(vec4(0.0), next[l][i], ka + i < end); }
+                }
             }
         }
         if k > slice * length {
-            for (var kk = 0u; kk < TILE_K; kk++) {
-                var x: array<vec4<f32>, RB>;
-                for (var i = 0u; i < RB; i++) { x[i] = tile[buffer + kk * LINE + ty + i * TY]; }
-                for (var j = 0u; j < CB; j++) {
-                    let y = tile[buffer + kk * LINE + TILE_M / 4u + tx + j * TX];
-                    for (var i = 0u; i < RB; i++) {
-                        let at = (j * RB + i) * 4u;
-                        acc[at] = fma(vec4(x[i].x), y, acc[at]);
-                        acc[at + 1u] = fma(vec4(x[i].y), y, acc[at + 1u]);
-                        acc[at + 2u] = fma(vec4(x[i].z), y, acc[at + 2u]);
-                        acc[at + 3u] = fma(vec4(x[i].w), y, acc[at + 3u]);
-                    }
-                }
+            for (var kk = 0u; kk < TILE_K; kk += 4u) {        // written out: no compiler unrolls as much
+                let at = buffer + kk * LINE;
+                multiply(&acc, at, tx, ty);
+                multiply(&acc, at + LINE, tx, ty);
+                multiply(&acc, at + 2u * LINE, tx, ty);
+                multiply(&acc, at + 3u * LINE, tx, ty);
             }
         }
     }

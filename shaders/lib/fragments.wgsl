@@ -43,19 +43,61 @@ fn frag_b_(k: u32, col: u32) -> FragB {
     return coopLoadT<FragB>(&tb[i], line);
 }
 
-// A fragment goes through the subgroup's corner of workgroup memory: its elements cannot be reached otherwise. The whole workgroup
-// comes here; subgroups that are too many store nothing.
-fn finish_(c: FragC, own: Own_, row: u32, col: u32) {
+// Zeros over what was laid of a step from its k = left on, which is past the end.
+fn blank_a_(left: u32, index: u32) {
+    for (var i = index; i < TILE_M * (TILE_K - left); i += WG) {
+        let row = i % TILE_M;
+        let k = left + i / TILE_M;
+        ta[select(row * A_LINE + k, k * A_LINE + row, A_DOWN)] = 0.0h;
+    }
+}
+fn blank_b_(left: u32, index: u32) {
+    for (var i = index; i < TILE_N * (TILE_K - left); i += WG) {
+        let col = i % TILE_N;
+        let k = left + i / TILE_N;
+        tb[select(k * B_LINE + col, col * B_LINE + k, B_DOWN)] = 0.0h;
+    }
+}
+
+// Finished fragments, cij from row i and column j, go through the subgroup's corner of workgroup memory one after the other: their
+// elements cannot be reached otherwise. A loop, so that the output slot is compiled once. The whole workgroup comes here;
+// subgroups that are too many store nothing.
+fn finish_(
+    c00: FragC, c01: FragC, c02: FragC, c03: FragC, c10: FragC, c11: FragC, c12: FragC, c13: FragC,
+    c20: FragC, c21: FragC, c22: FragC, c23: FragC, c30: FragC, c31: FragC, c32: FragC, c33: FragC,
+    own: Own_, row: u32, col: u32,
+) {
     let at = own.subgroup % (SM * SN) * SIZE * SIZE;
     let line = SIZE;
-    workgroupBarrier();
-    coopStoreT(c, &corner[at], line);
-    workgroupBarrier();
-    if own.subgroup >= SM * SN { return; }
-    for (var i = own.lane; i < SIZE * SIZE / 4u; i += own.lanes) {
-        let r = i / (SIZE / 4u);
-        let j = i % (SIZE / 4u) * 4u;
-        let src = at + r * SIZE + j;
-        finished(vec4(corner[src], corner[src + 1u], corner[src + 2u], corner[src + 3u]), own, row + r, col + j);
+    for (var f = 0u; f < FM * FN; f++) {
+        workgroupBarrier();
+        switch f / FN * 4u + f % FN {
+            case 0u: { coopStoreT(c00, &corner[at], line); }
+            case 1u: { if FN > 1u { coopStoreT(c01, &corner[at], line); } }
+            case 2u: { if FN > 2u { coopStoreT(c02, &corner[at], line); } }
+            case 3u: { if FN > 2u { coopStoreT(c03, &corner[at], line); } }
+            case 4u: { if FM > 1u { coopStoreT(c10, &corner[at], line); } }
+            case 5u: { if FM > 1u && FN > 1u { coopStoreT(c11, &corner[at], line); } }
+            case 6u: { if FM > 1u && FN > 2u { coopStoreT(c12, &corner[at], line); } }
+            case 7u: { if FM > 1u && FN > 2u { coopStoreT(c13, &corner[at], line); } }
+            case 8u: { if FM > 2u { coopStoreT(c20, &corner[at], line); } }
+            case 9u: { if FM > 2u && FN > 1u { coopStoreT(c21, &corner[at], line); } }
+            case 10u: { if FM > 2u && FN > 2u { coopStoreT(c22, &corner[at], line); } }
+            case 11u: { if FM > 2u && FN > 2u { coopStoreT(c23, &corner[at], line); } }
+            case 12u: { if FM > 2u { coopStoreT(c30, &corner[at], line); } }
+            case 13u: { if FM > 2u && FN > 1u { coopStoreT(c31, &corner[at], line); } }
+            case 14u: { if FM > 2u && FN > 2u { coopStoreT(c32, &corner[at], line); } }
+            default: { if FM > 2u && FN > 2u { coopStoreT(c33, &corner[at], line); } }
+        }
+        workgroupBarrier();
+        if own.subgroup < SM * SN {
+            for (var i = own.lane; i < SIZE * SIZE / 4u; i += own.lanes) {
+                let r = i / (SIZE / 4u);
+                let j = i % (SIZE / 4u) * 4u;
+                let src = at + r * SIZE + j;
+                let v = vec4(corner[src], corner[src + 1u], corner[src + 2u], corner[src + 3u]);
+                finished(v, own, row + f / FN * SIZE + r, col + f % FN * SIZE + j);
+            }
+        }
     }
 }
