@@ -7,7 +7,7 @@
 // LANES invocations share a row and join in a tree, or by subgroup operations; short rows go ROWS to a workgroup.
 //
 // dispatch: ceil(rows / ROWS) workgroups, folded past 65535
-// cost:     2 reads and 1 write of x (1 read where it is held), 2 exponentials an element; memory bound
+// cost:     2 reads and 1 write of x (1 read where it is held), 2 exponentials an element (1 where it is held); memory bound
 // source:   Milakov & Gimelshein 2018, "Online normalizer calculation for softmax", alg. 3
 // twin:     crates/device/tests/softmax.rs (f64)
 
@@ -39,9 +39,14 @@ fn store(v: F, row: u32, col: u32) {
     out[(row * sizes.cols + col) / WIDTH] = v;
 }
 
-// slot: what is written of an element v = x - max, given the row's sum.
+// slot: what is kept of an element v = x - max until the row's sum is known.
+fn keep(v: F) -> F {
+    return exp_(v);
+}
+
+// slot: what is written of what was kept.
 fn finish(v: F, sum: F) -> F {
-    return exp_(v) / sum;
+    return v / sum;
 }
 
 // slot: the components of v joined, in every component.
@@ -104,16 +109,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let top = max_lanes(m, local);
     let infinite = bitcast<U>(top) == U(0x7f800000u);
     for (var i = 0u; i < HELD; i++) {
-        if first + i * LANES * WIDTH < cols { s += exp_(own[i] - top); }
+        if first + i * LANES * WIDTH < cols {
+            s += exp_(own[i] - top);
+            own[i] = keep(own[i] - top);
+        }
     }
     if HELD == 0u { s *= exp_(m - top); }
     let sum = select(sum_lanes(s, local), nan_(), infinite);
 
     for (var i = 0u; i < HELD; i++) {
         let c = first + i * LANES * WIDTH;
-        if c < cols { store(finish(own[i] - top, sum), row, c); }
+        if c < cols { store(finish(own[i], sum), row, c); }
     }
     for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) {
-        store(finish(load(row, c) - top, sum), row, c);
+        store(finish(keep(load(row, c) - top), sum), row, c);
     }
 }
