@@ -105,15 +105,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
     }
 
-    for (var r = 0u; r < 4u; r++) {
-        for (var c = 0u; c < COLS; c++) {
+    for (var i = 0u; i < 4u * COLS; i++) {
+        workgroupBarrier();
+        lanes[mt * KT + kt] = acc[0];              // not acc[i]: arrays with a variable index are not in registers
+        for (var j = 1u; j < 4u * COLS; j++) { acc[j - 1u] = acc[j]; }
+        for (var half = KT / 2u; half > 0u; half /= 2u) {
             workgroupBarrier();
-            lanes[mt * KT + kt] = acc[r * COLS + c];
-            for (var half = KT / 2u; half > 0u; half /= 2u) {
-                workgroupBarrier();
-                if kt < half { lanes[mt * KT + kt] += lanes[mt * KT + kt + half]; }
-            }
-            if kt == 0u && row + r < sizes.m { emit(lanes[mt * KT], part, row + r, 4u * c); }
+            if kt < half { lanes[mt * KT + kt] += lanes[mt * KT + kt + half]; }
         }
+        if kt == 0u && row + i / COLS < sizes.m { emit(lanes[mt * KT], part, row + i / COLS, 4u * (i % COLS)); }
     }
 }

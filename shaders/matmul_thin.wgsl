@@ -98,7 +98,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 
     for (var r = 0u; r < ROWS; r++) {
         workgroupBarrier();
-        lanes[nt * KT + kt] = acc[r];
+        lanes[nt * KT + kt] = acc[0];              // not acc[r]: arrays with a variable index are not in registers
+        for (var j = 1u; j < ROWS; j++) { acc[j - 1u] = acc[j]; }
         for (var half = KT / 2u; half > 0u; half /= 2u) {
             workgroupBarrier();
             if kt < half { lanes[nt * KT + kt] += lanes[nt * KT + kt + half]; }

@@ -87,6 +87,10 @@ fn multiply(acc: ptr<function, array<vec4<f32>, 4u * RB * CB>>, at: u32, tx: u32
     }
 }
 
+fn leave(v: vec4<f32>, batch: u32, row: u32, col: u32) {
+    if row < sizes.m { emit(v, batch, row, col); }
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (sizes.n + TILE_N - 1u) / TILE_N;
@@ -148,10 +152,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
     }
 
-    for (var i = 0u; i < 4u * RB; i++) {
-        let r = row + (ty + i / 4u * TY) * 4u + i % 4u;
-        for (var j = 0u; j < CB; j++) {
-            if r < sizes.m { emit(acc[(j * RB + i / 4u) * 4u + i % 4u], part, r, col + (tx + j * TX) * 4u); }
-        }
+    // A long output slot keeps this loop from being unrolled. No index depends on it, so acc is in registers all the same.
+    for (var i = 0u; i < 4u; i++) {
+        let r = row + 4u * ty + i;
+        let c = col + 4u * tx;
+        leave(acc[0], part, r, c);
+        if RB > 1u { leave(acc[4u * (RB - 1u)], part, r + 4u * TY, c); }
+        if CB > 1u { leave(acc[4u * RB * (CB - 1u)], part, r, c + 4u * TX); }
+        if RB * CB > 2u { leave(acc[4u * RB * CB - 4u], part, r + 4u * TY, c + 4u * TX); }
+        for (var j = 1u; j < 4u * RB * CB; j++) { acc[j - 1u] = acc[j]; }
     }
 }

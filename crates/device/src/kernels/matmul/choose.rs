@@ -91,9 +91,14 @@ fn cost(caps: &Caps, p: &Problem, algorithm: Algorithm, split: u32) -> f64 {
         // b is read once, from memory: some 13 bytes a clock for a core, which does 128 multiply-adds meanwhile.
         Algorithm::Thin => (cols * f64::from(p.m).mul_add(2.0, 40.0), 128),
         Algorithm::Narrow => (rows * f64::from(p.n).mul_add(2.0, 40.0), 128),
-        // Matrix units are at least four times as fast as the others; straight from storage they wait more.
+        // Matrix units are at least four times as fast as the others; straight from storage they wait more. Few fragments are
+        // loaded more often; 4x4 of 16 take so many registers that compilers spill (ACO, NAK).
         Algorithm::Coop(coop) => {
-            let fed = if coop.fragments == [2, 2] { 0.6 } else { 1.0 };
+            let fed = match (coop.fragments, coop.size) {
+                ([2, 2], _) => 0.6,
+                ([4, 4], 16) => 0.8,
+                _ => 1.0,
+            };
             let rate = if coop.staged { 4.0 * fed } else { 3.0 * fed };
             (rows * cols / rate, coop.invocations(caps))
         }
