@@ -79,15 +79,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = min(want, sizes.rows - 1u);
     let cols = select(0u, sizes.cols, want < sizes.rows);      // spare lanes have no work, but barriers need them
     let first = (local % LANES) * WIDTH;
+    let last = sizes.cols - WIDTH;
 
     var own: array<F, ROOM>;
     var m = -inf_();
+    for (var i = 0u; i < HELD; i++) { own[i] = load(row, min(first + i * LANES * WIDTH, last)); }     // no branch: all at once
     for (var i = 0u; i < HELD; i++) {
-        let c = first + i * LANES * WIDTH;
-        if c < cols {
-            own[i] = load(row, c);
-            m = max_(m, own[i]);
-        }
+        if first + i * LANES * WIDTH < cols { m = max_(m, own[i]); }
     }
     for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) { m = max_(m, load(row, c)); }
     let top = max_lanes(m, local);

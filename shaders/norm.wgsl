@@ -68,13 +68,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = min(want, sizes.rows - 1u);
     let cols = select(0u, sizes.cols, want < sizes.rows);      // spare lanes have no work, but barriers need them
     let first = (local % LANES) * WIDTH;
+    let last = sizes.cols - WIDTH;
     let share = 1.0 / f32(sizes.cols);
 
     var own: array<F, ROOM>;
-    for (var i = 0u; i < HELD; i++) {
-        let c = first + i * LANES * WIDTH;
-        if c < cols { own[i] = load(row, c); }
-    }
+    for (var i = 0u; i < HELD; i++) { own[i] = load(row, min(first + i * LANES * WIDTH, last)); }     // no branch: all at once
     var mean = F(0.0);
     if CENTER {
         var s = F(0.0);
@@ -97,7 +95,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     for (var i = 0u; i < HELD; i++) {
         let c = first + i * LANES * WIDTH;
-        if c < cols { store((own[i] - mean) * scale, row, c); }
+        if c < cols { store((own[0] - mean) * scale, row, c); }
+        for (var j = 1u; j < HELD; j++) { own[j - 1u] = own[j]; }      // from the front: no index depends on i
     }
     for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) { store((load(row, c) - mean) * scale, row, c); }
     if local % LANES == 0u && want < sizes.rows { rstd[row] = one(scale); }

@@ -62,17 +62,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = min(want, sizes.rows - 1u);
     let cols = select(0u, sizes.cols, want < sizes.rows);      // spare lanes have no work, but barriers need them
     let first = (local % LANES) * WIDTH;
+    let last = sizes.cols - WIDTH;
     let share = 1.0 / f32(sizes.cols);
 
     var own: array<F, ROOM>;
     var own_h: array<F, ROOM>;
     var s = F(0.0);
     var p = F(0.0);
+    for (var i = 0u; i < HELD; i++) {              // no branch: all loads at once
+        let c = min(first + i * LANES * WIDTH, last);
+        own[i] = load(row, c);
+        own_h[i] = xhat[(row * sizes.cols + c) / WIDTH];
+    }
     for (var i = 0u; i < HELD; i++) {
-        let c = first + i * LANES * WIDTH;
-        if c < cols {
-            own[i] = load(row, c);
-            own_h[i] = xhat[(row * sizes.cols + c) / WIDTH];
+        if first + i * LANES * WIDTH < cols {
             s += own[i];
             p += own[i] * own_h[i];
         }
@@ -88,7 +91,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     for (var i = 0u; i < HELD; i++) {
         let c = first + i * LANES * WIDTH;
-        if c < cols { store(rstd[row] * (own[i] - mean - own_h[i] * along), row, c); }
+        if c < cols { store(rstd[row] * (own[0] - mean - own_h[0] * along), row, c); }
+        for (var j = 1u; j < HELD; j++) {          // from the front: no index depends on i
+            own[j - 1u] = own[j];
+            own_h[j - 1u] = own_h[j];
+        }
     }
     for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) {
         let h = xhat[(row * sizes.cols + c) / WIDTH];

@@ -88,6 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = min(want, sizes.rows - 1u);
     let cols = select(0u, sizes.cols, want < sizes.rows);      // spare lanes have no work, but barriers need them
     let first = (local % LANES) * WIDTH;
+    let last = sizes.cols - WIDTH;
 
     var own: array<F, ROOM>;
     var m = F(-3.4028234e38);
@@ -99,12 +100,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         s = select(s + e, s * e + 1.0, d > F(0.0));
         m = max(m, v);
     }
+    for (var i = 0u; i < HELD; i++) { own[i] = load(row, min(first + i * LANES * WIDTH, last)); }     // no branch: all at once
     for (var i = 0u; i < HELD; i++) {
-        let c = first + i * LANES * WIDTH;
-        if c < cols {
-            own[i] = load(row, c);
-            m = max(m, own[i]);
-        }
+        if first + i * LANES * WIDTH < cols { m = max(m, own[i]); }
     }
     let top = max_lanes(m, local);
     let infinite = bitcast<U>(top) == U(0x7f800000u);
@@ -119,7 +117,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     for (var i = 0u; i < HELD; i++) {
         let c = first + i * LANES * WIDTH;
-        if c < cols { store(finish(own[i], sum), row, c); }
+        if c < cols { store(finish(own[0], sum), row, c); }
+        for (var j = 1u; j < HELD; j++) { own[j - 1u] = own[j]; }      // from the front: no index depends on i
     }
     for (var c = first; HELD == 0u && c < cols; c += LANES * WIDTH) {
         store(finish(keep(load(row, c) - top), sum), row, c);

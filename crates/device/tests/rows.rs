@@ -219,7 +219,7 @@ fn the_choice_depends_on_the_adapter() {
     };
     let names = |caps: &Caps| [3, 60, 256, 1024, 4096, 100_000].map(|steps| name(caps, steps));
     let short = "alone1x64_held4";
-    let expected = [short, "subgroup32x4_held4", "subgroup32x4_held16", "joined256x1_held4", "joined256x1_held16"];
+    let expected = [short, "subgroup32x4_held4", "subgroup32x4_held8", "joined256x1_held4", "joined256x1_held16"];
     assert_eq!(names(&gpu)[..5], expected);
     assert_eq!(names(&gpu)[5], "joined256x1");
     let plain = [short, "tree32x4_held4", "tree256x1_held4", "tree256x1_held4", "tree256x1_held16", "tree256x1"];

@@ -35,7 +35,7 @@ pub struct Variant {
     pub lanes: u32,
     /// Rows in a workgroup.
     pub rows: u32,
-    /// Loads that each invocation keeps in registers, so that the row is read once: 4 or 16; 0 for none.
+    /// Loads that each invocation keeps in registers, so that the row is read once: 4, 8 or 16; 0 for none.
     pub held: u32,
 }
 
@@ -56,7 +56,7 @@ pub struct Walk {
 
 impl Walk {
     fn held(&self, lanes: u32) -> Option<u32> {
-        [4, 16].into_iter().find(|&held| self.passes > 1 && self.steps <= held * lanes)
+        [4, 8, 16].into_iter().find(|&held| self.passes > 1 && (1..=held * lanes).contains(&self.steps))
     }
 
     /// Each of the given variants, and before it the same that holds the row, where it fits.

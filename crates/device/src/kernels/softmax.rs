@@ -63,7 +63,8 @@ pub fn rows(caps: &Caps, p: &Rows) -> Result<Launch> {
 /// a variant that is not for these rows or this device.
 pub fn rows_with(caps: &Caps, p: &Rows, variant: &Variant) -> Result<Launch> {
     let source = Source::new(p.walk().kernel, kiln_shaders::SOFTMAX);
-    let source = if p.log { source.slot("keep", "    return v;").slot("finish", "    return v - log_(sum);") } else { source };
+    let source =
+        if p.log { source.slot("keep", "    return v;").slot("finish", "    return v - log_(sum);") } else { source };
     launch(caps, source, &p.walk(), p.cols, variant)
 }
 
