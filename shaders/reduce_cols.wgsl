@@ -17,6 +17,7 @@ alias V = f32;                    // Acc at WIDTH
 const WIDTH: u32 = 1u;
 const COLS: u32 = 64u;            // a workgroup's columns, in loads
 const DOWN: u32 = 1u;             // invocations that share a column, a power of two
+const BATCH: u32 = 1u;            // loads of an invocation that are under way together, a divisor of 32
 
 struct Sizes { outer: u32, rows: u32, inner: u32, chunks: u32, chunk: u32 }
 var<immediate> sizes: Sizes;
@@ -70,8 +71,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var acc = identity();
     for (var r = start + local / COLS; r < end;) {
         var some = identity();
-        for (let stop = min(r + 32u * DOWN, end); r < stop; r += DOWN) {
-            some = join(some, load(outer, r, inner));
+        for (let stop = min(r + 32u * DOWN, end); r < stop; r += BATCH * DOWN) {
+            var next: array<V, BATCH>;
+            for (var i = 0u; i < BATCH; i++) { next[i] = load(outer, min(r + i * DOWN, end - 1u), inner); }
+            for (var i = 0u; i < BATCH; i++) {
+                if r + i * DOWN < stop { some = join(some, next[i]); }
+            }
         }
         acc = join(acc, some);
     }

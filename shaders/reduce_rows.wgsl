@@ -18,6 +18,7 @@ alias V = f32;                    // Acc at WIDTH
 const WIDTH: u32 = 1u;
 const LANES: u32 = 64u;           // a power of two
 const ROWS: u32 = 1u;
+const BATCH: u32 = 1u;            // loads of a lane that are under way together, a divisor of 32
 
 struct Sizes { rows: u32, cols: u32, chunks: u32, chunk: u32 }
 var<immediate> sizes: Sizes;
@@ -75,8 +76,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var acc = identity();
     for (var c = start + (local % LANES) * WIDTH; c < end;) {
         var some = identity();
-        for (let stop = min(c + 32u * LANES * WIDTH, end); c < stop; c += LANES * WIDTH) {
-            some = join(some, load(row, c));
+        for (let stop = min(c + 32u * LANES * WIDTH, end); c < stop; c += BATCH * LANES * WIDTH) {
+            var next: array<V, BATCH>;
+            for (var i = 0u; i < BATCH; i++) { next[i] = load(row, min(c + i * LANES * WIDTH, end - WIDTH)); }
+            for (var i = 0u; i < BATCH; i++) {
+                if c + i * LANES * WIDTH < stop { some = join(some, next[i]); }
+            }
         }
         acc = join(acc, some);
     }

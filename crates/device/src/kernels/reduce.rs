@@ -86,6 +86,11 @@ pub fn col_chunks(caps: &Caps, outer: u32, rows: u32, inner: u32, width: u32) ->
     enough.max(rows.div_ceil(4096 * down)).max(1)
 }
 
+/// How many loads of an invocation are under way together: memory of a GPU answers late.
+fn batch(caps: &Caps) -> &'static str {
+    if caps.is_cpu() { "1u" } else { "4u" }
+}
+
 /// What a workgroup of the kernel of columns has.
 struct Block {
     /// Columns, in loads.
@@ -155,6 +160,7 @@ fn blocks_with(caps: &Caps, p: &Rows, chunk: u32, variant: &Variant) -> Result<L
     lanes::check(caps, &p.walk_of(chunk), variant)?;
     let source = at_width(Source::new("reduce_rows", kiln_shaders::REDUCE_ROWS), p.width)
         .constant("WIDTH", format!("{}u", p.width))
+        .constant("BATCH", batch(caps))
         .alias("Acc", p.ty.name())
         .alias("V", p.ty.vector(p.width));
     let source = p.kind.fill_total(caps, p.ty, p.width, variant, p.kind.fill(p.ty, variant.fill(source)));
@@ -180,6 +186,7 @@ pub fn cols(caps: &Caps, p: &Cols) -> Result<Launch> {
         .constant("WIDTH", format!("{}u", p.width))
         .constant("COLS", format!("{}u", block.cols))
         .constant("DOWN", format!("{}u", block.down))
+        .constant("BATCH", batch(caps))
         .alias("Acc", p.ty.name())
         .alias("V", p.ty.vector(p.width));
     let source = if block.down == 1 { source.slot("total", "    return v;") } else { source };
