@@ -37,6 +37,9 @@ fn item(row: u32, col: u32) -> u32 {
     return items[row * sizes.cols + col].x;
 }
 
+// Counters of each invocation: in private memory an array with a variable index would be far away on GPUs.
+var<workgroup> own: array<u32, 16u * WG>;
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let at = (first_group_() + group.y * 65535u + group.x) * WG + local;
@@ -45,11 +48,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let block = at - row * sizes.blocks;
     let start = block * sizes.block;
 
-    var own: array<u32, 16>;
+    for (var d = 0u; d < 16u; d++) { own[d * WG + local] = 0u; }
     for (var c = start; c < min(start + sizes.block, sizes.cols); c++) {
-        own[(item(row, c) >> sizes.shift) & 15u] += 1u;
+        own[((item(row, c) >> sizes.shift) & 15u) * WG + local] += 1u;
     }
     for (var d = 0u; d < 16u; d++) {
-        counts[(row * 16u + d) * sizes.blocks + block] = own[d];
+        counts[(row * 16u + d) * sizes.blocks + block] = own[d * WG + local];
     }
 }

@@ -51,6 +51,9 @@ fn place(v: vec2<u32>, row: u32, col: u32) {
     moved[row * sizes.cols + col] = v;
 }
 
+// Places of each invocation: in private memory an array with a variable index would be far away on GPUs.
+var<workgroup> next: array<u32, 16u * WG>;
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let at = (first_group_() + group.y * 65535u + group.x) * WG + local;
@@ -59,14 +62,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let block = at - row * sizes.blocks;
     let start = block * sizes.block;
 
-    var next: array<u32, 16>;
     for (var d = 0u; d < 16u; d++) {
         let i = d * sizes.blocks + block;
-        if i > 0u { next[d] = ends[row * 16u * sizes.blocks + i - 1u]; }
+        next[d * WG + local] = 0u;
+        if i > 0u { next[d * WG + local] = ends[row * 16u * sizes.blocks + i - 1u]; }
     }
     for (var c = start; c < min(start + sizes.block, sizes.cols); c++) {
         let v = item(row, c);
-        let d = (v.x >> sizes.shift) & 15u;
+        let d = ((v.x >> sizes.shift) & 15u) * WG + local;
         place(v, row, next[d]);
         next[d] += 1u;
     }

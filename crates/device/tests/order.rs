@@ -10,7 +10,7 @@ use kiln_device::kernels::attention::{self, Place};
 use kiln_device::kernels::lanes::{self, Walk, Way};
 use kiln_device::kernels::matmul::{self, Algorithm, Strides};
 use kiln_device::kernels::recurrence::{self, Cell};
-use kiln_device::kernels::{FAMILIES, Kind, Scalar, Stage, Stages, linalg, norm, reduce, softmax};
+use kiln_device::kernels::{FAMILIES, Kind, Scalar, Stage, Stages, linalg, norm, reduce, softmax, sort};
 use kiln_device::{AdapterKind, Buffer, Candidate, Caps, Device, Fill, Launch, Params, Result, Source, Trial};
 use support::order::{Memory, Order, disordered, edited};
 use support::{bytes, device, half, normal, words as read};
@@ -286,6 +286,15 @@ fn factors() -> Vec<Case> {
     ]
 }
 
+/// Counters of a radix sort.
+fn sorts(caps: &Caps) -> Vec<Case> {
+    let n = 5000u32;
+    let p = sort::Rows { ty: Scalar::U32, rows: 1, cols: n, descending: false, bits: 8 };
+    let x: Vec<u8> = (0..n).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()).collect();
+    let made = vec![("out", n as usize), ("indices", n as usize)];
+    vec![Case { name: "sort".into(), stages: sort::rows(caps, &p).unwrap(), given: vec![("x", x)], made }]
+}
+
 /// Compiles what cases are made of, by all processors.
 fn compile(device: &Device, cases: &[Case]) {
     let variants = OTHERS.iter().flat_map(|&(order, memory)| cases.iter().map(move |c| c.disordered(order, memory)));
@@ -299,7 +308,7 @@ fn no_kernel_depends_on_the_order_of_its_invocations() {
     let device = device();
     // what launchers give a GPU: a CPU adapter's workgroups are often one subgroup
     let caps = &Caps { kind: AdapterKind::Discrete, ..device.caps().clone() };
-    let all = [products(caps), rows(caps), attentions(caps), recurrences(caps), factors()];
+    let all = [products(caps), rows(caps), attentions(caps), recurrences(caps), factors(), sorts(caps)];
     let all: Vec<Case> = all.into_iter().flatten().collect();
 
     compile(&device, &all);
