@@ -36,9 +36,10 @@ impl Tensor {
     /// x minus its mean, over its standard deviation (population variance plus `eps`), along the last axis.
     #[track_caller]
     pub fn standardize(&self, eps: f32) -> Tensor {
-        self.norm_rows(true, eps)
+        self.norm_rows(true, eps).cast(self.dtype())
     }
 
+    /// The result is in f32, so that weight and bias of half-precision tensors join before it is rounded, as in PyTorch.
     #[track_caller]
     fn norm_rows(&self, center: bool, eps: f32) -> Tensor {
         let name = Op::Norm { center }.name();
@@ -50,7 +51,7 @@ impl Tensor {
         }
         let eps = eps.beside(self);
         let x = self.cast(DType::F32);
-        Tensor::make(Op::Norm { center }, &[&x, &eps], self.shape_or_scalar(), DType::F32).cast(self.dtype())
+        Tensor::make(Op::Norm { center }, &[&x, &eps], self.shape_or_scalar(), DType::F32)
     }
 
     /// Layer normalisation over the last `weight.rank()` axes: standardized, times `weight`, plus `bias`.
@@ -100,7 +101,13 @@ impl Tensor {
         if let Some(bias) = bias {
             y = y + bias;
         }
-        y
+        y.cast(self.beside_affine(weight, bias))
+    }
+
+    /// The type of a norm's result: that of the tensor, or f32 if weight or bias are.
+    fn beside_affine(&self, weight: Option<&Tensor>, bias: Option<&Tensor>) -> DType {
+        let single = [weight, bias].into_iter().flatten().any(|affine| affine.dtype() == DType::F32);
+        if single { DType::F32 } else { self.dtype() }
     }
 
     /// Group normalisation of `x [batch, channels, ..]`: standardized over each group of channels and all positions,
@@ -125,7 +132,7 @@ impl Tensor {
                 return Tensor::bad_shape("group_norm", &[self], "a group of a single value");
             }
             let y = self.to_shape(Shape::of(&[own[0], groups, per])).norm_rows(true, eps).to_shape(own);
-            per_channel(&y, weight, bias)
+            per_channel(&y, weight, bias).cast(self.beside_affine(weight, bias))
         })
     }
 
