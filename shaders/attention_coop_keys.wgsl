@@ -1,7 +1,8 @@
 // attention_coop_keys: attention_rows_keys.wgsl for GPUs with matrix units: dk = scale Σ_h Σ_i ds q, dv = Σ_h Σ_i p dy
 //
 // f16 operands, f32 sums. A workgroup owns KEYS keys and walks the queries of all heads that share them, QUERIES at a time. A subgroup
-// multiplies its part of the queries with its fragments of keys, and dy with the values, straight from storage. Both products go
+// multiplies its part of the queries with its fragments of keys, and dy with the values; its own are staged in workgroup memory where
+// that suffices, the others come straight from storage. Both products go
 // through workgroup memory, where four neighbours at a time become p, relative to the sum that forward has kept, and ds, which are
 // rounded to f16; and a subgroup multiplies their columns with its part of the columns of dy and of the queries into sums that stay in
 // its fragments. A last fragment of queries or keys begins early enough to be whole; what it repeats is hidden, or not stored. Causal
@@ -39,6 +40,10 @@ const KEYS: u32 = SM * OWN * SIZE;
 const QUERIES: u32 = SN * AT_ONCE * SIZE;
 const S_LINE: u32 = KEYS + 4u;    // neighbouring lines lie in other banks
 const W_LINE: u32 = KEYS + 8u;
+const STAGED: bool = true;        // the workgroup's keys and values lie in workgroup memory
+const E_LINE: u32 = E + 8u;
+const V_LINE: u32 = EV + 8u;
+const STAGE: u32 = select(1u, KEYS, STAGED);               // lines of each
 
 struct Sizes {
     scale: f32, parts: u32, heads: u32, share: u32, length: u32, keys: u32,
@@ -62,6 +67,8 @@ var<workgroup> above: array<f32, QUERIES * S_LINE>;       // dp
 var<workgroup> weights: array<f16, QUERIES * W_LINE>;     // p
 var<workgroup> slopes: array<f16, QUERIES * W_LINE>;      // ds
 var<workgroup> held: array<vec2<f32>, QUERIES>;           // lse, delta
+var<workgroup> tk: array<f16, STAGE * E_LINE>;
+var<workgroup> tv: array<f16, STAGE * V_LINE>;
 
 // slot: what becomes of WIDTH finished elements.
 fn store(v: S, batch: u32, row: u32, head: u32, col: u32) {
@@ -86,6 +93,21 @@ fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
 
 // A fragment of the results, of which each subgroup along the columns has one at a time.
 fn put_sum(c: FragC, at: u32) { let line = SN * SIZE; coopStoreT(c, &scores[at], line); }
+
+fn put_k(b: FragB, at: u32) { let line = E_LINE; coopStore(b, &tk[at], line); }
+fn put_v(b: FragB, at: u32) { let line = V_LINE; coopStore(b, &tv[at], line); }
+
+// Keys or values of this workgroup from storage or, where they are staged, from there.
+fn k_own(at: u32, staged: u32) -> FragB {
+    if !STAGED { return k_cols_(at); }
+    let line = E_LINE;
+    return coopLoad<FragB>(&tk[staged], line);
+}
+fn v_own(at: u32, staged: u32) -> FragB {
+    if !STAGED { return v_cols_(at); }
+    let line = V_LINE;
+    return coopLoad<FragB>(&tv[staged], line);
+}
 
 @compute @workgroup_size(WG)
 fn main(
@@ -114,8 +136,10 @@ fn main(
     // one does: cooperative operations must be reached by all.
     let own_line = subgroup / SN % SM * OWN * SIZE;
     let own_part = subgroup % SN;
-    let key0 = min(first + own_line, last_key);
-    let key1 = min(first + own_line + SIZE, last_key);
+    let k0 = k_at + min(first + own_line, last_key) * sizes.k_row;
+    let k1 = k_at + min(first + own_line + SIZE, last_key) * sizes.k_row;
+    let w0 = v_at + min(first + own_line, last_key) * sizes.v_row;
+    let w1 = v_at + min(first + own_line + SIZE, last_key) * sizes.v_row;
     let s0 = own_part * AT_ONCE * SIZE * S_LINE + own_line;
     let s1 = s0 + SIZE * S_LINE;
     let own_e = own_part * FE * SIZE;
@@ -129,6 +153,18 @@ fn main(
     let v2 = min(own_v + 2u * SIZE, EV - SIZE);
     let v3 = min(own_v + 3u * SIZE, EV - SIZE);
 
+    if STAGED {
+        for (var n = 0u; n < E; n += SN * SIZE) {
+            let i = min(n + own_part * SIZE, E - SIZE);
+            put_k(k_cols_(k0 + i), own_line * E_LINE + i);
+            if OWN > 1u { put_k(k_cols_(k1 + i), (own_line + SIZE) * E_LINE + i); }
+        }
+        for (var n = 0u; n < EV; n += SN * SIZE) {
+            let i = min(n + own_part * SIZE, EV - SIZE);
+            put_v(v_cols_(w0 + i), own_line * V_LINE + i);
+            if OWN > 1u { put_v(v_cols_(w1 + i), (own_line + SIZE) * V_LINE + i); }
+        }
+    }
     // Where fragments cannot be made from nothing, zeros are loaded.
     for (var i = index; i < SIZE * S_LINE; i += WG) { scores[i] = 0.0; }
     workgroupBarrier();
@@ -151,9 +187,9 @@ fn main(
             var s00 = zero; var s01 = zero; var s10 = zero; var s11 = zero;
             for (var i = 0u; i < E; i += SIZE) {
                 let a0 = q_rows_(q_at + row0 * sizes.q_row + i);
-                let b0 = k_cols_(k_at + key0 * sizes.k_row + i);
+                let b0 = k_own(k0 + i, own_line * E_LINE + i);
                 var b1 = b0;
-                if OWN > 1u { b1 = k_cols_(k_at + key1 * sizes.k_row + i); }
+                if OWN > 1u { b1 = k_own(k1 + i, (own_line + SIZE) * E_LINE + i); }
                 s00 = coopMultiplyAdd(a0, b0, s00);
                 if OWN > 1u { s01 = coopMultiplyAdd(a0, b1, s01); }
                 if AT_ONCE > 1u {
@@ -169,9 +205,9 @@ fn main(
             var d00 = zero; var d01 = zero; var d10 = zero; var d11 = zero;
             for (var i = 0u; i < EV; i += SIZE) {
                 let a0 = g_rows_(g_at + row0 * g_row + i);
-                let b0 = v_cols_(v_at + key0 * sizes.v_row + i);
+                let b0 = v_own(w0 + i, own_line * V_LINE + i);
                 var b1 = b0;
-                if OWN > 1u { b1 = v_cols_(v_at + key1 * sizes.v_row + i); }
+                if OWN > 1u { b1 = v_own(w1 + i, (own_line + SIZE) * V_LINE + i); }
                 d00 = coopMultiplyAdd(a0, b0, d00);
                 if OWN > 1u { d01 = coopMultiplyAdd(a0, b1, d01); }
                 if AT_ONCE > 1u {
@@ -186,16 +222,20 @@ fn main(
             if OWN > 1u && AT_ONCE > 1u { put_above_(d11, s1 + SIZE); }
             workgroupBarrier();
 
-            for (var i = index; i < QUERIES * KEYS / 4u; i += WG) {
-                let m = i / (KEYS / 4u);
-                let c = i % (KEYS / 4u) * 4u;
-                let weighed = weigh_(m, c, j, first, mask_at, n_at * sizes.keys);
-                lay_weights_(m * W_LINE + c, weighed.p);
-                lay_slopes_(m * W_LINE + c, weighed.ds);
+            // Queries that are all there and see all of the keys.
+            let whole = j + QUERIES <= sizes.length && first + KEYS <= sizes.keys && (!CAUSAL || first + KEYS <= j + 1u);
+            for (var n = 0u; n < (QUERIES * KEYS / 4u + WG - 1u) / WG; n++) {
+                let m = (index + n * WG) / (KEYS / 4u);
+                let c = (index + n * WG) % (KEYS / 4u) * 4u;
+                if QUERIES * KEYS / 4u % WG == 0u || m < QUERIES {
+                    let weighed = weigh_(m, c, j, first, mask_at, n_at * sizes.keys, whole);
+                    lay_weights_(m * W_LINE + c, weighed.p);
+                    lay_slopes_(m * W_LINE + c, weighed.ds);
+                }
             }
             workgroupBarrier();
 
-            for (var i = 0u; i < min(QUERIES, sizes.length - j); i += SIZE) {
+            for (var i = 0u; i < QUERIES; i += SIZE) {         // p and ds past the last query are 0
                 let at_row = min(j + i, last_row);
                 let at = i * W_LINE + own_line;
                 let g = g_at + at_row * g_row;

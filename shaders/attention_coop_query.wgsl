@@ -1,7 +1,8 @@
 // attention_coop_query: attention_rows_query.wgsl for GPUs with matrix units: dq = scale Σ_j ds k, ds = p (dp - delta); keeps lse and delta
 //
 // f16 operands, f32 sums. A workgroup owns ROWS queries and walks the keys KEYS at a time. A subgroup multiplies its fragments of
-// queries with its part of the keys, and those of dy with the values, straight from storage. Both products go through workgroup
+// queries with its part of the keys, and those of dy with the values; its own are staged in workgroup memory where that suffices, the
+// others come straight from storage. Both products go through workgroup
 // memory, where four neighbours at a time become p, relative to the sum that forward has kept, and ds, which is rounded to f16; and a
 // subgroup multiplies that with its part of the keys' columns into sums that stay in its fragments. A last fragment of rows or keys begins
 // early enough to be whole; what it repeats is hidden, or not stored. Causal blocks stop at the diagonal.
@@ -38,6 +39,10 @@ const KEYS: u32 = SN * AT_ONCE * SIZE;
 const PER: u32 = WG / ROWS;
 const S_LINE: u32 = KEYS + 4u;    // neighbouring lines lie in other banks
 const W_LINE: u32 = KEYS + 8u;
+const STAGED: bool = true;        // the workgroup's queries and dy lie in workgroup memory
+const E_LINE: u32 = E + 8u;
+const V_LINE: u32 = EV + 8u;
+const STAGE: u32 = select(1u, ROWS, STAGED);               // lines of each
 
 struct Sizes {
     scale: f32, parts: u32, heads: u32, share: u32, length: u32, keys: u32,
@@ -61,6 +66,8 @@ var<workgroup> scores: array<f32, ROWS * S_LINE>;
 var<workgroup> above: array<f32, ROWS * S_LINE>;          // dp; at first, parts of delta
 var<workgroup> slopes: array<f16, ROWS * W_LINE>;         // ds
 var<workgroup> held: array<vec2<f32>, ROWS>;              // lse, delta
+var<workgroup> tq: array<f16, STAGE * E_LINE>;
+var<workgroup> tg: array<f16, STAGE * V_LINE>;
 
 // slot: what becomes of WIDTH finished elements.
 fn store(v: S, batch: u32, row: u32, head: u32, col: u32) {
@@ -77,6 +84,21 @@ fn bias(at: u32) -> f32 { return 0.0; }
 
 // slot: dropout: 1 for each of the weights `at` that is kept, else 0; they are counted over [batch, heads, length, keys].
 fn kept(at: vec4<u32>) -> vec4<f32> { return vec4(1.0); }
+
+fn put_q(a: FragA, at: u32) { let line = E_LINE; coopStoreT(a, &tq[at], line); }
+fn put_g(a: FragA, at: u32) { let line = V_LINE; coopStoreT(a, &tg[at], line); }
+
+// Rows of queries or dy of this workgroup from storage or, where they are staged, from there.
+fn q_own(at: u32, staged: u32) -> FragA {
+    if !STAGED { return q_rows_(at); }
+    let line = E_LINE;
+    return coopLoadT<FragA>(&tq[staged], line);
+}
+fn g_own(at: u32, staged: u32) -> FragA {
+    if !STAGED { return g_rows_(at); }
+    let line = V_LINE;
+    return coopLoadT<FragA>(&tg[staged], line);
+}
 
 @compute @workgroup_size(WG)
 fn main(
@@ -108,8 +130,10 @@ fn main(
     // one does: cooperative operations must be reached by all.
     let own_line = subgroup / SN % SM * OWN * SIZE;
     let own_part = subgroup % SN;
-    let row0 = min(first + own_line, last_row);
-    let row1 = min(first + own_line + SIZE, last_row);
+    let q0 = q_at + min(first + own_line, last_row) * sizes.q_row;
+    let q1 = q_at + min(first + own_line + SIZE, last_row) * sizes.q_row;
+    let g0 = g_at + min(first + own_line, last_row) * g_row;
+    let g1 = g_at + min(first + own_line + SIZE, last_row) * g_row;
     let put0 = own_line * S_LINE + own_part * SIZE;
     let put1 = put0 + SIZE * S_LINE;
     let s0 = put0 + own_part * (AT_ONCE - 1u) * SIZE;
@@ -130,6 +154,18 @@ fn main(
         dots = fma(f32(dy[at]), f32(y[at]), dots);
     }
     above[index] = dots;
+    if STAGED {
+        for (var n = 0u; n < E; n += SN * SIZE) {
+            let i = min(n + own_part * SIZE, E - SIZE);
+            put_q(q_rows_(q0 + i), own_line * E_LINE + i);
+            if OWN > 1u { put_q(q_rows_(q1 + i), (own_line + SIZE) * E_LINE + i); }
+        }
+        for (var n = 0u; n < EV; n += SN * SIZE) {
+            let i = min(n + own_part * SIZE, EV - SIZE);
+            put_g(g_rows_(g0 + i), own_line * V_LINE + i);
+            if OWN > 1u { put_g(g_rows_(g1 + i), (own_line + SIZE) * V_LINE + i); }
+        }
+    }
     for (var i = index; i < SIZE * S_LINE; i += WG) { scores[i] = 0.0; }
     workgroupBarrier();
     let zero = take_score_(0u);
@@ -149,9 +185,9 @@ fn main(
         let key1 = min(key + SIZE, last_key);
         var s00 = zero; var s01 = zero; var s10 = zero; var s11 = zero;
         for (var i = 0u; i < E; i += SIZE) {
-            let a0 = q_rows_(q_at + row0 * sizes.q_row + i);
+            let a0 = q_own(q0 + i, own_line * E_LINE + i);
             var a1 = a0;
-            if OWN > 1u { a1 = q_rows_(q_at + row1 * sizes.q_row + i); }
+            if OWN > 1u { a1 = q_own(q1 + i, (own_line + SIZE) * E_LINE + i); }
             let b0 = k_cols_(k_at + key0 * sizes.k_row + i);
             s00 = coopMultiplyAdd(a0, b0, s00);
             if OWN > 1u { s10 = coopMultiplyAdd(a1, b0, s10); }
@@ -167,9 +203,9 @@ fn main(
         if OWN > 1u && AT_ONCE > 1u { put_score_(s11, s1 + SIZE); }
         var d00 = zero; var d01 = zero; var d10 = zero; var d11 = zero;
         for (var i = 0u; i < EV; i += SIZE) {
-            let a0 = g_rows_(g_at + row0 * g_row + i);
+            let a0 = g_own(g0 + i, own_line * V_LINE + i);
             var a1 = a0;
-            if OWN > 1u { a1 = g_rows_(g_at + row1 * g_row + i); }
+            if OWN > 1u { a1 = g_own(g1 + i, (own_line + SIZE) * V_LINE + i); }
             let b0 = v_cols_(v_at + key0 * sizes.v_row + i);
             d00 = coopMultiplyAdd(a0, b0, d00);
             if OWN > 1u { d10 = coopMultiplyAdd(a1, b0, d10); }
@@ -185,14 +221,18 @@ fn main(
         if OWN > 1u && AT_ONCE > 1u { put_above_(d11, s1 + SIZE); }
         workgroupBarrier();
 
-        for (var i = index; i < ROWS * KEYS / 4u; i += WG) {
-            let m = i / (KEYS / 4u);
-            let c = i % (KEYS / 4u) * 4u;
-            lay_slopes_(m * W_LINE + c, weigh_(m, c, first, j, mask_at, n_at * sizes.keys).ds);
+        // Keys that are all seen, of rows that are all there.
+        let whole = first + ROWS <= sizes.length && j + KEYS <= sizes.keys && (!CAUSAL || j + KEYS <= first + 1u);
+        for (var n = 0u; n < (ROWS * KEYS / 4u + WG - 1u) / WG; n++) {
+            let m = (index + n * WG) / (KEYS / 4u);
+            let c = (index + n * WG) % (KEYS / 4u) * 4u;
+            if ROWS * KEYS / 4u % WG == 0u || m < ROWS {
+                lay_slopes_(m * W_LINE + c, weigh_(m, c, first, j, mask_at, n_at * sizes.keys, whole).ds);
+            }
         }
         workgroupBarrier();
 
-        for (var i = 0u; i < min(KEYS, end - j); i += SIZE) {
+        for (var i = 0u; i < KEYS; i += SIZE) {                // ds past the last key is 0
             let a0 = d_rows_(own_line * W_LINE + i);
             var a1 = a0;
             if OWN > 1u { a1 = d_rows_((own_line + SIZE) * W_LINE + i); }

@@ -39,31 +39,30 @@ fn lay_slopes_(at: u32, x: vec4<f32>) {
     slopes[at] = d.x; slopes[at + 1u] = d.y; slopes[at + 2u] = d.z; slopes[at + 3u] = d.w;
 }
 
-// The scores of a row's four keys, those that are not seen at -inf; keys before `least` stand in an earlier fragment.
-fn scored_(s: vec4<f32>, mask_at: u32, row: u32, key: vec4<u32>, least: u32) -> vec4<f32> {
-    let at = vec4(mask_at) + key * sizes.m_col;
-    let score = s * sizes.scale + vec4(bias(at.x), bias(at.y), bias(at.z), bias(at.w));
-    var hidden = key < vec4(least);
-    if CAUSAL { hidden = hidden | (key > vec4(row)); }
-    return select(score, -inf_(), hidden);
+// The scores of four pairs of a query and a key.
+fn scored_(s: vec4<f32>, mask_at: vec4<u32>) -> vec4<f32> {
+    return s * sizes.scale + vec4(bias(mask_at.x), bias(mask_at.y), bias(mask_at.z), bias(mask_at.w));
 }
 
-// eˣ to some 1e-5, more than f16 takes; NaN stays what it is.
-fn exp_half_(x: vec4<f32>) -> vec4<f32> { return select(exp(max(x, vec4(-110.0))), x, isnan_(x)); }
+// Which of four keys a row does not see; those before `least` stand in an earlier fragment.
+fn unseen_(row: u32, key: vec4<u32>, least: u32) -> vec4<bool> {
+    if CAUSAL { return (key < vec4(least)) | (key > vec4(row)); }
+    return key < vec4(least);
+}
 
 // Four neighbours of a block: the weights of four keys, 0 where one is dropped, and the gradients of their scores but for the scale.
 struct Weighed_ { p: vec4<f32>, ds: vec4<f32> }
 
 // The four of the block's row `line` from `col` on. The block begins at a query and a key, and the head's mask at `mask_at`; its weights
-// are drawn from `draw_at` on. Where a last fragment begins early, what it repeats is 0.
-fn weigh_(line: u32, col: u32, query: u32, key: u32, mask_at: u32, draw_at: u32) -> Weighed_ {
+// are drawn from `draw_at` on. Unless it is whole, what is not seen is 0, and what a last fragment repeats, which begins early.
+fn weigh_(line: u32, col: u32, query: u32, key: u32, mask_at: u32, draw_at: u32, whole: bool) -> Weighed_ {
     let from_row = query + line / SIZE * SIZE;
     let from_key = key + col / SIZE * SIZE;
     let row = min(from_row, sizes.length - SIZE) + line % SIZE;
     let keys = vec4(min(from_key, sizes.keys - SIZE) + col % SIZE) + vec4(0u, 1u, 2u, 3u);
     let norm = held[line];                                   // lse, delta
-    let s = scored_(four_scores_(line * S_LINE + col), mask_at + row * sizes.m_row, row, keys, from_key);
-    let p = select(exp_half_(s - norm.x), vec4(0.0), vec4(row < from_row));
+    var p = exp(scored_(four_scores_(line * S_LINE + col), vec4(mask_at + row * sizes.m_row) + keys * sizes.m_col) - norm.x);
+    if !whole { p = select(p, vec4(0.0), unseen_(row, keys, from_key) | vec4(row < from_row)); }
     let keep = kept(vec4(draw_at + row * sizes.keys) + keys);
     return Weighed_(p * keep, p * (four_above_(line * S_LINE + col) * keep - norm.y));
 }

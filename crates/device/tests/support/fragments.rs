@@ -97,9 +97,15 @@ fn played(text: &str, lanes: u32, has_f16: bool) -> String {
     let own = |line: &&&str| !line.starts_with("alias Frag") && !line.starts_with("enable wgpu_coop");
     let mut code = code.iter().filter(own).copied().collect::<Vec<_>>().join("\n");
     let mut memories: Vec<String> = Vec::new();
-    for operation in
-        ["coopLoadT<FragC>", "coopStoreT", "coopLoadT<FragA>", "coopLoad<FragA>", "coopLoadT<FragB>", "coopLoad<FragB>"]
-    {
+    for operation in [
+        "coopLoadT<FragC>",
+        "coopStoreT",
+        "coopStore",
+        "coopLoadT<FragA>",
+        "coopLoad<FragA>",
+        "coopLoadT<FragB>",
+        "coopLoad<FragB>",
+    ] {
         while let Some(at) = code.find(&format!("{operation}(")) {
             let (before, call) = (&code[..at], &code[at + operation.len() + 1..]);
             let (first, rest) = call.split_once('&').unwrap();
@@ -110,7 +116,9 @@ fn played(text: &str, lanes: u32, has_f16: bool) -> String {
             }
             let number = memories.iter().position(|known| known == memory).unwrap();
             let to = match operation {
+                "coopStoreT" if halves(&code, memory) => format!("played_lay_{memory}(false, "),
                 "coopStoreT" => format!("played_put_{memory}("),
+                "coopStore" => format!("played_lay_{memory}(true, "),
                 "coopLoadT<FragC>" => format!("played_take_{memory}("),
                 "coopLoadT<FragA>" | "coopLoadT<FragB>" => format!("played_operand_(false, {number}u, "),
                 _ => format!("played_operand_(true, {number}u, "),
@@ -119,12 +127,14 @@ fn played(text: &str, lanes: u32, has_f16: bool) -> String {
         }
     }
     code = code.replace("coopMultiplyAdd(", "played_multiply_(");
-    assert!(
-        !code.contains("coop_mat") && !words(&code).any(|word| word.starts_with("coopL") || word.starts_with("coopM")),
-        "{code}"
-    );
+    assert!(!code.contains("coop_mat") && !words(&code).any(|word| word.starts_with("coop")), "{code}");
     code = beginning(&code, lanes) + &functions(&code, &memories, lanes);
     if has_f16 { code } else { without_halves(&code) }
+}
+
+/// Whether an array in workgroup memory is of operands.
+fn halves(code: &str, memory: &str) -> bool {
+    code.contains(&format!("var<workgroup> {memory}: array<f16, "))
 }
 
 /// What the entry point is told of its subgroup.
@@ -233,6 +243,23 @@ fn played_take_{memory}(at: u32, line: u32) -> FragC {{
 fn played_put_{memory}(c: FragC, at: u32, line: u32) {{
     var sums = c;
     {each_four} {{ {memory}[to + j] = sums[i][j]; }}
+    }}
+}}
+"
+            )
+            .unwrap();
+        }
+        if code.contains(&format!("played_lay_{memory}(")) {
+            write!(
+                all,
+                "
+fn played_lay_{memory}(turned: bool, x: Played_, at: u32, line: u32) {{
+    if !played_check_(at, line, {length}, 8u) {{ return; }}
+    for (var i = played_lane_; i < played_rows_ * played_rows_; i += PLAYED_LANES) {{
+        let row = i / SIZE;
+        let col = i % SIZE;
+        let to = at + select(row * line + col, col * line + row, turned);
+        {memory}[to] = f16(played_at_(x.memory, x.at + row * x.row + col * x.col));
     }}
 }}
 "

@@ -16,6 +16,9 @@ pub struct Coop {
     pub own: u32,
     /// Fragments of the others that a subgroup takes at once: 1, 2, or 4 in [`Part::Forward`].
     pub at_once: u32,
+    /// Whether operands lie in workgroup memory: forward a block of keys and values, else what the workgroup owns. Their
+    /// fragments cost a tenth of the instructions there, and a workgroup takes up to twice the memory.
+    pub staged: bool,
 }
 
 /// What a workgroup may be like: subgroups, fragments of rows of each, others in a block, and how many fragments of columns a
@@ -36,13 +39,20 @@ impl Coop {
         let columns = columns(p, part).into_iter().max().unwrap_or(0);
         let coop = |[subgroups, own, others, most]: [u32; 4]| {
             let across = columns.div_ceil(most * size).max((own * size).div_ceil(lanes)).next_power_of_two();
-            Coop { size, subgroups: [subgroups / across, across], own, at_once: (others / across / size).max(1) }
+            let at_once = (others / across / size).max(1);
+            Coop { size, subgroups: [subgroups / across, across], own, at_once, staged: true }
         };
         let list = if part == Part::Forward { &FORWARD[..] } else { &GRADIENT };
         let mut all: Vec<Coop> = Vec::new();
-        for coop in list.iter().map(|&sizes| coop(sizes)) {
-            if coop.fits(caps, p, part) && !all.contains(&coop) {
-                all.push(coop);
+        for (n, staged) in list.iter().map(|&sizes| coop(sizes)).enumerate() {
+            let direct = Coop { staged: false, ..staged };
+            let fits = staged.fits(caps, p, part);
+            if fits && !all.contains(&staged) {
+                all.push(staged);
+            }
+            // the best guess and the smallest both ways, others as they fit
+            if (!fits || n == 0 || n + 1 == list.len()) && direct.fits(caps, p, part) && !all.contains(&direct) {
+                all.push(direct);
             }
         }
         all
@@ -69,18 +79,25 @@ impl Coop {
     }
 
     /// Bytes of workgroup memory. Lines of f32 are four longer than what they hold, those of f16 eight.
-    pub(super) fn shared(&self, caps: &Caps, part: Part) -> u32 {
+    pub(super) fn shared(&self, caps: &Caps, p: &Problem, part: Part) -> u32 {
         let (rows, block) = (self.rows(), self.block());
+        let lines = match (self.staged, part) {
+            (true, Part::Forward) => block,
+            (true, _) => rows,
+            (false, _) => 1,
+        };
+        let operands = lines * 2 * (p.e + p.ev + 16);
         let block_of = |lines: u32, cols: u32, floats: u32, halves: u32| {
             lines * (4 * floats * (cols + 4) + 2 * halves * (cols + 8))
         };
-        match part {
+        let blocks = match part {
             // scores, weights; a number for each invocation, a count
             Part::Forward => block_of(rows, block, 1, 1) + 4 * self.invocations(caps) + 4,
             // scores and dp, ds; two numbers for each query
             Part::Query => block_of(rows, block, 2, 1) + 8 * rows,
             Part::Keys => block_of(block, rows, 2, 2) + 8 * block,
-        }
+        };
+        blocks + operands
     }
 
     fn fits(&self, caps: &Caps, p: &Problem, part: Part) -> bool {
@@ -92,7 +109,7 @@ impl Coop {
             && caps.subgroup.is_some()
             && self.invocations(caps) <= caps.max_invocations
             && (part == Part::Keys || self.invocations(caps).is_multiple_of(self.rows()))
-            && self.shared(caps, part) <= caps.workgroup_memory;
+            && self.shared(caps, p, part) <= caps.workgroup_memory;
         // 16 bytes, as Vulkan asks of what fragments are loaded from
         let aligned = |s: &Place| s.row > 0 && [s.offset, s.batch, s.head, s.row].iter().all(|n| n.is_multiple_of(8));
         let whole = [p.e, p.ev].iter().all(|n| n.is_multiple_of(self.size)) && p.length.min(p.keys) >= self.size;

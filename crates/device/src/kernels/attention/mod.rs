@@ -259,7 +259,17 @@ fn fragments(source: Source, caps: &Caps, p: &Problem, part: Part, coop: Coop) -
         .constant("SN", u(coop.subgroups[1]))
         .constant("OWN", u(coop.own))
         .constant("AT_ONCE", u(coop.at_once))
-        .constant("WG", u(coop.invocations(caps)));
+        .constant("WG", u(coop.invocations(caps)))
+        .constant("STAGED", coop.staged);
+    if part == Part::Forward && !coop.staged {
+        let frag = |load, row| format!("    return {load}(start + key_of(j + line) * sizes.{row} + col);");
+        source = source
+            .alias("EK", "f16")
+            .slot("k_four", "    return vec4<f16>();")
+            .slot("v_four", "    return vec4<f16>();")
+            .slot("k_frag", frag("k_cols_", "k_row"))
+            .slot("v_frag", frag("v_lines_", "v_row"));
+    }
     if part != Part::Forward {
         source = source.constant("FE", u(coop.fragments(p.e)));
     }

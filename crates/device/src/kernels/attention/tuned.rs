@@ -135,7 +135,7 @@ fn trial(caps: &Caps, p: &Problem, part: Part, class: String, list: &[Variant], 
 /// wrong late in a long loop are seen. There are [`BLOCKS`] of them. Forward, scores are tens, so that maxima grow from block to block.
 ///
 /// Where matrix units are emulated, the driver's compiler is what it costs, and a subgroup takes one fragment of rows and
-/// one of the others at once instead of two.
+/// one of the others at once instead of two, straight from storage.
 fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let sized = |part, [length, keys]: [u32; 2]| Problem {
         scale: if part == Part::Forward { 3.0 } else { 0.25 },
@@ -148,7 +148,8 @@ fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let coops =
         all.filter_map(|(part, variant)| if let Variant::Coop(coop) = variant { Some((part, coop)) } else { None });
     let usual = |(_, coop): &(Part, Coop)| caps.is_cpu() || coop.own == 2;
-    let (part, coop) = coops.filter(usual).min_by_key(|(_, coop)| [coop.rows(), coop.block()])?;
+    let unlike = |coop: &Coop| u32::from(caps.is_cpu() == coop.staged);
+    let (part, coop) = coops.filter(usual).min_by_key(|(_, coop)| [coop.rows(), coop.block(), unlike(coop)])?;
     let (own, walked) = (coop.rows() + 5, BLOCKS * coop.block() + coop.size + 6);
     let p = sized(part, if part == Part::Keys { [walked, own] } else { [own, walked] });
     let trial = trial(caps, &p, part, class.into(), &[Variant::Coop(coop)], 3)?;

@@ -63,15 +63,16 @@ pub(super) fn choose_among(caps: &Caps, p: &Problem, part: Part, trusted: impl F
 }
 
 /// The first sizes that have enough blocks for a whole GPU and leave room for two workgroups beside each other where
-/// workgroup memory is short; those with two fragments of rows first, since the others read twice as much.
+/// workgroup memory is short (100 KiB, of which a workgroup gets 48); those that are staged first, and those with two fragments of
+/// rows, since the others read twice as much.
 fn coop(caps: &Caps, p: &Problem, part: Part) -> Option<Variant> {
     let all: Vec<Coop> = [16, 8].into_iter().map(|size| Coop::all(caps, p, part, size)).find(|all| !all.is_empty())?;
     let (rows, heads) = part.rows(p);
     let blocks = |c: &Coop| u64::from(rows.div_ceil(c.rows())) * u64::from(heads) * u64::from(p.batch);
-    let few = |c: &Coop| c.shared(caps, part) <= 32 << 10 && c.subgroups.iter().product::<u32>() <= 4;
-    let best = |c: &&Coop| c.own == 2 && few(c) && blocks(c) >= 128;
+    let few = |c: &Coop| c.shared(caps, p, part) <= 48 << 10 && c.subgroups.iter().product::<u32>() <= 4;
+    let best = |staged| all.iter().find(|c| c.staged == staged && c.own == 2 && few(c) && blocks(c) >= 128);
     let least = |c: &&Coop| (c.own != 2, c.rows());
-    all.iter().find(best).or(all.iter().min_by_key(least)).map(|c| Variant::Coop(*c))
+    best(true).or_else(|| best(false)).or(all.iter().min_by_key(least)).map(|c| Variant::Coop(*c))
 }
 
 /// The choice among those that every device of the kind has.
@@ -105,7 +106,8 @@ impl fmt::Display for Variant {
             Variant::Tile(size, fours) => write!(f, "tile{size}x{fours}"),
             Variant::Coop(c) => {
                 let [rows, cols] = c.subgroups;
-                write!(f, "coop{0}x{0}_{1}x{2}_{rows}x{cols}", c.size, c.rows(), c.block())
+                write!(f, "coop{0}x{0}_{1}x{2}_{rows}x{cols}", c.size, c.rows(), c.block())?;
+                f.write_str(if c.staged { "" } else { "_direct" })
             }
         }
     }
