@@ -4,13 +4,11 @@
 //! once.
 
 use naga::back::{hlsl, msl, spv};
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::proc::BoundsCheckPolicies;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module};
 
-/// Parses a kernel, validates it, and translates it to SPIR-V, MSL and HLSL.
-///
-/// # Errors
-/// What went wrong, with the place in the text where there is one.
-pub fn translate(text: &str) -> Result<(), String> {
+fn parse(text: &str) -> Result<(Module, ModuleInfo), String> {
     let capabilities = Capabilities::IMMEDIATES
         | Capabilities::SHADER_FLOAT16
         | Capabilities::SUBGROUP
@@ -23,6 +21,49 @@ pub fn translate(text: &str) -> Result<(), String> {
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|error| error.emit_to_string(text))?;
+    Ok((module, info))
+}
+
+/// A kernel as Vulkan's drivers are given it.
+#[derive(Debug)]
+pub struct Spirv {
+    /// The module.
+    pub words: Vec<u32>,
+    /// Bindings in group 0 that are storage buffers.
+    pub storage: Vec<u32>,
+    /// Those that are uniforms, at a dynamic offset.
+    pub uniforms: Vec<u32>,
+}
+
+/// A kernel without checks of bounds, loops and workgroup memory, as Kiln has its own compiled.
+///
+/// # Errors
+/// What went wrong, with the place in the text where there is one.
+pub fn spirv(text: &str) -> Result<Spirv, String> {
+    let (module, info) = parse(text)?;
+    let options = spv::Options {
+        lang_version: (1, 3),
+        bounds_check_policies: BoundsCheckPolicies::default(),
+        force_loop_bounding: false,
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
+        fake_missing_bindings: true,
+        ..Default::default()
+    };
+    let words = spv::write_vec(&module, &info, &options, None).map_err(|error| format!("SPIR-V: {error}"))?;
+    let bound = |uniform: bool| {
+        let all = module.global_variables.iter().map(|(_, variable)| variable);
+        let wanted = all.filter(|variable| (variable.space == AddressSpace::Uniform) == uniform);
+        wanted.filter_map(|variable| variable.binding).map(|at| at.binding).collect()
+    };
+    Ok(Spirv { words, storage: bound(false), uniforms: bound(true) })
+}
+
+/// Parses a kernel, validates it, and translates it to SPIR-V, MSL and HLSL.
+///
+/// # Errors
+/// What went wrong, with the place in the text where there is one.
+pub fn translate(text: &str) -> Result<(), String> {
+    let (module, info) = parse(text)?;
 
     let options = spv::Options { lang_version: (1, 3), fake_missing_bindings: true, ..Default::default() };
     spv::write_vec(&module, &info, &options, None).map_err(|error| format!("SPIR-V: {error}"))?;
