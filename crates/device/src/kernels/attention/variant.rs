@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::{Coop, MAX_HEAD, Part, Problem};
-use crate::Caps;
+use crate::{AdapterKind, Caps};
 
 /// The algorithms, each a file for every launch. Its [`Display`](fmt::Display) is its name, which is stable: tuned
 /// choices are kept under it.
@@ -80,12 +80,20 @@ fn without_coop(caps: &Caps, p: &Problem, part: Part) -> Variant {
     let all = variants(caps, p, part);
     let has = |variant: Variant| all.contains(&variant);
     let longest = p.length.min(p.keys);
-    let small = p.e.max(p.ev) <= if part == Part::Forward { 128 } else { 64 };
+    // Two fours of rows take an invocation 112 registers forward, heads of 64, and 160 and 176 for gradients, on NAK: GPUs that have no
+    // more than 128, which are mostly integrated ones, would spill. And their blocks have half the invocations to fill a GPU with.
+    let most = match (part, caps.kind) {
+        (Part::Forward, AdapterKind::Discrete) => 128,
+        (Part::Forward, _) | (_, AdapterKind::Discrete) => 64,
+        _ => 0,
+    };
+    let (rows, heads) = part.rows(p);
+    let two = p.e.max(p.ev) <= most && u64::from(rows.div_ceil(64)) * u64::from(heads) * u64::from(p.batch) >= 128;
     match caps.is_cpu() {
         true if has(Variant::Broadcast) => Variant::Broadcast,
         true => Variant::Plain,
         // a block of 64 x 64 has half the loads, but wants as many rows, and enough blocks for a whole GPU
-        false if has(Variant::Tile(64, 2)) && longest > 128 && small => Variant::Tile(64, 2),
+        false if has(Variant::Tile(64, 2)) && longest > 128 && two => Variant::Tile(64, 2),
         false if has(Variant::Tile(64, 1)) && longest > 128 => Variant::Tile(64, 1),
         false if has(Variant::Tile(32, 1)) => Variant::Tile(32, 1),
         false => Variant::Plain,
