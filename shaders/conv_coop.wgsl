@@ -4,8 +4,8 @@
 //
 // For GPUs with matrix units: f16 operands, f32 sums. conv_tile's method with matmul_coop's fragments: a workgroup of SM x SN subgroups
 // owns TILE_M channels and TILE_N positions, counted over all images, and brings the weights and the windows into workgroup memory
-// TILE_K links of the chain (channels and taps) at a time, with zeros past its end, the next ones while it computes. An invocation
-// always brings windows of the same four positions, so where they lie is worked out once.
+// TILE_K links of the chain (channels and taps) at a time, the next ones while it computes. An invocation always brings windows of the
+// same four positions: what they see is found by adding to their ways, which are worked out once.
 //
 // dispatch: ceil(rows / TILE_M) · ceil(images · area / TILE_N) · groups · slices groups, folded past 65535
 // cost:     2 operations for each product; each window is read rows / TILE_M times
@@ -41,15 +41,14 @@ const WG: u32 = 32u;              // SM · SN subgroups
 const TILE_M: u32 = SM * FM * SIZE;
 const TILE_N: u32 = SN * FN * SIZE;
 const A_LINE: u32 = TILE_K + 8u;             // keeps 16-byte alignment, and neighbouring lines in other banks
-const B_LINE: u32 = TILE_N + 8u;
-const A_DOWN: bool = false;       // weights lie along the chain, windows along the positions
-const B_DOWN: bool = false;
+const B_LINE: u32 = TILE_K + 8u;
+const A_DOWN: bool = false;       // both lie along the chain
+const B_DOWN: bool = true;
 const A_LINES: u32 = TILE_M;
-const B_LINES: u32 = TILE_K;
 const A_FOURS: u32 = TILE_K / 4u;
-const B_FOURS: u32 = TILE_N / 4u;            // divides WG
 const A_LOADS: u32 = (A_LINES * A_FOURS + WG - 1u) / WG;          // fours that one invocation brings in a step
-const B_LOADS: u32 = (B_LINES * B_FOURS + WG - 1u) / WG;
+const B_ACROSS: u32 = TILE_N / 4u;           // from one of an invocation's positions to the next; divides WG
+const B_LOADS: u32 = (B_ACROSS * TILE_K / 4u + WG - 1u) / WG;     // fours of each position that one invocation brings
 const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
 
 // from: x, or dy if BACKWARD; to: y, or dx. `rows` and `chans` are channels of a group of `to` and of `from`.
@@ -84,61 +83,60 @@ fn emit(v: vec4<f32>, count: u32, n: u32, c: u32, p: u32) {
 }
 
 var<workgroup> ta: array<f16, A_LINE * A_LINES>;
-var<workgroup> tb: array<f16, B_LINE * B_LINES>;
+var<workgroup> tb: array<f16, B_LINE * TILE_N>;
 var<workgroup> corner: array<f32, SM * SN * SIZE * SIZE>;
+var<workgroup> links: array<vec4<i32>, 2u * TILE_K>;   // their ways: of a step, and of the next one
+var<workgroup> fours: array<vec2<u32>, B_ACROSS>;      // image and position of every fourth column
 
-// What the window of a column sees at a tap of channel c; zero in the padding.
-fn see(column: Column_, tap: vec3<i32>, c: u32) -> f16 {
-    var at = select(column.at + tap, column.at - tap, BACKWARD);
-    var real = true;
-    if STRIDED {
-        real = all(at >= vec3(0)) && all(at % STRIDE == vec3(0));
-        at /= STRIDE;
-    }
-    let u = vec3<u32>(at);
-    real = real && (FLAT || u.x < sizes.from_d) && u.y < sizes.from_h && u.z < sizes.from_w;
-    let depth = select(c * sizes.from_d + u.x, c, FLAT);
-    let i = column.start + (depth * sizes.from_h + u.y) * sizes.from_w + u.z;
-    return select(0.0h, load(select(0u, i, real)), real);
-}
-
-// Four links of the chain from k on, of one row. Past the last row it brings what is never stored, past `end` zeros.
-fn w_four(group: u32, row: u32, k: u32, chain: u32, end: u32) -> vec4<f16> {
-    let four = vec4(k) + vec4(0u, 1u, 2u, 3u);
-    let ks = min(four, vec4(chain - 1u));
-    let cs = ks / TAPS;
-    let i = cs * select(TAPS, sizes.rows * TAPS, BACKWARD) + ks - cs * TAPS
-        + group * sizes.rows * chain + min(row, sizes.rows - 1u) * select(chain, TAPS, BACKWARD);
-    var v: vec4<f16>;
-    if W_WIDTH == 4u { v = W4(w[i.x / 4u]); }
-    else { v = vec4(W4(w[i.x]).x, W4(w[i.y]).x, W4(w[i.z]).x, W4(w[i.w]).x); }
-    return select(vec4<f16>(), v, four < vec4(end));
-}
-
-// An invocation's share of the weights of the step at k: neighbours follow the chain.
-fn fetch_a(next: ptr<function, array<vec4<f16>, A_LOADS>>, index: u32, group: u32, top: u32, k: u32, chain: u32, end: u32) {
+// An invocation's share of the weights of the step at k: neighbours follow the chain. Past the last row it brings what is never
+// stored, past the end of the chain what meets zeros.
+fn fetch_a(next: ptr<function, array<vec4<f16>, A_LOADS>>, index: u32, group: u32, top: u32, k: u32, chain: u32) {
+    let ks = min(vec4(k + index % A_FOURS * 4u) + vec4(0u, 1u, 2u, 3u), vec4(chain - 1u));
+    let at = group * sizes.rows * chain + select(ks, ks + ks / TAPS * (sizes.rows - 1u) * TAPS, BACKWARD);
     for (var l = 0u; l < A_LOADS; l++) {
-        let i = index + l * WG;
-        (*next)[l] = w_four(group, top + i / A_FOURS, k + i % A_FOURS * 4u, chain, end);
+        let row = top + index / A_FOURS + l * (WG / A_FOURS);
+        let i = at + min(row, sizes.rows - 1u) * select(chain, TAPS, BACKWARD);
+        if W_WIDTH == 4u { (*next)[l] = W4(w[i.x / 4u]); }
+        else { (*next)[l] = vec4(W4(w[i.x]).x, W4(w[i.y]).x, W4(w[i.z]).x, W4(w[i.w]).x); }
     }
 }
-// And of the windows, of four positions: neighbours follow the positions.
-fn fetch_b(next: ptr<function, array<vec4<f16>, B_LOADS>>, index: u32, c0: Column_, c1: Column_, c2: Column_, c3: Column_, k: u32, end: u32) {
+
+// And of the windows, of four positions each: fours of the links `now`. Where there is no element comes some other. They are only
+// touched when they are laid down: until then they may still be on their way.
+fn fetch_b(next: ptr<function, array<vec4<f16>, 4u * B_LOADS>>, index: u32, starts: vec4<i32>, now: u32) {
     for (var l = 0u; l < B_LOADS; l++) {
-        let link = k + (index + l * WG) / B_FOURS;
-        let c = min(link, end - 1u) / TAPS;
-        let tap = reach_(min(link, end - 1u) - c * TAPS);
-        let v = vec4(see(c0, tap, c), see(c1, tap, c), see(c2, tap, c), see(c3, tap, c));
-        (*next)[l] = select(vec4<f16>(), v, link < end);
+        let first = now + min(b_first(index, l), TILE_K - 4u);
+        let four = vec4(links[first].x, links[first + 1u].x, links[first + 2u].x, links[first + 3u].x);
+        for (var j = 0u; j < 4u; j++) {
+            let at = min(vec4<u32>(starts[j] + four), vec4(last_()));
+            (*next)[4u * l + j] = vec4(load(at.x), load(at.y), load(at.z), load(at.w));
+        }
     }
 }
+fn lay_b(next: ptr<function, array<vec4<f16>, 4u * B_LOADS>>, index: u32, positions: array<vec4<i32>, 4>, now: u32) {
+    var own = positions;
+    for (var l = 0u; l < B_LOADS; l++) {
+        let first = b_first(index, l);
+        if B_ACROSS * TILE_K / 4u >= WG || first < TILE_K {
+            let i = now + first;
+            let four = array(links[i], links[i + 1u], links[i + 2u], links[i + 3u]);
+            for (var j = 0u; j < 4u; j++) {
+                let found = vec4(found_(own[j] + four[0]), found_(own[j] + four[1]), found_(own[j] + four[2]), found_(own[j] + four[3]));
+                let v = select(vec4<f16>(), (*next)[4u * l + j], found);
+                let to = (index % B_ACROSS + j * B_ACROSS) * B_LINE + first;
+                for (var n = 0u; n < 4u; n++) { tb[to + n] = v[n]; }
+            }
+        }
+    }
+}
+// The first link of a four.
+fn b_first(index: u32, load: u32) -> u32 { return (index / B_ACROSS * B_LOADS + load) * 4u; }
 
 // Four finished elements; own.part is the first of the slice's images.
 fn finished(v: vec4<f32>, own: Own_, row: u32, col: u32) {
-    let area = sizes.to_d * sizes.to_h * sizes.to_w;
-    let image = quotient_(col, area);
-    let count = max(sizes.images * area, col) - col;
-    if row < sizes.rows { emit(v, count, own.part + image, own.group * sizes.rows + row, col - image * area); }
+    let count = max(sizes.images * sizes.to_d * sizes.to_h * sizes.to_w, col) - col;
+    let at = fours[col % TILE_N / 4u];
+    if row < sizes.rows { emit(v, count, own.part + at.x, own.group * sizes.rows + row, at.y); }
 }
 
 @compute @workgroup_size(WG)
@@ -168,11 +166,14 @@ fn main(
     let own_col = subgroup % SN * FN * SIZE;
     let row = top + own_row;
     let col = left + own_col;
-    let first = left + index % B_FOURS * 4u;    // of the positions whose windows this invocation brings
-    let p0 = column_(first, group);
-    let p1 = column_(first + 1u, group);
-    let p2 = column_(first + 2u, group);
-    let p3 = column_(first + 3u, group);
+    var positions: array<vec4<i32>, 4>;         // whose windows this invocation brings
+    for (var j = 0u; j < 4u; j++) { positions[j] = position_(left + index % B_ACROSS + j * B_ACROSS, group); }
+    let starts = vec4(positions[0].x, positions[1].x, positions[2].x, positions[3].x);
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    if index < B_ACROSS {
+        let image = quotient_(left + 4u * index, area);
+        fours[index] = vec2(image, left + 4u * index - image * area);
+    }
 
     let zero = zero_(index);
     var c00 = zero; var c01 = zero; var c02 = zero; var c03 = zero;
@@ -181,20 +182,21 @@ fn main(
     var c30 = zero; var c31 = zero; var c32 = zero; var c33 = zero;
 
     var next_a: array<vec4<f16>, A_LOADS>;
-    var next_b: array<vec4<f16>, B_LOADS>;
-    if begin < end {
-        fetch_a(&next_a, index, group, top, begin, chain, end);
-        fetch_b(&next_b, index, p0, p1, p2, p3, begin, end);
-    }
+    var next_b: array<vec4<f16>, 4u * B_LOADS>;
+    if index < TILE_K { links[index] = link_(begin + index, end); }
+    workgroupBarrier();
+    fetch_a(&next_a, index, group, top, begin, chain);
+    var now = 0u;                               // where this step's links are
+    fetch_b(&next_b, index, starts, now);
     for (var k = begin; k < end; k += TILE_K) {
         workgroupBarrier();
         lay_a_(&next_a, index);
-        lay_b_(&next_b, index);
+        lay_b(&next_b, index, positions, now);
+        now = TILE_K - now;
+        if index < TILE_K { links[now + index] = link_(k + TILE_K + index, end); }
         workgroupBarrier();
-        if k + TILE_K < end {
-            fetch_a(&next_a, index, group, top, k + TILE_K, chain, end);
-            fetch_b(&next_b, index, p0, p1, p2, p3, k + TILE_K, end);
-        }
+        fetch_a(&next_a, index, group, top, k + TILE_K, chain);
+        fetch_b(&next_b, index, starts, now);
         for (var kk = 0u; kk < TILE_K; kk += SIZE) {
             let b0 = frag_b_(kk, own_col);
             let b1 = frag_b_(kk, own_col + min(1u, FN - 1u) * SIZE);

@@ -48,12 +48,12 @@ fn store(v: F, n: u32, c: u32, p: u32) {
 
 // slot: four neighbours, of which the first `count` are in the line; F = vec4<f32>: store(v, n, c, p);
 fn emit(v: vec4<f32>, count: u32, n: u32, c: u32, p: u32) {
-    for (var j = 0u; j < min(count, 4u); j++) { store(v[j], n, c, p + j); }
+    for (var j = 0u; j < 4u; j++) { if j < count { store(v[j], n, c, p + j); } }
 }
 
 // An element of a line of `from` that starts at `start`; zero outside of it, or of everything if the line is not `real`.
 fn at(start: u32, place: i32, real: bool) -> f32 {
-    let here = real && u32(place) < sizes.from_w;
+    let here = real & (u32(place) < sizes.from_w);
     return select(0.0, load(select(0u, start + u32(place), here)), here);
 }
 
@@ -66,7 +66,7 @@ fn meet(to: u32, tap: u32, stride: i32, padding: i32, dilation: i32, extent: u32
         return Met(q, q < extent);
     }
     let q = i32(to) + padding - i32(tap) * dilation;
-    return Met(u32(q / stride), q >= 0 && q % stride == 0 && u32(q / stride) < extent);
+    return Met(u32(q / stride), (q >= 0) & (q % stride == 0) & (u32(q / stride) < extent));
 }
 
 @compute @workgroup_size(64)
@@ -92,7 +92,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             let md = meet(d, td, STRIDE.x, PADDING.x, DILATION.x, sizes.from_d);
             for (var th = 0u; th < KERNEL.y; th++) {
                 let mh = meet(h, th, STRIDE.y, PADDING.y, DILATION.y, sizes.from_h);
-                let real = md.real && mh.real;
+                let real = md.real & mh.real;
                 let start = ((plane * sizes.from_d + md.at) * sizes.from_h + mh.at) * sizes.from_w;
                 let weights = (c * KERNEL.x + td) * KERNEL.y * KERNEL.z + th * KERNEL.z;
                 if STRIDED {
@@ -100,8 +100,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                         let q = vec4(i32(col) + PADDING.z - i32(t) * DILATION.z) + vec4(0, 1, 2, 3);
                         let whole = (q >= vec4(0)) & (q % vec4(STRIDE.z) == vec4(0));
                         let to = q / vec4(STRIDE.z);
-                        let v = vec4(at(start, to.x, real && whole.x), at(start, to.y, real && whole.y),
-                            at(start, to.z, real && whole.z), at(start, to.w, real && whole.w));
+                        let v = vec4(at(start, to.x, real & whole.x), at(start, to.y, real & whole.y),
+                            at(start, to.z, real & whole.z), at(start, to.w, real & whole.w));
                         acc += f32(w[weights + t]) * v;
                     }
                 } else {

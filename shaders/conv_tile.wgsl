@@ -13,10 +13,8 @@
 // twin:     crates/device/tests/conv.rs (f64)
 
 alias EX = f32;                   // elements of x or dy: f32 | f16
-alias W = f32;                    // one load of w: f32 | f16 | vec4 of them
-alias W4 = vec4<f32>;             // four weights
+alias EW = f32;                   // elements of w: f32 | f16
 alias F = f32;                    // what store takes: f32 | vec4<f32>
-const W_WIDTH: u32 = 1u;          // elements in a load; 4 needs the chain of an output to be contiguous and a multiple of 4 long
 const WIDTH: u32 = 1u;            // elements of F
 const BACKWARD: bool = false;     // the gradient with respect to the input
 const STRIDED: bool = false;      // BACKWARD, with a stride over 1
@@ -33,10 +31,11 @@ const CB: u32 = 1u;               // blocks of four columns
 const TX: u32 = TILE_N / (4u * CB);
 const TY: u32 = TILE_M / (4u * RB);
 const WG: u32 = TX * TY;
-const LINE: u32 = (TILE_M + TILE_N) / 4u;                  // vectors of one k in the tile: a's, then b's
-const A_BLOCKS: u32 = TILE_M * TILE_K / 16u;
-const BLOCKS: u32 = (TILE_M + TILE_N) * TILE_K / 16u;      // 4x4 blocks that come in a step
-const LOADS: u32 = (BLOCKS + WG - 1u) / WG;                // those that one invocation brings
+const LINE: u32 = (TILE_M + TILE_N) / 4u + 1u;     // vectors of one k in the tile: a's, b's, and one that keeps lines in other banks
+const W_LINKS: u32 = TILE_M * TILE_K / 4u / WG;    // links of a step of which an invocation brings weights, of four rows: 1, 2 or 4
+const X_LINKS: u32 = TILE_N * TILE_K / 4u / WG;    // and windows, of four positions
+const W_STEP: u32 = TILE_K / W_LINKS;              // from one of them to the next
+const X_STEP: u32 = TILE_K / X_LINKS;
 
 const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
 
@@ -49,7 +48,7 @@ struct Sizes {
 var<immediate> sizes: Sizes;
 
 @group(0) @binding(0) var<storage, read> x: array<EX>;
-@group(0) @binding(1) var<storage, read> w: array<W>;
+@group(0) @binding(1) var<storage, read> w: array<EW>;
 @group(0) @binding(2) var<storage, read_write> out: array<F>;
 @group(0) @binding(3) var<storage, read> dy: array<EX>;        // in place of x if BACKWARD
 
@@ -72,39 +71,50 @@ fn emit(v: vec4<f32>, count: u32, n: u32, c: u32, p: u32) {
 }
 
 var<workgroup> tile: array<vec4<f32>, LINE * TILE_K>;
+var<workgroup> links: array<vec4<i32>, 2u * TILE_K>;       // their ways: of a step, and of the next one
 
-// A 4x4 block of weights, [i]: link k + i of the chain, four rows. Past the last row it brings what is never stored.
-fn w_block(group: u32, row: u32, k: u32, chain: u32) -> mat4x4<f32> {
-    let ks = min(vec4(k) + vec4(0u, 1u, 2u, 3u), vec4(chain - 1u));
-    let cs = ks / TAPS;
-    let w_row = select(chain, TAPS, BACKWARD);
-    let at = cs * select(TAPS, sizes.rows * TAPS, BACKWARD) + ks - cs * TAPS + group * sizes.rows * chain;
-    var v: mat4x4<f32>;                         // [i]: row + i, four links
-    for (var i = 0u; i < 4u; i++) {
-        let r = at + min(row + i, sizes.rows - 1u) * w_row;
-        if W_WIDTH == 4u { v[i] = vec4<f32>(W4(w[r.x / 4u])); }
-        else { v[i] = vec4(vec4<f32>(W4(w[r.x])).x, vec4<f32>(W4(w[r.y])).x, vec4<f32>(W4(w[r.z])).x, vec4<f32>(W4(w[r.w])).x); }
+// What an invocation has brought. It is only touched when it is laid down: until then it may still be on its way.
+struct Next { w: array<vec4<f32>, W_LINKS>, x: array<vec4<f32>, X_LINKS> }
+
+// Past the end of the chain come weights that meet zeros, and where there is no element some other.
+fn fetch(rows: vec4<u32>, w_link: u32, k: u32, chain: u32, positions: vec4<i32>, x_link: u32) -> Next {
+    var next: Next;
+    for (var i = 0u; i < W_LINKS; i++) {
+        let link = min(k + w_link + i * W_STEP, chain - 1u);
+        let at = rows + select(link, link + link / TAPS * (sizes.rows - 1u) * TAPS, BACKWARD);
+        next.w[i] = vec4(f32(w[at.x]), f32(w[at.y]), f32(w[at.z]), f32(w[at.w]));
     }
-    return transpose(v);
+    for (var i = 0u; i < X_LINKS; i++) {
+        let at = min(vec4<u32>(positions + links[x_link + i * X_STEP].x), vec4(last_()));
+        next.x[i] = vec4(load(at.x), load(at.y), load(at.z), load(at.w));
+    }
+    return next;
 }
 
-// A 4x4 block of windows, [i]: link k + i of the chain, four positions.
-fn x_block(c0: Column_, c1: Column_, c2: Column_, c3: Column_, k: u32, chain: u32) -> mat4x4<f32> {
-    var v: mat4x4<f32>;
-    for (var i = 0u; i < 4u; i++) {
-        let link = min(k + i, chain - 1u);
-        let c = link / TAPS;
-        let tap = reach_(link - c * TAPS);
-        v[i] = vec4(see_(c0, tap, c), see_(c1, tap, c), see_(c2, tap, c), see_(c3, tap, c));
+// acc += the products of one k, whose line of the tile begins at `at`.
+fn multiply(acc: ptr<function, array<vec4<f32>, 4u * RB * CB>>, at: u32, tx: u32, ty: u32) {
+    var x: array<vec4<f32>, RB>;
+    for (var i = 0u; i < RB; i++) { x[i] = tile[at + ty + i * TY]; }
+    for (var j = 0u; j < CB; j++) {
+        let y = tile[at + TILE_M / 4u + tx + j * TX];
+        for (var i = 0u; i < RB; i++) {
+            let c = (j * RB + i) * 4u;
+            (*acc)[c] = fma(vec4(x[i].x), y, (*acc)[c]);
+            (*acc)[c + 1u] = fma(vec4(x[i].y), y, (*acc)[c + 1u]);
+            (*acc)[c + 2u] = fma(vec4(x[i].z), y, (*acc)[c + 2u]);
+            (*acc)[c + 3u] = fma(vec4(x[i].w), y, (*acc)[c + 3u]);
+        }
     }
-    return v;
 }
 
-// Where block `i` of a step lies: four links from `.x` on, vector `.y` of the line.
-fn place(i: u32) -> vec2<u32> {
-    if i < A_BLOCKS { return vec2(i % (TILE_K / 4u) * 4u, i / (TILE_K / 4u)); }
-    let j = i - A_BLOCKS;
-    return vec2(j / (TILE_N / 4u) * 4u, TILE_M / 4u + j % (TILE_N / 4u));
+// Four columns: how many of them are there, the image of the first, counted from `part` on, and its position.
+fn four_at(col: u32, part: u32) -> vec3<u32> {
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    let image = quotient_(col, area);
+    return vec3(max(sizes.images * area, col) - col, part + image, col - image * area);
+}
+fn leave(v: vec4<f32>, four: vec3<u32>, group: u32, row: u32) {
+    if row < sizes.rows { emit(v, four.x, four.y, group * sizes.rows + row, four.z); }
 }
 
 @compute @workgroup_size(WG)
@@ -118,68 +128,64 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let row = id / across % down * TILE_M;
     let col = id % across * TILE_N;
     let chain = sizes.chans * TAPS;
-    let share = ((chain + sizes.slices - 1u) / sizes.slices + 3u) / 4u * 4u;       // so that fours of w stay aligned
+    let share = (chain + sizes.slices - 1u) / sizes.slices;
     let begin = min(slice * share, chain);
     let end = min(begin + share, chain);
     let tx = lane % TX;
     let ty = lane / TX;
 
+    // What this invocation brings: links of a step, four rows, four positions.
+    let w_link = lane % W_STEP;
+    let x_link = lane / (TILE_N / 4u);
+    let w_four = lane / W_STEP;
+    let x_four = lane % (TILE_N / 4u);
+    let w_rows = min(vec4(row + 4u * w_four) + vec4(0u, 1u, 2u, 3u), vec4(sizes.rows - 1u));
+    let w_starts = group * sizes.rows * chain + w_rows * select(chain, TAPS, BACKWARD);
+    var positions: array<vec4<i32>, 4>;
+    for (var j = 0u; j < 4u; j++) { positions[j] = position_(col + 4u * x_four + j, group); }
+    let starts = vec4(positions[0].x, positions[1].x, positions[2].x, positions[3].x);
+
     var acc: array<vec4<f32>, 4u * RB * CB>;
-    var next: array<mat4x4<f32>, LOADS>;
-    var columns: array<Column_, 4u * LOADS>;
-    for (var l = 0u; l < LOADS; l++) {
-        let first = col + 4u * place(lane + l * WG).y - TILE_M;          // of no block of windows, and not used, if that wraps
-        for (var j = 0u; j < 4u; j++) { columns[4u * l + j] = column_(first + j, group); }
-    }
+    var next: Next;
+    var next_link = link_(begin + lane, end);
+    var now = 0u;                               // where this step's links are
+    // The first round only fetches, the last only computes.
     for (var k = begin; k < end + TILE_K; k += TILE_K) {
-        // The first round only fetches, the last only computes.
+        workgroupBarrier();
         if k > begin {
-            workgroupBarrier();
-            for (var l = 0u; l < LOADS; l++) {
-                let at = place(lane + l * WG);
-                if lane + l * WG < BLOCKS {
-                    for (var i = 0u; i < 4u; i++) { tile[(at.x + i) * LINE + at.y] = next[l][i]; }
-                }
-            }
-            workgroupBarrier();
-        }
-        if k < end {
-            for (var l = 0u; l < LOADS; l++) {
-                let at = place(lane + l * WG);
-                let ka = k + at.x;
-                if lane + l * WG < A_BLOCKS { next[l] = w_block(group, row + 4u * at.y, ka, chain); }
-                else { next[l] = x_block(columns[4u * l], columns[4u * l + 1u], columns[4u * l + 2u], columns[4u * l + 3u], ka, chain); }
-                for (var i = 0u; i < 4u; i++) { next[l][i] = select(vec4(0.0), next[l][i], ka + i < end); }
+            for (var i = 0u; i < W_LINKS; i++) { tile[(w_link + i * W_STEP) * LINE + w_four] = next.w[i]; }
+            for (var i = 0u; i < X_LINKS; i++) {
+                let own = x_link + i * X_STEP;
+                let link = links[TILE_K - now + own];
+                let found = vec4(found_(positions[0] + link), found_(positions[1] + link), found_(positions[2] + link), found_(positions[3] + link));
+                tile[own * LINE + TILE_M / 4u + x_four] = select(vec4(0.0), next.x[i], found);
             }
         }
+        if lane < TILE_K { links[now + lane] = next_link; }
+        workgroupBarrier();
+        next = fetch(w_starts, w_link, k, chain, starts, now + x_link);
+        if lane < TILE_K { next_link = link_(k + TILE_K + lane, end); }
+        now = TILE_K - now;
         if k > begin {
-            for (var kk = 0u; kk < TILE_K; kk++) {
-                var x: array<vec4<f32>, RB>;
-                for (var i = 0u; i < RB; i++) { x[i] = tile[kk * LINE + ty + i * TY]; }
-                for (var j = 0u; j < CB; j++) {
-                    let y = tile[kk * LINE + TILE_M / 4u + tx + j * TX];
-                    for (var i = 0u; i < RB; i++) {
-                        let at = (j * RB + i) * 4u;
-                        acc[at] = fma(vec4(x[i].x), y, acc[at]);
-                        acc[at + 1u] = fma(vec4(x[i].y), y, acc[at + 1u]);
-                        acc[at + 2u] = fma(vec4(x[i].z), y, acc[at + 2u]);
-                        acc[at + 3u] = fma(vec4(x[i].w), y, acc[at + 3u]);
-                    }
-                }
+            for (var kk = 0u; kk < TILE_K; kk += 4u) {        // written out: no compiler unrolls as much
+                multiply(&acc, kk * LINE, tx, ty);
+                multiply(&acc, kk * LINE + LINE, tx, ty);
+                multiply(&acc, kk * LINE + 2u * LINE, tx, ty);
+                multiply(&acc, kk * LINE + 3u * LINE, tx, ty);
             }
         }
     }
 
-    let area = sizes.to_d * sizes.to_h * sizes.to_w;
-    for (var j = 0u; j < CB; j++) {
-        let own = col + (tx + j * TX) * 4u;
-        let count = max(sizes.images * area, own) - own;
-        let image = quotient_(own, area);
-        for (var i = 0u; i < 4u * RB; i++) {
-            let r = row + (ty + i / 4u * TY) * 4u + i % 4u;
-            if r < sizes.rows {
-                emit(acc[(j * RB + i / 4u) * 4u + i % 4u], count, slice * sizes.images + image, group * sizes.rows + r, own - image * area);
-            }
-        }
+    // A long output slot keeps this loop from being unrolled. No index depends on it, so acc is in registers all the same.
+    let part = slice * sizes.images;
+    let here = four_at(col + 4u * tx, part);
+    let there = four_at(col + 4u * (tx + TX), part);
+    for (var i = 0u; i < 4u; i++) {
+        let r = row + 4u * ty + i;
+        leave(acc[0], here, group, r);
+        if RB > 1u { leave(acc[4u * (RB - 1u)], here, group, r + 4u * TY); }
+        if CB > 1u { leave(acc[4u * RB * (CB - 1u)], there, group, r); }
+        if RB * CB > 2u { leave(acc[4u * RB * CB - 4u], there, group, r + 4u * TY); }
+        for (var j = 1u; j < 4u * RB * CB; j++) { acc[j - 1u] = acc[j]; }
     }
 }

@@ -1,10 +1,10 @@
 // conv_weight_coop: out[s, c, q] = Σ_{n, p} dy[n, c, p] · x[n, i, p · stride + t · dilation - padding]      q = (i, t), a weight of channel c
 //       dy [n, groups · rows, depth, height, width], x [n, groups · chans, ..], out [slices, groups · rows, chans · kernel]
-//       slice s sums its share of the lines (n, depth, height) of dy; the slices are to be summed afterwards
+//       slice s sums its share of the places (n, p); the slices are to be summed afterwards
 //
 // For GPUs with matrix units: f16 operands, f32 sums. conv_weight_tile's method with matmul_coop's fragments: a workgroup of SM x SN
-// subgroups owns TILE_M channels and TILE_N weights of each. The sum runs over the lines of dy, each padded to a multiple of four
-// places, TILE_K places at a time, the next ones brought while it computes.
+// subgroups owns TILE_M channels and TILE_N weights of each. The sum runs over the places of dy, TILE_K at a time, the next ones
+// brought while it computes.
 //
 // dispatch: ceil(rows / TILE_M) · ceil(chans · taps / TILE_N) · groups · slices groups, folded past 65535
 // cost:     2 operations for each product; dy is read chans · taps / TILE_N times, each window rows / TILE_M times
@@ -21,7 +21,7 @@ alias F = f32;                    // what store takes: f32 | vec4<f32>
 alias FragA = coop_mat8x8<f16, A>;
 alias FragB = coop_mat8x8<f16, B>;
 alias FragC = coop_mat8x8<f32, C>;
-const D_WIDTH: u32 = 1u;          // elements in a load; 4 needs lines of dy of a multiple of 4
+const D_WIDTH: u32 = 1u;          // elements in a load; 4 needs planes of dy of a multiple of 4
 const WIDTH: u32 = 1u;            // elements of F
 const KERNEL: vec3<u32> = vec3(1u, 3u, 3u);      // depth, height, width
 const STRIDE: vec3<i32> = vec3(1, 1, 1);
@@ -42,11 +42,10 @@ const B_LINE: u32 = TILE_K + 8u;
 const A_DOWN: bool = false;       // both lie along the places
 const B_DOWN: bool = true;
 const A_LINES: u32 = TILE_M;
-const B_LINES: u32 = TILE_N;
 const A_FOURS: u32 = TILE_K / 4u;
-const B_FOURS: u32 = TILE_K / 4u;
 const A_LOADS: u32 = (A_LINES * A_FOURS + WG - 1u) / WG;            // fours that one invocation brings in a step
-const B_LOADS: u32 = (B_LINES * B_FOURS + WG - 1u) / WG;
+const B_STEP: u32 = WG / TILE_K;             // from one weight of which an invocation brings what it meets to the next
+const B_LOADS: u32 = TILE_N / B_STEP;
 const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
 
 // to: dy; from: x. `rows` and `chans` are channels of a group of dy and of x.
@@ -68,54 +67,56 @@ fn store(v: F, s: u32, c: u32, q: u32) {
 
 // slot: four weights; F = vec4<f32>: if q < sizes.chans * TAPS { store(v, s, c, q); }
 fn emit(v: vec4<f32>, s: u32, c: u32, q: u32) {
-    for (var j = 0u; j < 4u && q + j < sizes.chans * TAPS; j++) { store(v[j], s, c, q + j); }
+    for (var j = 0u; j < 4u; j++) { if q + j < sizes.chans * TAPS { store(v[j], s, c, q + j); } }
 }
 
 var<workgroup> ta: array<f16, A_LINE * A_LINES>;
-var<workgroup> tb: array<f16, B_LINE * B_LINES>;
+var<workgroup> tb: array<f16, B_LINE * TILE_N>;
 var<workgroup> corner: array<f32, SM * SN * SIZE * SIZE>;
+var<workgroup> weights: array<vec4<i32>, TILE_N>;      // their ways
 
-// What the weight meets at a place of the line; zero in the padding.
-fn see(weight: Weight_, line: Line_, place: u32) -> f16 {
-    let w = u32(weight.at.z + i32(place) * STRIDE.z);
-    let real = line.real && w < sizes.from_w;
-    return select(0.0h, f16(x[select(0u, line.start + w, real)]), real);
-}
-
-// Four_ places of one channel of dy. Past the last channel it brings what is never stored, past `end` zeros.
-fn dy_four(group: u32, row: u32, k: u32, end: u32) -> vec4<f16> {
-    let f = four_(min(k, end - 4u));
-    let c = group * sizes.rows + min(row, sizes.rows - 1u);
-    let start = (((f.image * sizes.groups * sizes.rows + c) * sizes.to_d + f.depth) * sizes.to_h + f.height) * sizes.to_w;
-    let places = vec4(f.place) + vec4(0u, 1u, 2u, 3u);
-    let i = min(places, vec4(sizes.to_w - 1u)) + start;
-    var v: vec4<f16>;
-    if D_WIDTH == 4u { v = D4(dy[i.x / 4u]); }
-    else { v = vec4(D4(dy[i.x]).x, D4(dy[i.y]).x, D4(dy[i.z]).x, D4(dy[i.w]).x); }
-    return select(vec4<f16>(), v, (places < vec4(sizes.to_w)) & vec4(k < end));
-}
-
-// What one weight meets at four places.
-fn x_four(own: Weight_, k: u32, end: u32) -> vec4<f16> {
-    let f = four_(min(k, end - 4u));
-    let at = line_(own, f.image, f.depth, f.height);
-    let places = vec4(f.place) + vec4(0u, 1u, 2u, 3u);
-    let v = vec4(see(own, at, places.x), see(own, at, places.y), see(own, at, places.z), see(own, at, places.w));
-    return select(vec4<f16>(), v, (places < vec4(sizes.to_w)) & vec4(k < end));
-}
-
-// An invocation's shares of the step at k: neighbours follow the places.
-fn fetch_a(next: ptr<function, array<vec4<f16>, A_LOADS>>, index: u32, group: u32, top: u32, k: u32, end: u32) {
+// An invocation's share of dy: four places of each line, neighbours follow the places. Past the last channel it brings what is never
+// stored.
+fn fetch_a(next: ptr<function, array<vec4<f16>, A_LOADS>>, index: u32, top: u32, places: vec4<u32>) {
     for (var l = 0u; l < A_LOADS; l++) {
-        let i = index + l * WG;
-        (*next)[l] = dy_four(group, top + i / A_FOURS, k + i % A_FOURS * 4u, end);
+        let row = top + index / A_FOURS + l * (WG / A_FOURS);
+        let i = places + min(row, sizes.rows - 1u) * sizes.to_d * sizes.to_h * sizes.to_w;
+        if D_WIDTH == 4u { (*next)[l] = D4(dy[i.x / 4u]); }
+        else { (*next)[l] = vec4(D4(dy[i.x]).x, D4(dy[i.y]).x, D4(dy[i.z]).x, D4(dy[i.w]).x); }
     }
 }
-fn fetch_b(next: ptr<function, array<vec4<f16>, B_LOADS>>, index: u32, group: u32, left: u32, k: u32, end: u32) {
+
+// And of x: what weights B_STEP apart meet at one place. Where there is no element comes some other. They are only touched when they
+// are laid down: until then they may still be on their way.
+fn fetch_b(next: ptr<function, array<f16, B_LOADS>>, index: u32, start: i32) {
     for (var l = 0u; l < B_LOADS; l++) {
-        let i = index + l * WG;
-        (*next)[l] = x_four(weight_(left + i / B_FOURS, group), k + i % B_FOURS * 4u, end);
+        let at = u32(start + weights[index / TILE_K + l * B_STEP].x);
+        (*next)[l] = f16(x[min(at, last_())]);
     }
+}
+fn lay_b(next: ptr<function, array<f16, B_LOADS>>, index: u32, place: vec4<i32>) {
+    for (var l = 0u; l < B_LOADS; l++) {
+        let q = index / TILE_K + l * B_STEP;
+        tb[q * B_LINE + index % TILE_K] = select(0.0h, (*next)[l], met_(place + weights[q]));
+    }
+}
+
+// Where four places lie in dy, in the group's first channel: from `own` on, the first being `place`. Those past the end are the last
+// one, which meets zeros.
+fn four_places(own: u32, place: vec4<u32>, group: u32, end: u32) -> vec4<u32> {
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    var images = vec4(place.x);
+    if D_WIDTH == 1u {
+        let one = place_(1u);
+        let second = further_(place, one);
+        let third = further_(second, one);
+        images = vec4(place.x, second.x, third.x, further_(third, one).x);
+    }
+    let four = vec4(own) + vec4(0u, 1u, 2u, 3u);
+    let last = vec2(end - 1u, quotient_(end - 1u, area));
+    let real = four < vec4(end);
+    let ahead = (sizes.groups * sizes.rows - 1u) * area;       // from image to image, beside the places between them
+    return select(vec4(last.x), four, real) + select(vec4(last.y), images, real) * ahead + group * sizes.rows * area;
 }
 
 // Four finished elements.
@@ -139,11 +140,10 @@ fn main(
     if slice >= sizes.slices { return; }        // the whole workgroup
     let top = id / across % down * TILE_M;
     let left = id % across * TILE_N;
-    let padded = (sizes.to_w + 3u) / 4u * 4u;
-    let lines = sizes.images * sizes.to_d * sizes.to_h;
-    let share = (lines + sizes.slices - 1u) / sizes.slices;
-    let begin = min(slice * share, lines) * padded;
-    let end = min(lines, (slice + 1u) * share) * padded;
+    let places = sizes.images * sizes.to_d * sizes.to_h * sizes.to_w;
+    let share = ((places + sizes.slices - 1u) / sizes.slices + 3u) / 4u * 4u;      // so that fours of dy stay aligned
+    let begin = min(slice * share, places);
+    let end = min(begin + share, places);
     let own = Own_(subgroup, lane, lanes, slice, group);
     // This subgroup's part of the tile. Where subgroups are smaller than expected, those that are too many do what another one
     // does, and do not store: cooperative operations must be reached by all.
@@ -152,6 +152,14 @@ fn main(
     let row = top + own_row;
     let col = left + own_col;
 
+    // The places that this invocation brings: four of dy, and one of x.
+    var a_own = begin + index % A_FOURS * 4u;
+    var b_own = begin + index % TILE_K;
+    var a_place = place_(a_own);
+    var b_place = place_(b_own);
+    let step = place_(TILE_K);
+    for (var i = index; i < TILE_N; i += WG) { weights[i] = weight_way_(left + i, group); }
+
     let zero = zero_(index);
     var c00 = zero; var c01 = zero; var c02 = zero; var c03 = zero;
     var c10 = zero; var c11 = zero; var c12 = zero; var c13 = zero;
@@ -159,20 +167,23 @@ fn main(
     var c30 = zero; var c31 = zero; var c32 = zero; var c33 = zero;
 
     var next_a: array<vec4<f16>, A_LOADS>;
-    var next_b: array<vec4<f16>, B_LOADS>;
-    if begin < end {
-        fetch_a(&next_a, index, group, top, begin, end);
-        fetch_b(&next_b, index, group, left, begin, end);
-    }
+    var next_b: array<f16, B_LOADS>;
+    workgroupBarrier();
+    fetch_a(&next_a, index, top, four_places(a_own, a_place, group, end));
+    var way = place_way_(b_place, b_own < end);
+    fetch_b(&next_b, index, way.x);
     for (var k = begin; k < end; k += TILE_K) {
         workgroupBarrier();
         lay_a_(&next_a, index);
-        lay_b_(&next_b, index);
+        lay_b(&next_b, index, way);
         workgroupBarrier();
-        if k + TILE_K < end {
-            fetch_a(&next_a, index, group, top, k + TILE_K, end);
-            fetch_b(&next_b, index, group, left, k + TILE_K, end);
-        }
+        a_own += TILE_K;
+        b_own += TILE_K;
+        a_place = further_(a_place, step);
+        b_place = further_(b_place, step);
+        fetch_a(&next_a, index, top, four_places(a_own, a_place, group, end));
+        way = place_way_(b_place, b_own < end);
+        fetch_b(&next_b, index, way.x);
         for (var kk = 0u; kk < TILE_K; kk += SIZE) {
             let b0 = frag_b_(kk, own_col);
             let b1 = frag_b_(kk, own_col + min(1u, FN - 1u) * SIZE);

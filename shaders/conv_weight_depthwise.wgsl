@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         for (var t = 0u; t < TAPS; t++) {
             let tap = vec3<i32>(vec3(t / KERNEL.z / KERNEL.y, t / KERNEL.z % KERNEL.y, t % KERNEL.z)) * DILATION;
             let q = vec3<u32>(at + tap);
-            let real = q.x < sizes.from_d && q.y < sizes.from_h && q.z < sizes.from_w;
+            let real = (q.x < sizes.from_d) & (q.y < sizes.from_h) & (q.z < sizes.from_w);
             let place = ((plane * sizes.from_d + q.x) * sizes.from_h + q.y) * sizes.from_w + q.z;
             acc[t] += own * select(0.0, f32(x[select(0u, place, real)]), real);
         }

@@ -1,10 +1,11 @@
 // conv_weight_tile: out[s, c, q] = Σ_{n, p} dy[n, c, p] · x[n, i, p · stride + t · dilation - padding]      q = (i, t), a weight of channel c
 //       dy [n, groups · rows, depth, height, width], x [n, groups · chans, ..], out [slices, groups · rows, chans · kernel]
-//       slice s sums its share of the lines (n, depth, height) of dy; the slices are to be summed afterwards
+//       slice s sums its share of the places (n, p); the slices are to be summed afterwards
 //
 // For GPUs: a matrix product of dy with the windows of x, gathered as they are needed, by matmul_tile's method: a workgroup owns
-// TILE_M channels and TILE_N weights of each. The sum runs over the lines of dy, each padded to a multiple of four places, TILE_K
-// places at a time, the next ones brought while it computes.
+// TILE_M channels and TILE_N weights of each. The sum runs over the places of dy, TILE_K at a time, the next ones brought while it
+// computes. An invocation always brings the same one of them, so that neighbours read neighbours; it finds what that place meets
+// by adding to the ways of the weights, which are worked out once.
 //
 // dispatch: ceil(rows / TILE_M) · ceil(chans · taps / TILE_N) · groups · slices groups, folded past 65535
 // cost:     2 operations for each product; dy is read chans · taps / TILE_N times, each window rows / TILE_M times
@@ -12,10 +13,8 @@
 // twin:     crates/device/tests/conv.rs (f64)
 
 alias EX = f32;                   // elements of x: f32 | f16
-alias D = f32;                    // one load of dy: f32 | f16 | vec4 of them
-alias D4 = vec4<f32>;             // four elements of dy
+alias ED = f32;                   // elements of dy: f32 | f16
 alias F = f32;                    // what store takes: f32 | vec4<f32>
-const D_WIDTH: u32 = 1u;          // elements in a load; 4 needs lines of dy of a multiple of 4
 const WIDTH: u32 = 1u;            // elements of F
 const KERNEL: vec3<u32> = vec3(1u, 3u, 3u);      // depth, height, width
 const STRIDE: vec3<i32> = vec3(1, 1, 1);
@@ -30,10 +29,10 @@ const CB: u32 = 1u;               // blocks of four columns
 const TX: u32 = TILE_N / (4u * CB);
 const TY: u32 = TILE_M / (4u * RB);
 const WG: u32 = TX * TY;
-const LINE: u32 = (TILE_M + TILE_N) / 4u;                  // vectors of one k in the tile: a's, then b's
-const A_BLOCKS: u32 = TILE_M * TILE_K / 16u;
-const BLOCKS: u32 = (TILE_M + TILE_N) * TILE_K / 16u;      // 4x4 blocks that come in a step
-const LOADS: u32 = (BLOCKS + WG - 1u) / WG;                // those that one invocation brings
+const LINE: u32 = (TILE_M + TILE_N) / 4u + 1u;     // vectors of one k in the tile: a's, b's, and one that keeps lines in other banks
+const FOURS: u32 = WG / TILE_K;                    // rows that come at a time, in fours, or weights
+const A_LOADS: u32 = TILE_M / 4u / FOURS;          // fours that an invocation brings in a step
+const B_LOADS: u32 = TILE_N / 4u / FOURS;
 
 const TAPS: u32 = KERNEL.x * KERNEL.y * KERNEL.z;
 
@@ -45,7 +44,7 @@ struct Sizes {
 }
 var<immediate> sizes: Sizes;
 
-@group(0) @binding(0) var<storage, read> dy: array<D>;
+@group(0) @binding(0) var<storage, read> dy: array<ED>;
 @group(0) @binding(1) var<storage, read> x: array<EX>;
 @group(0) @binding(2) var<storage, read_write> out: array<F>;
 
@@ -56,45 +55,52 @@ fn store(v: F, s: u32, c: u32, q: u32) {
 
 // slot: four weights; F = vec4<f32>: if q < sizes.chans * TAPS { store(v, s, c, q); }
 fn emit(v: vec4<f32>, s: u32, c: u32, q: u32) {
-    for (var j = 0u; j < 4u && q + j < sizes.chans * TAPS; j++) { store(v[j], s, c, q + j); }
+    for (var j = 0u; j < 4u; j++) { if q + j < sizes.chans * TAPS { store(v[j], s, c, q + j); } }
 }
 
 var<workgroup> tile: array<vec4<f32>, LINE * TILE_K>;
+var<workgroup> weights: array<vec4<i32>, TILE_N>;          // their ways
 
-// A 4x4 block of dy, [i]: place k + i, four channels. Past the last channel it brings what is never stored.
-fn dy_block(group: u32, row: u32, k: u32) -> mat4x4<f32> {
-    let f = four_(k);
-    let ahead = min(vec4(f.place) + vec4(0u, 1u, 2u, 3u), vec4(sizes.to_w - 1u));
-    var v: mat4x4<f32>;                         // [i]: row + i, four places
-    for (var i = 0u; i < 4u; i++) {
-        let c = group * sizes.rows + min(row + i, sizes.rows - 1u);
-        let start = (((f.image * sizes.groups * sizes.rows + c) * sizes.to_d + f.depth) * sizes.to_h + f.height) * sizes.to_w;
-        let at = ahead + start;
-        if D_WIDTH == 4u { v[i] = vec4<f32>(D4(dy[at.x / 4u])); }
-        else { v[i] = vec4(vec4<f32>(D4(dy[at.x])).x, vec4<f32>(D4(dy[at.y])).x, vec4<f32>(D4(dy[at.z])).x, vec4<f32>(D4(dy[at.w])).x); }
-        v[i] = select(vec4(0.0), v[i], vec4(f.place) + vec4(0u, 1u, 2u, 3u) < vec4(sizes.to_w));
+// What an invocation has brought of one place, fours of rows and of weights. It is only touched when it is laid down: until then it
+// may still be on its way.
+struct Next { dy: array<vec4<f32>, A_LOADS>, x: array<vec4<f32>, B_LOADS> }
+
+// Where there is no element comes some other.
+fn fetch(dy_at: u32, top: u32, x_at: i32, four: u32) -> Next {
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    var next: Next;
+    for (var i = 0u; i < A_LOADS; i++) {
+        let rows = vec4(top + 4u * (four + i * FOURS)) + vec4(0u, 1u, 2u, 3u);
+        let at = dy_at + min(rows, vec4(sizes.rows - 1u)) * area;
+        next.dy[i] = vec4(f32(dy[at.x]), f32(dy[at.y]), f32(dy[at.z]), f32(dy[at.w]));
     }
-    return transpose(v);
+    for (var i = 0u; i < B_LOADS; i++) {
+        let q = 4u * (four + i * FOURS);
+        let ways = x_at + vec4(weights[q].x, weights[q + 1u].x, weights[q + 2u].x, weights[q + 3u].x);
+        let at = min(vec4<u32>(ways), vec4(last_()));
+        next.x[i] = vec4(f32(x[at.x]), f32(x[at.y]), f32(x[at.z]), f32(x[at.w]));
+    }
+    return next;
 }
 
-// A 4x4 block of windows, [i]: place k + i, four weights.
-fn x_block(weights: array<Weight_, 4>, k: u32) -> mat4x4<f32> {
-    let f = four_(k);
-    var own4 = weights;
-    var v: mat4x4<f32>;
-    for (var j = 0u; j < 4u; j++) {
-        let own = own4[j];
-        let at = line_(own, f.image, f.depth, f.height);
-        v[j] = vec4(meet_(own, at, f.place), meet_(own, at, f.place + 1u), meet_(own, at, f.place + 2u), meet_(own, at, f.place + 3u));
-        v[j] = select(vec4(0.0), v[j], vec4(f.place) + vec4(0u, 1u, 2u, 3u) < vec4(sizes.to_w));
+// acc += the products of one k, whose line of the tile begins at `at`.
+fn multiply(acc: ptr<function, array<vec4<f32>, 4u * RB * CB>>, at: u32, tx: u32, ty: u32) {
+    var x: array<vec4<f32>, RB>;
+    for (var i = 0u; i < RB; i++) { x[i] = tile[at + ty + i * TY]; }
+    for (var j = 0u; j < CB; j++) {
+        let y = tile[at + TILE_M / 4u + tx + j * TX];
+        for (var i = 0u; i < RB; i++) {
+            let c = (j * RB + i) * 4u;
+            (*acc)[c] = fma(vec4(x[i].x), y, (*acc)[c]);
+            (*acc)[c + 1u] = fma(vec4(x[i].y), y, (*acc)[c + 1u]);
+            (*acc)[c + 2u] = fma(vec4(x[i].z), y, (*acc)[c + 2u]);
+            (*acc)[c + 3u] = fma(vec4(x[i].w), y, (*acc)[c + 3u]);
+        }
     }
-    return transpose(v);
 }
 
-// Where block `i` of a step lies: four places from `.x` on, vector `.y` of the line.
-fn place(i: u32) -> vec2<u32> {
-    let j = select(i - A_BLOCKS, i, i < A_BLOCKS);
-    return vec2(j % (TILE_K / 4u) * 4u, select(TILE_M / 4u, 0u, i < A_BLOCKS) + j / (TILE_K / 4u));
+fn leave(v: vec4<f32>, slice: u32, group: u32, row: u32, col: u32) {
+    if row < sizes.rows { emit(v, slice, group * sizes.rows + row, col); }
 }
 
 @compute @workgroup_size(WG)
@@ -107,64 +113,63 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     if slice >= sizes.slices { return; }        // the whole workgroup
     let row = id / across % down * TILE_M;
     let col = id % across * TILE_N;
-    let padded = (sizes.to_w + 3u) / 4u * 4u;
-    let lines = sizes.images * sizes.to_d * sizes.to_h;
-    let share = (lines + sizes.slices - 1u) / sizes.slices;
-    let begin = slice * share * padded;
-    let end = min(lines, (slice + 1u) * share) * padded;
+    let area = sizes.to_d * sizes.to_h * sizes.to_w;
+    let places = sizes.images * area;
+    let share = (places + sizes.slices - 1u) / sizes.slices;
+    let begin = min(slice * share, places);
+    let end = min(begin + share, places);
     let tx = lane % TX;
     let ty = lane / TX;
 
+    // What this invocation brings: a place of each step, and fours from this one on. Past the end it brings the last place
+    // of dy once more, which meets zeros.
+    let four = lane / TILE_K;
+    var own = begin + lane % TILE_K;
+    var place = place_(own);
+    let step = place_(TILE_K);
+    let ahead = (sizes.groups * sizes.rows - 1u) * area;       // from image to image, beside the places between them
+    let start = group * sizes.rows * area;
+    let last = start + end - 1u + quotient_(end - 1u, area) * ahead;
+    for (var i = lane; i < TILE_N; i += WG) { weights[i] = weight_way_(col + i, group); }
+
     var acc: array<vec4<f32>, 4u * RB * CB>;
-    var next: array<mat4x4<f32>, LOADS>;
-    var weights: array<array<Weight_, 4>, LOADS>;
-    for (var l = 0u; l < LOADS; l++) {
-        let first = col + 4u * place(lane + l * WG).y - TILE_M;          // of no block of windows, and not used, if that wraps
-        for (var j = 0u; j < 4u; j++) { weights[l][j] = weight_(first + j, group); }
-    }
+    var next: Next;
+    var way = vec4<i32>();                      // to the place whose elements wait in `next`
+    // The first round only fetches, the last only computes.
     for (var k = begin; k < end + TILE_K; k += TILE_K) {
-        // The first round only fetches, the last only computes.
+        workgroupBarrier();
         if k > begin {
-            workgroupBarrier();
-            for (var l = 0u; l < LOADS; l++) {
-                let at = place(lane + l * WG);
-                if lane + l * WG < BLOCKS {
-                    for (var i = 0u; i < 4u; i++) { tile[(at.x + i) * LINE + at.y] = next[l][i]; }
-                }
-            }
-            workgroupBarrier();
-        }
-        if k < end {
-            for (var l = 0u; l < LOADS; l++) {
-                let at = place(lane + l * WG);
-                let ka = k + at.x;
-                if lane + l * WG < A_BLOCKS { next[l] = dy_block(group, row + 4u * at.y, min(ka, end - 4u)); }
-                else { next[l] = x_block(weights[l], min(ka, end - 4u)); }
-                for (var i = 0u; i < 4u; i++) { next[l][i] = select(vec4(0.0), next[l][i], ka + i < end); }
+            let line = lane % TILE_K * LINE + four;
+            for (var i = 0u; i < A_LOADS; i++) { tile[line + i * FOURS] = next.dy[i]; }
+            for (var i = 0u; i < B_LOADS; i++) {
+                let q = 4u * (four + i * FOURS);
+                let met = vec4(met_(way + weights[q]), met_(way + weights[q + 1u]), met_(way + weights[q + 2u]), met_(way + weights[q + 3u]));
+                tile[line + TILE_M / 4u + i * FOURS] = select(vec4(0.0), next.x[i], met);
             }
         }
+        workgroupBarrier();
+        way = place_way_(place, own < end);
+        next = fetch(select(last, start + own + place.x * ahead, own < end), row, way.x, four);
+        own += TILE_K;
+        place = further_(place, step);
         if k > begin {
-            for (var kk = 0u; kk < TILE_K; kk++) {
-                var x: array<vec4<f32>, RB>;
-                for (var i = 0u; i < RB; i++) { x[i] = tile[kk * LINE + ty + i * TY]; }
-                for (var j = 0u; j < CB; j++) {
-                    let y = tile[kk * LINE + TILE_M / 4u + tx + j * TX];
-                    for (var i = 0u; i < RB; i++) {
-                        let at = (j * RB + i) * 4u;
-                        acc[at] = fma(vec4(x[i].x), y, acc[at]);
-                        acc[at + 1u] = fma(vec4(x[i].y), y, acc[at + 1u]);
-                        acc[at + 2u] = fma(vec4(x[i].z), y, acc[at + 2u]);
-                        acc[at + 3u] = fma(vec4(x[i].w), y, acc[at + 3u]);
-                    }
-                }
+            for (var kk = 0u; kk < TILE_K; kk += 4u) {        // written out: no compiler unrolls as much
+                multiply(&acc, kk * LINE, tx, ty);
+                multiply(&acc, kk * LINE + LINE, tx, ty);
+                multiply(&acc, kk * LINE + 2u * LINE, tx, ty);
+                multiply(&acc, kk * LINE + 3u * LINE, tx, ty);
             }
         }
     }
 
-    for (var i = 0u; i < 4u * RB; i++) {
-        let r = row + (ty + i / 4u * TY) * 4u + i % 4u;
-        for (var j = 0u; j < CB; j++) {
-            if r < sizes.rows { emit(acc[(j * RB + i / 4u) * 4u + i % 4u], slice, group * sizes.rows + r, col + (tx + j * TX) * 4u); }
-        }
+    // A long output slot keeps this loop from being unrolled. No index depends on it, so acc is in registers all the same.
+    for (var i = 0u; i < 4u; i++) {
+        let r = row + 4u * ty + i;
+        let c = col + 4u * tx;
+        leave(acc[0], slice, group, r, c);
+        if RB > 1u { leave(acc[4u * (RB - 1u)], slice, group, r + 4u * TY, c); }
+        if CB > 1u { leave(acc[4u * RB * (CB - 1u)], slice, group, r, c + 4u * TX); }
+        if RB * CB > 2u { leave(acc[4u * RB * CB - 4u], slice, group, r + 4u * TY, c + 4u * TX); }
+        for (var j = 1u; j < 4u * RB * CB; j++) { acc[j - 1u] = acc[j]; }
     }
 }

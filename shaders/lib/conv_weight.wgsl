@@ -41,3 +41,35 @@ fn four_(k: u32) -> Four_ {
     let image = select(quotient_(slab, sizes.to_d), slab, FLAT);
     return Four_(image, slab - image * sizes.to_d, l - slab * sizes.to_h, k - l * padded);
 }
+
+// For tiles: the way from a place of dy to what it meets for weight q: along its tap, to its channel.
+fn weight_way_(q: u32, group: u32) -> vec4<i32> {
+    let own = weight_(q, group);
+    return vec4(i32(own.start) + along_(own.at), own.at);
+}
+
+// Place k of dy, counted over all images, as image, depth, height and width; and the place that many further on, without a division.
+fn place_(k: u32) -> vec4<u32> {
+    let line = quotient_(k, sizes.to_w);
+    let slab = quotient_(line, sizes.to_h);
+    let image = select(quotient_(slab, sizes.to_d), slab, FLAT);
+    return vec4(image, slab - image * sizes.to_d, line - slab * sizes.to_h, k - line * sizes.to_w);
+}
+fn further_(place: vec4<u32>, by: vec4<u32>) -> vec4<u32> {
+    var to = place + by;
+    let w = to.w >= sizes.to_w;
+    to = select(to, to + vec4(0u, 0u, 1u, 0u - sizes.to_w), w);
+    let h = to.z >= sizes.to_h;
+    to = select(to, to + vec4(0u, 1u, 0u - sizes.to_h, 0u), h);
+    let d = to.y >= sizes.to_d;
+    return select(to, to + vec4(1u, 0u - sizes.to_d, 0u, 0u), d);
+}
+
+// The way to where the window of a place begins, in channel 0 of x; to nowhere if the place is not `real`.
+fn place_way_(place: vec4<u32>, real: bool) -> vec4<i32> {
+    let at = vec3<i32>(place.yzw) * STRIDE;
+    let start = i32(place.x * sizes.groups * sizes.chans * sizes.from_d * sizes.from_h * sizes.from_w);
+    return vec4(start + along_(at), at.xy, select(NOWHERE_, at.z, real));
+}
+// Whether there is an element at the end of the way.
+fn met_(way: vec4<i32>) -> bool { return inside_(way.yzw, vec3(1u)); }

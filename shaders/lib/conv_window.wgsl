@@ -37,3 +37,22 @@ fn see_(column: Column_, tap: vec3<i32>, c: u32) -> f32 {
     let i = column.start + (depth * sizes.from_h + u.y) * sizes.from_w + u.z;
     return select(0.0, load(select(0u, i, real)), real);
 }
+
+// For tiles: the way to the window of a column, and from there to a link of the chain, a tap of a channel; nowhere from `end` on.
+// Where strides divide (BACKWARD), places count before the division.
+fn position_(col: u32, group: u32) -> vec4<i32> {
+    let column = column_(col, group);
+    return vec4(i32(column.start) + along_(select(column.at, column.at / STRIDE, BACKWARD)), column.at);
+}
+fn link_(k: u32, end: u32) -> vec4<i32> {
+    let c = k / TAPS;
+    let tap = reach_(k - c * TAPS);
+    let start = i32(c * sizes.from_d * sizes.from_h * sizes.from_w);
+    let at = select(tap, -tap, BACKWARD);
+    return vec4(start + select(along_(tap), -along_(tap / STRIDE), BACKWARD), at.xy, select(NOWHERE_, at.z, k < end));
+}
+// Whether there is an element at the end of the way.
+fn found_(way: vec4<i32>) -> bool {
+    let scale = vec3<u32>(select(vec3(1), STRIDE, STRIDED));
+    return inside_(way.yzw, scale) & all(vec3<u32>(way.yzw) % scale == vec3(0u));
+}

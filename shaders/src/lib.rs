@@ -20,6 +20,7 @@ pub const SHARED: &str = concat!(
     include_str!("../lib/attention.wgsl"),
     include_str!("../lib/attention_fragments.wgsl"),
     include_str!("../lib/block.wgsl"),
+    include_str!("../lib/conv_way.wgsl"),
     include_str!("../lib/conv_weight.wgsl"),
     include_str!("../lib/conv_window.wgsl"),
     include_str!("../lib/fragments.wgsl"),

@@ -82,12 +82,18 @@ fn elements(source: Source, p: &Problem, algorithm: Algorithm) -> Source {
     let four = format!("vec4<{elem}>");
     let source = source.alias("EX", elem);
     match (p.direction, algorithm) {
-        (Direction::Weight, Algorithm::Direct) => source.alias("ED", elem).constant("FLAT", p.flat()),
+        (Direction::Weight, Algorithm::Direct | Algorithm::Tile(_)) => {
+            source.alias("ED", elem).constant("FLAT", p.flat())
+        }
         (Direction::Weight, Algorithm::Depthwise) => source.alias("ED", elem),
         (_, Algorithm::Depthwise) => source.alias("EW", elem),
-        (_, Algorithm::Direct) => source.alias("EW", elem).constant("FLAT", p.flat()),
+        (_, Algorithm::Direct | Algorithm::Tile(_)) => source.alias("EW", elem).constant("FLAT", p.flat()),
         (Direction::Weight, _) => {
-            let wide = p.output[2].is_multiple_of(4);
+            let row: u32 = match algorithm {
+                Algorithm::Coop(_) => p.output.iter().product(),
+                _ => p.output[2],
+            };
+            let wide = row.is_multiple_of(4);
             let source =
                 source.constant("FLAT", p.flat()).alias("D4", &four).alias("D", if wide { &four } else { elem });
             source.constant("D_WIDTH", if wide { "4u" } else { "1u" })

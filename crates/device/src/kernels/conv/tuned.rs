@@ -123,7 +123,7 @@ fn trial(caps: &Caps, p: &Problem, class: String, list: &[Variant], heuristic: &
 /// One small convolution for a class of variants in a direction, by the smallest of them: partial blocks on all sides, two
 /// groups, a window that hangs over and steps by two lines; planes and sums that are loaded and stored by fours, which
 /// is what most are. What it costs is the driver's compiler: a small window, for each of its elements is compiled, and
-/// one step of the sum in workgroup memory instead of four, and one fragment to a subgroup where they are emulated.
+/// half a step of the sum in workgroup memory or less, and one fragment to a subgroup where they are emulated.
 fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let odd = |direction, channels, elem| Problem {
         direction,
@@ -146,7 +146,7 @@ fn test(caps: &Caps, class: &str) -> Option<Trial> {
     let mut trial = trial(caps, &p, class.to_string(), &[variant], &variant)?;
     match algorithm {
         Algorithm::Coop(Coop { size, .. }) => trial.with_const("TILE_K", &format!("{size}u")),
-        Algorithm::Tile(_) => trial.with_const("TILE_K", "4u"),
+        Algorithm::Tile(_) => trial.with_const("TILE_K", "8u"),
         _ => {}
     }
     Some(trial.defined(|operands| convolution(&p, &operands[0], &operands[1])))

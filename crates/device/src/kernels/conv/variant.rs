@@ -59,11 +59,13 @@ impl Coop {
         4 * caps.fragment_lanes()
     }
 
-    /// Bytes of workgroup memory: a fragment's f32 for each subgroup, and f16 lines that are 8 longer than the tile.
+    /// Bytes of workgroup memory: a fragment's f32 for each subgroup, f16 lines that are 8 longer than a step, and the ways
+    /// of columns or of links.
     fn shared(&self) -> u32 {
         let [rows, columns] = self.block();
-        let lines = |n: u32| 2 * (n * (Self::STEP + 8)).max(Self::STEP * (n + 8));
-        16 * self.size * self.size + lines(rows) + lines(columns)
+        16 * self.size * self.size
+            + 2 * (rows + columns) * (Self::STEP + 8)
+            + 16 * columns.max(Self::STEP + columns / 8)
     }
 
     fn fits(&self, caps: &Caps, p: &Problem) -> bool {
@@ -73,8 +75,9 @@ impl Coop {
             && caps.f16
             && caps.subgroup.is_some()
             && self.invocations(caps) <= caps.max_invocations
-            // an invocation always brings windows of the same four positions
+            // an invocation always brings windows of the same four positions, or of the same place of a step
             && self.invocations(caps).is_multiple_of(self.block()[1] / 4)
+            && self.invocations(caps).is_multiple_of(Self::STEP)
             && self.shared() <= caps.workgroup_memory
     }
 }
@@ -104,9 +107,9 @@ impl Tile {
         self.rows / self.own[0] * (self.columns / self.own[1])
     }
 
-    /// Bytes of workgroup memory.
+    /// Bytes of workgroup memory: the tile, its lines 16 bytes longer, and the ways of weights.
     fn shared(&self) -> u32 {
-        (self.rows + self.columns) * 16 * 4
+        (self.rows + self.columns + 4) * 16 * 4 + self.columns * 16
     }
 }
 
