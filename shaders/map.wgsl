@@ -24,8 +24,13 @@ fn body(i: u32) {
     out[i] = x[i];
 }
 
+// slot: which i the invocation `at` has; sizes.n or more for none.
+fn place(at: u32) -> u32 {
+    return at;
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (first_group_() + group.y * 65535u + group.x) * WG + local;
+    let i = place((first_group_() + group.y * 65535u + group.x) * WG + local);
     if i < sizes.n { body(i); }
 }

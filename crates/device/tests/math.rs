@@ -4,7 +4,7 @@
 mod support;
 
 use kiln_device::kernels::map;
-use kiln_device::{Device, Launch};
+use kiln_device::{AdapterKind, Caps, Device, Launch};
 use std::f64::consts::PI;
 use support::{device, empty, error, floats, ints, run, upload, words};
 
@@ -408,4 +408,22 @@ fn trigamma(x: f64) -> f64 {
     }
     let z = 1.0 / (v * v);
     y + 1.0 / v + 0.5 * z + z / v * (1.0 / 6.0 - z * (1.0 / 30.0 - z / 42.0))
+}
+
+/// By blocks of rows, as GPUs go through operands that lie the other way round, everything has its turn, once.
+#[test]
+fn blocks_of_rows_reach_everything_once() {
+    let device = device();
+    let gpu = Caps { kind: AdapterKind::Discrete, ..device.caps().clone() };
+    for [rows, across] in [[1u32, 1], [16, 4], [33, 9], [31, 8], [100, 17], [32, 1000], [1000, 16]] {
+        for width in [1, 4] {
+            let n = rows * across;
+            let launch = map::turned(&gpu, n, across, width).unwrap();
+            let source = launch.source.clone().slot("body", "    out[i] = out[i] + x[i] + 1.0;");
+            let zeros = vec![0f32; (n * width) as usize];
+            let (x, out) = (upload(&device, &zeros), upload(&device, &zeros));
+            run(&device, &Launch { source, ..launch }, &[("x", &x), ("out", &out)]).unwrap();
+            assert!(floats(&device, &out).iter().all(|&v| v == 1.0), "[{rows}, {across}] by {width}");
+        }
+    }
 }

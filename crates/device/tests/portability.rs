@@ -133,6 +133,7 @@ fn launches(caps: &Caps) -> Vec<Launch> {
     let stream = philox::Stream::new(1, 2);
     for width in [1, 4] {
         all.push(map::launch(caps, 4096, width).unwrap());
+        all.push(map::turned(caps, 4096, 64, width).unwrap());
         for draw in [random::Draw::Words, random::Draw::Uniform, random::Draw::Normal, random::Draw::Bernoulli(0.5)] {
             all.push(random::launch(caps, draw, stream, 4096, width).unwrap());
         }

@@ -63,6 +63,20 @@ impl Slot<'_, '_> {
         all
     }
 
+    /// The length of the rows of the space, if something is loaded that lies the other way round: along the axis before them.
+    pub(crate) fn turned(&self) -> Option<usize> {
+        let runs = self.runs();
+        let [.., before, last] = &runs.last()?.1[..] else { return None };
+        let extent = |run: &std::ops::Range<usize>| run.clone().map(|d| self.space[d]).product::<usize>();
+        let along = |l: &Layout, run: &std::ops::Range<usize>| l.strides[run.end - 1].unsigned_abs();
+        let lies = |inst: &Inst| match inst {
+            Inst::Load { layout, .. } => along(layout, before) == 1 && along(layout, last) > 1,
+            _ => false,
+        };
+        let long = extent(before).min(extent(last)) >= 16;
+        (long && self.insts.iter().any(|(inst, _)| lies(inst))).then(|| extent(last))
+    }
+
     /// Whether four neighbours can be handled at once, and whether that pays.
     pub(crate) fn widens(&self, tail: bool) -> bool {
         let runs = self.runs();

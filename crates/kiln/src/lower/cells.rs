@@ -40,7 +40,7 @@ impl<'a> Lowerer<'a> {
             let targets: Vec<Target> =
                 set.iter().map(|&w| Target { node: self.graph.writes[w].value, to: Operand::Cell(w) }).collect();
             let shape = self.graph.shape(targets[0].node);
-            let lanes = if self.widens(group, &in_place, &shape, &targets)? { 4 } else { 1 };
+            let lanes = if self.tried(group, &in_place, &shape, &targets, |slot| slot.widens(true))? { 4 } else { 1 };
             sets.push((shape, targets, lanes));
         }
         let width = sets.iter().map(|(_, _, lanes)| *lanes).max().unwrap_or(1);

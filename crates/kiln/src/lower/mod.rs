@@ -8,7 +8,7 @@ mod reduce;
 mod rows;
 mod window;
 
-use crate::emit::{Axis, Kernel, Operand, Refusal, Target, Word};
+use crate::emit::{Axis, Kernel, Operand, Refusal, Slot, Target, Word};
 use crate::error::Error;
 use crate::fuse::{Choice, Group};
 use crate::graph::{Graph, Role};
@@ -190,26 +190,39 @@ impl<'a> Lowerer<'a> {
         let targets = self.targets(group);
         let Some(&model) = group.members.first() else { return Ok(()) };
         let shape = self.graph.shape(model);
-        let width = if self.widens(group, &HashMap::new(), &shape, &targets)? { 4 } else { 1 };
+        let look = |slot: &Slot<'_, '_>| (slot.widens(true), slot.turned());
+        let (widens, turned) = self.tried(group, &HashMap::new(), &shape, &targets, look)?;
+        let width = if widens { 4 } else { 1 };
         let mut kernel = self.kernel(group);
         let head = format!("    let e = i{};\n", if width == 4 { " * 4u" } else { "" });
         let axes = vec![Axis::new("e", &shape)];
         let body = kernel.slot(axes, None)?.store(&targets, width, width, true, &head)?;
-        let launch = map::launch(self.caps, shape.numel().div_ceil(width as usize) as u32, width)?;
+        let count = shape.numel().div_ceil(width as usize) as u32;
+        let launch = match turned {
+            Some(across) => map::turned(self.caps, count, across as u32 / width, width)?,
+            None => map::launch(self.caps, count, width)?,
+        };
         let label = self.label(group, &kernel);
         self.push(kernel, launch, &[("body", body)], label, Vec::new(), Vec::new());
         Ok(())
     }
 
-    /// Whether a map over `shape` handles four elements at once.
-    fn widens(&self, group: &Group, in_place: &HashMap<u32, usize>, shape: &Shape, targets: &[Target]) -> Lowers<bool> {
+    /// What is to be seen of a map over `shape` before its width is known.
+    fn tried<T>(
+        &self,
+        group: &Group,
+        in_place: &HashMap<u32, usize>,
+        shape: &Shape,
+        targets: &[Target],
+        look: impl Fn(&Slot<'_, '_>) -> T,
+    ) -> Lowers<T> {
         let mut trial = self.kernel(group);
         trial.in_place = in_place.clone();
         let mut slot = trial.slot(vec![Axis::new("e", shape)], None)?;
         for target in targets {
             slot.value(target.node, &[])?;
         }
-        Ok(slot.widens(true))
+        Ok(look(&slot))
     }
 
     fn heavy(&mut self, node: u32, group: &Group) -> Lowers {
