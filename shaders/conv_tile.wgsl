@@ -91,22 +91,6 @@ fn fetch(rows: vec4<u32>, w_link: u32, k: u32, chain: u32, positions: vec4<i32>,
     return next;
 }
 
-// acc += the products of one k, whose line of the tile begins at `at`.
-fn multiply(acc: ptr<function, array<vec4<f32>, 4u * RB * CB>>, at: u32, tx: u32, ty: u32) {
-    var x: array<vec4<f32>, RB>;
-    for (var i = 0u; i < RB; i++) { x[i] = tile[at + ty + i * TY]; }
-    for (var j = 0u; j < CB; j++) {
-        let y = tile[at + TILE_M / 4u + tx + j * TX];
-        for (var i = 0u; i < RB; i++) {
-            let c = (j * RB + i) * 4u;
-            (*acc)[c] = fma(vec4(x[i].x), y, (*acc)[c]);
-            (*acc)[c + 1u] = fma(vec4(x[i].y), y, (*acc)[c + 1u]);
-            (*acc)[c + 2u] = fma(vec4(x[i].z), y, (*acc)[c + 2u]);
-            (*acc)[c + 3u] = fma(vec4(x[i].w), y, (*acc)[c + 3u]);
-        }
-    }
-}
-
 // Four columns: how many of them are there, the image of the first, counted from `part` on, and its position.
 fn four_at(col: u32, part: u32) -> vec3<u32> {
     let area = sizes.to_d * sizes.to_h * sizes.to_w;
@@ -168,10 +152,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         now = TILE_K - now;
         if k > begin {
             for (var kk = 0u; kk < TILE_K; kk += 4u) {        // written out: no compiler unrolls as much
-                multiply(&acc, kk * LINE, tx, ty);
-                multiply(&acc, kk * LINE + LINE, tx, ty);
-                multiply(&acc, kk * LINE + 2u * LINE, tx, ty);
-                multiply(&acc, kk * LINE + 3u * LINE, tx, ty);
+                add_products_(&acc, kk * LINE, tx, ty);
+                add_products_(&acc, kk * LINE + LINE, tx, ty);
+                add_products_(&acc, kk * LINE + 2u * LINE, tx, ty);
+                add_products_(&acc, kk * LINE + 3u * LINE, tx, ty);
             }
         }
     }

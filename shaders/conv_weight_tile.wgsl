@@ -83,22 +83,6 @@ fn fetch(dy_at: u32, top: u32, x_at: i32, four: u32) -> Next {
     return next;
 }
 
-// acc += the products of one k, whose line of the tile begins at `at`.
-fn multiply(acc: ptr<function, array<vec4<f32>, 4u * RB * CB>>, at: u32, tx: u32, ty: u32) {
-    var x: array<vec4<f32>, RB>;
-    for (var i = 0u; i < RB; i++) { x[i] = tile[at + ty + i * TY]; }
-    for (var j = 0u; j < CB; j++) {
-        let y = tile[at + TILE_M / 4u + tx + j * TX];
-        for (var i = 0u; i < RB; i++) {
-            let c = (j * RB + i) * 4u;
-            (*acc)[c] = fma(vec4(x[i].x), y, (*acc)[c]);
-            (*acc)[c + 1u] = fma(vec4(x[i].y), y, (*acc)[c + 1u]);
-            (*acc)[c + 2u] = fma(vec4(x[i].z), y, (*acc)[c + 2u]);
-            (*acc)[c + 3u] = fma(vec4(x[i].w), y, (*acc)[c + 3u]);
-        }
-    }
-}
-
 fn leave(v: vec4<f32>, slice: u32, group: u32, row: u32, col: u32) {
     if row < sizes.rows { emit(v, slice, group * sizes.rows + row, col); }
 }
@@ -154,10 +138,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         place = further_(place, step);
         if k > begin {
             for (var kk = 0u; kk < TILE_K; kk += 4u) {        // written out: no compiler unrolls as much
-                multiply(&acc, kk * LINE, tx, ty);
-                multiply(&acc, kk * LINE + LINE, tx, ty);
-                multiply(&acc, kk * LINE + 2u * LINE, tx, ty);
-                multiply(&acc, kk * LINE + 3u * LINE, tx, ty);
+                add_products_(&acc, kk * LINE, tx, ty);
+                add_products_(&acc, kk * LINE + LINE, tx, ty);
+                add_products_(&acc, kk * LINE + 2u * LINE, tx, ty);
+                add_products_(&acc, kk * LINE + 3u * LINE, tx, ty);
             }
         }
     }

@@ -71,22 +71,6 @@ fn place(i: u32) -> vec2<u32> {
     return vec2(j / (TILE_N / 4u) * 4u, TILE_M / 4u + j % (TILE_N / 4u));
 }
 
-// acc += a · b for one k, whose line of the tile begins at `at`.
-fn multiply(acc: ptr<function, array<vec4<f32>, 4u * RB * CB>>, at: u32, tx: u32, ty: u32) {
-    var x: array<vec4<f32>, RB>;
-    for (var i = 0u; i < RB; i++) { x[i] = tile[at + ty + i * TY]; }
-    for (var j = 0u; j < CB; j++) {
-        let y = tile[at + TILE_M / 4u + tx + j * TX];
-        for (var i = 0u; i < RB; i++) {
-            let c = (j * RB + i) * 4u;
-            (*acc)[c] = fma(vec4(x[i].x), y, (*acc)[c]);
-            (*acc)[c + 1u] = fma(vec4(x[i].y), y, (*acc)[c + 1u]);
-            (*acc)[c + 2u] = fma(vec4(x[i].z), y, (*acc)[c + 2u]);
-            (*acc)[c + 3u] = fma(vec4(x[i].w), y, (*acc)[c + 3u]);
-        }
-    }
-}
-
 fn leave(v: vec4<f32>, batch: u32, row: u32, col: u32) {
     if row < sizes.m { emit(v, batch, row, col); }
 }
@@ -144,10 +128,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         if k > slice * length {
             for (var kk = 0u; kk < TILE_K; kk += 4u) {        // written out: no compiler unrolls as much
                 let at = buffer + kk * LINE;
-                multiply(&acc, at, tx, ty);
-                multiply(&acc, at + LINE, tx, ty);
-                multiply(&acc, at + 2u * LINE, tx, ty);
-                multiply(&acc, at + 3u * LINE, tx, ty);
+                add_products_(&acc, at, tx, ty);
+                add_products_(&acc, at + LINE, tx, ty);
+                add_products_(&acc, at + 2u * LINE, tx, ty);
+                add_products_(&acc, at + 3u * LINE, tx, ty);
             }
         }
     }

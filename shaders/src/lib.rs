@@ -26,6 +26,7 @@ pub const SHARED: &str = concat!(
     include_str!("../lib/fragments.wgsl"),
     include_str!("../lib/matmul.wgsl"),
     include_str!("../lib/pool.wgsl"),
+    include_str!("../lib/tile.wgsl"),
 );
 
 /// Every kernel file with its name, for tests that look at all of them.
