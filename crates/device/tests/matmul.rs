@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use kiln_device::kernels::matmul::{self, Algorithm, Coop, Elem, Precision, Problem, Strides, Variant};
-use kiln_device::{Buffer, Device};
+use kiln_device::{AdapterKind, Buffer, Caps, Device};
 use support::fragments::Machine;
 use support::{bytes, floats};
 
@@ -329,6 +329,17 @@ fn a_long_k_is_split() {
     assert!(matmul::variants(&machine.caps, &p).iter().all(|v| v.split > 1));
     let error = error(&machine, &p, &chosen);
     assert!(error <= 1e-5, "{chosen} {p:?}: {error:e}");
+}
+
+/// Intel's compiler has half of the registers that blocks of 8x8 take.
+#[test]
+fn blocks_fit_the_registers() {
+    let own = |subgroup| {
+        let gpu = Caps { kind: AdapterKind::Discrete, max_invocations: 1024, subgroup, ..Machine::own().caps };
+        let Algorithm::Tile(tile) = matmul::choose(&gpu, &problem([1, 1], [2048; 3], 0, 0)).algorithm else { return 0 };
+        tile.own[0] * tile.own[1]
+    };
+    assert_eq!([Some((32, 32)), Some((32, 64)), Some((8, 32)), None].map(own), [64, 64, 32, 64]);
 }
 
 #[test]

@@ -139,3 +139,20 @@ pub(crate) fn count(kernel: &str, sizes: &[u32]) -> Result<u32> {
 /// Iterations that one invocation may make over elements. lavapipe 22.3 silently stops after 65,535 in all, and a loop
 /// in blocks of 32 makes 1/32 more.
 pub(crate) const MAX_ITERATIONS: u32 = 60_000;
+
+/// What share of its multiply-adds a GPU reaches on a tile in workgroup memory of which an invocation owns such a block: 8x8 are fed at
+/// nearly the arithmetic units' rate, 4x4 at half of it.
+pub(crate) fn fed(caps: &Caps, own: [u32; 2]) -> f64 {
+    match own[0] * own[1] {
+        64 if few_registers(caps) => 0.1,
+        64 => 0.8,
+        32 => 0.7,
+        _ => 0.5,
+    }
+}
+
+/// Whether compilers have but 128 registers for a lane, as Intel's: it is told by its subgroups, of 8 lanes or more.
+/// Blocks of 8x8 then go to memory and back in the inner loop, which makes it seven times as long (Mesa's, for Arc).
+pub(crate) fn few_registers(caps: &Caps) -> bool {
+    !caps.is_cpu() && caps.subgroup.is_some_and(|(least, most)| least == 8 && most > 8)
+}

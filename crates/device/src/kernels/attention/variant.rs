@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::{Coop, MAX_HEAD, Part, Problem};
+use crate::kernels::common::few_registers;
 use crate::{AdapterKind, Caps};
 
 /// The algorithms, each a file for every launch. Its [`Display`](fmt::Display) is its name, which is stable: tuned
@@ -83,6 +84,7 @@ fn without_coop(caps: &Caps, p: &Problem, part: Part) -> Variant {
     // Two fours of rows take an invocation 112 registers forward, heads of 64, and 160 and 176 for gradients, on NAK: GPUs that have no
     // more than 128, which are mostly integrated ones, would spill. And their blocks have half the invocations to fill a GPU with.
     let most = match (part, caps.kind) {
+        _ if few_registers(caps) => 0,
         (Part::Forward, AdapterKind::Discrete) => 128,
         (Part::Forward, _) | (_, AdapterKind::Discrete) => 64,
         _ => 0,

@@ -4,6 +4,7 @@ use super::variant::{Algorithm, Variant, algorithms};
 use super::{Direction, LONGEST, Problem};
 use crate::Caps;
 use crate::adapter::AdapterKind;
+use crate::kernels::common::fed;
 
 /// The variant that should be fastest on this device, and is never known to be: `kiln tune` measures.
 pub fn choose(caps: &Caps, p: &Problem) -> Variant {
@@ -91,11 +92,7 @@ fn cost(caps: &Caps, p: &Problem, algorithm: Algorithm, split: u32) -> f64 {
         _ => 32.0,
     };
     let (rate, threads) = match algorithm {
-        Algorithm::Tile(tile) => match tile.own[0] * tile.own[1] {
-            64 => (0.8, tile.invocations()),
-            32 => (0.7, tile.invocations()),
-            _ => (0.5, tile.invocations()),
-        },
+        Algorithm::Tile(tile) => (fed(caps, tile.own), tile.invocations()),
         // matrix units do some four times as much, if fragments are used often enough
         Algorithm::Coop(coop) if coop.fragments == [2, 2] => (2.4, coop.invocations(caps)),
         Algorithm::Coop(coop) => (4.0, coop.invocations(caps)),

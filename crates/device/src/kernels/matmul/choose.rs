@@ -4,6 +4,7 @@ use super::variant::{Algorithm, Variant, algorithms};
 use super::{LONGEST, Problem, fours};
 use crate::Caps;
 use crate::adapter::AdapterKind;
+use crate::kernels::common::fed;
 
 /// The variant that should be fastest on this device, and is never known to be: `kiln tune` measures.
 pub fn choose(caps: &Caps, p: &Problem) -> Variant {
@@ -78,13 +79,8 @@ fn cost(caps: &Caps, p: &Problem, algorithm: Algorithm, split: u32) -> f64 {
     let k = f64::from(p.k.div_ceil(split));
     // What a step of k costs a workgroup, and how many invocations hide its latencies.
     let (step, threads) = match algorithm {
-        // Workgroup memory feeds 8x8 blocks at nearly the arithmetic units' rate, 4x4 blocks at half of it.
         Algorithm::Tile(tile) => {
-            let rate = match tile.own[0] * tile.own[1] {
-                64 => 0.8,
-                32 => 0.7,
-                _ => 0.5,
-            };
+            let rate = fed(caps, tile.own);
             let barriers = if tile.buffers == 2 { 0.97 } else { 1.0 } * (1.0 + 1.0 / f64::from(tile.k));
             (rows * cols / rate * barriers, tile.invocations())
         }
