@@ -88,12 +88,6 @@ impl Driver {
         if whole {
             kept |= vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR;
         }
-        // wgpu asks for this where it is allowed to know the subgroups
-        let full = if text.contains("subgroup") {
-            vk::PipelineShaderStageCreateFlags::REQUIRE_FULL_SUBGROUPS
-        } else {
-            vk::PipelineShaderStageCreateFlags::empty()
-        };
         // SAFETY: as above. What is made here is not destroyed: the program is about to end.
         unsafe {
             let d = &self.device;
@@ -102,9 +96,11 @@ impl Driver {
             let sets = [d.create_descriptor_set_layout(&set, None)?];
             let immediates = [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(128)];
             let layout = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets).push_constant_ranges(&immediates);
+            // as wgpu asks
+            let varying = vk::PipelineShaderStageCreateFlags::ALLOW_VARYING_SUBGROUP_SIZE;
             let stage = vk::PipelineShaderStageCreateInfo::default().stage(vk::ShaderStageFlags::COMPUTE);
             let info = vk::ComputePipelineCreateInfo::default()
-                .stage(stage.module(module).name(c"main").flags(full))
+                .stage(stage.module(module).name(c"main").flags(varying))
                 .layout(d.create_pipeline_layout(&layout, None)?)
                 .flags(kept);
             let start = Instant::now();
