@@ -16,7 +16,7 @@ pub enum Variant {
     /// The same without subgroup operations: the plain variant that others are judged by.
     Plain,
     /// GPUs: blocks of 32 x 32 or 64 x 64 scores through workgroup memory, of which an invocation has one or two fours of rows
-    /// and four columns. Two have fewer loads, and registers for heads up to [`TALL_HEAD`].
+    /// and four columns. Two have fewer loads, and registers for heads up to 128.
     Tile(u32, u32),
     /// Matrix units, where the device has them for f16 operands and f32 sums.
     Coop(Coop),
