@@ -1,4 +1,4 @@
-// guard: records a fault if one of x[0 .. n] is NaN or infinite.                   x [n], fault [4]
+// guard: records a fault if one of x[0 .. n] is NaN or infinite, and what x[0] was. x [n], fault [4]
 //
 // The key of a fault puts the lowest node first, then the lowest row, so that the greatest key is the fault to tell of;
 // 0 is a clean record. Finiteness is a test of bits: comparisons with NaN are unreliable in WGSL.
@@ -9,7 +9,8 @@
 
 const WG: u32 = 64u;
 
-struct Sizes { n: u32, node: u32 }    // node: number of the node that made x, below 4096
+// node: number of the node that made x, below 4096; place: the word of the record that takes x[0], or 0 for none
+struct Sizes { n: u32, node: u32, place: u32 }
 var<immediate> sizes: Sizes;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -17,6 +18,9 @@ var<immediate> sizes: Sizes;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(local_invocation_index) local: u32) {
+    if local == 0u && sizes.place > 0u {
+        atomicStore(&fault[sizes.place], bitcast<u32>(x[0]));
+    }
     for (var i = local; i < sizes.n; i += WG) {
         if (bitcast<u32>(x[i]) & 0x7f800000u) == 0x7f800000u {
             atomicMax(&fault[0], 0xffffffffu - ((sizes.node << 20u) | min(i, 0xfffffu)));

@@ -304,13 +304,15 @@ fn the_first_extreme_wins() {
 }
 
 #[test]
-fn the_guard_tells_of_the_first_fault() {
+fn the_guard_tells_of_the_first_fault_and_keeps_what_it_saw() {
     let device = device();
     let check = |x: &[f32], node: u32, fault: &kiln_device::Buffer| {
         let input = upload(&device, x);
-        run(&device, &guard::launch(device.caps(), x.len() as u32, node).unwrap(), &[("x", &input), ("fault", fault)])
-            .unwrap();
-        guard::fault(words(&device, fault)[0])
+        let launch = guard::launch(device.caps(), x.len() as u32, node, guard::place(1)).unwrap();
+        run(&device, &launch, &[("x", &input), ("fault", fault)]).unwrap();
+        let words = words(&device, fault);
+        assert_eq!(words[1..], [0, x[0].to_bits(), 0]);
+        guard::fault(words[0])
     };
     let fault = upload(&device, &[0u32; 4]);
     assert_eq!(check(&[1.0, -f32::MAX, 0.0], 7, &fault), None);
@@ -321,7 +323,7 @@ fn the_guard_tells_of_the_first_fault() {
     (x[700], x[300]) = (NAN, NAN);
     assert_eq!(check(&x, 3, &upload(&device, &[0u32; 4])), Some((3, 300)));
     assert_eq!(guard::fault(guard::key(5, 12)), Some((5, 12)));
-    assert!(guard::launch(device.caps(), 1, 5000).is_err());
+    assert!(guard::launch(device.caps(), 1, 5000, None).is_err());
 }
 
 #[test]

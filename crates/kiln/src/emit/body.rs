@@ -5,6 +5,7 @@ use super::{Inst, Operand, Refusal, Slot, Target, Word};
 use crate::DType;
 use crate::layout::ViewOp;
 use crate::node::Op;
+use kiln_device::kernels::guard;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -70,7 +71,7 @@ impl Slot<'_, '_> {
         Ok(text)
     }
 
-    /// Reports a guard that is NaN or infinite where it is stored.
+    /// Reports a guard that is NaN or infinite where it is stored, and leaves it in the fault record.
     fn watch(&mut self, target: Target, value: &str, text: &mut String) {
         let graph = self.kernel.graph;
         let guard = graph.guards.iter().position(|&guard| target.to == Operand::Node(guard));
@@ -79,6 +80,9 @@ impl Slot<'_, '_> {
             self.kernel.report();
             let infinite = format!("(bitcast<u32>({value}) & 0x7f800000u) == 0x7f800000u");
             let _ = writeln!(text, "    if {infinite} {{ report_fault({site}, 0u); }}");
+            if let Some(place) = guard::place(number) {
+                let _ = writeln!(text, "    atomicStore(&fault[{place}], bitcast<u32>({value}));");
+            }
         }
     }
 

@@ -16,7 +16,7 @@ impl<'a> Lowerer<'a> {
         if self.steps.iter().any(|step| step.words.iter().any(|(_, known)| *known == word)) {
             return Ok(());
         }
-        let launch = guard::launch(self.caps, 1, 0)?;
+        let launch = guard::launch(self.caps, 1, 0, guard::place(number))?;
         let bindings =
             vec![("x".to_string(), self.operand(self.graph.guards[number])), ("fault".to_string(), Operand::Fault)];
         self.steps.push(Lowered {

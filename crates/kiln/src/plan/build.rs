@@ -4,12 +4,14 @@ use super::account::account;
 use super::place::{Placement, output_of, second_bytes};
 use super::search::Blueprint;
 use super::{Executor, Leaf, Output, Plan};
+use crate::DType;
 use crate::emit::{Operand, Word};
 use crate::error::Result;
 use crate::graph::{Graph, Role, content};
 use crate::lower::{Lowered, lower};
 use crate::node::Stored;
 use crate::split::{Split, split};
+use kiln_device::kernels::guard;
 use kiln_device::{Buffer, Program, Slice, Step};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -83,7 +85,7 @@ impl Executor {
             label,
             leaves,
             words,
-            outputs: outputs(graph, split.as_ref(), &of),
+            outputs: outputs(graph, split.as_ref(), &of, record.as_ref()),
             own_record: graph.writes.is_empty(),
             record,
             blueprint: (!graph.guards.is_empty()).then(|| Blueprint::new(&self.gpu, graph)),
@@ -104,12 +106,25 @@ pub(super) fn window(buffer: Buffer, range: Option<&std::ops::Range<u64>>) -> Sl
     }
 }
 
-/// Where the parts of each root are when the program ends.
-fn outputs(graph: &Graph, split: Option<&Split>, of: &HashMap<Operand, Slice>) -> Vec<Vec<Output>> {
+/// Where the parts of each root are when the program ends. Guards are in the fault record, which every run hands out.
+fn outputs(
+    graph: &Graph,
+    split: Option<&Split>,
+    of: &HashMap<Operand, Slice>,
+    record: Option<&Buffer>,
+) -> Vec<Vec<Output>> {
     let small = split.map_or(graph, |s| &s.graph);
+    let kept = |node: u32| {
+        let number = small.guards.iter().position(|&g| g == node && small.dtype(g) == DType::F32)?;
+        let offset = 4 * u64::from(guard::place(number)?);
+        Some(Output { first: Slice { buffer: record?.clone(), offset, bytes: 4 }, second: None })
+    };
     let part = |node: u32| {
         if small.role(node) != Role::Compute {
             return None; // it is in memory already
+        }
+        if let Some(kept) = kept(node) {
+            return Some(kept);
         }
         let bytes = (small.shape(node).numel() * small.dtype(node).bytes()) as u64;
         let first = of.get(&output_of(small, node))?;

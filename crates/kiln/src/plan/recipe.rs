@@ -240,7 +240,8 @@ impl Executor {
         let fault = plan.fault(&recipe.device, &mut self.pages, &self.sites, record, &mut after)?;
         let mut results = Vec::new();
         for &Asked { output, cast_from } in &recipe.results {
-            let (slice, second) = self.pages.hand_out_all(&self.gpu, &plan.outputs[output], &mut after)?;
+            let output = &plan.outputs[output];
+            let (slice, second) = plan.result(output, fault.as_deref(), &self.gpu, &mut self.pages, &mut after)?;
             results.push(Left { stored: Stored { slice: Some(slice), second, fault: fault.clone() }, cast_from });
         }
         plan.program.run(&before, &[], &after)?;

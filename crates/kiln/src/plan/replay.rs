@@ -4,7 +4,7 @@ use super::fault::{Fault, Record, Sites};
 use super::hold::{replace, save_old};
 use super::results::Pages;
 use super::search::{Blueprint, Run};
-use super::{Executor, Plan, copy_of};
+use super::{Executor, Output, Plan, copy_of};
 use crate::Device;
 use crate::emit::Word;
 use crate::error::Result;
@@ -68,7 +68,7 @@ impl Executor {
             if output.is_empty() {
                 continue;
             }
-            let (slice, second) = self.pages.hand_out_all(&self.gpu, output, &mut after)?;
+            let (slice, second) = plan.result(output, fault.as_deref(), &self.gpu, &mut self.pages, &mut after)?;
             results.push((root, slice, second));
         }
         let clears: Vec<Buffer> = plan.record.iter().filter(|_| plan.own_record).cloned().collect();
@@ -125,5 +125,24 @@ impl Plan {
         let (to, to_offset) = (slot.buffer.clone(), slot.offset);
         after.push(Copy { from: buffer.clone(), from_offset: 0, to, to_offset, bytes: 16 });
         Ok(Some(Arc::new(Fault { slot, record, sites: sites.clone(), device: device.downgrade() })))
+    }
+
+    /// Memory for one of its outputs, and for the second result of that kernel; what lies in the fault record is copied
+    /// with it.
+    pub(super) fn result(
+        &self,
+        output: &[Output],
+        fault: Option<&Fault>,
+        gpu: &kiln_device::Device,
+        pages: &mut Pages,
+        after: &mut Vec<Copy>,
+    ) -> Result<(Slice, Option<Slice>)> {
+        match (output, fault) {
+            ([Output { first, .. }], Some(Fault { slot, .. })) if Some(&first.buffer) == self.record.as_ref() => {
+                let (buffer, offset) = (slot.buffer.clone(), slot.offset + first.offset);
+                Ok((Slice { buffer, offset, bytes: first.bytes }, None))
+            }
+            _ => pages.hand_out_all(gpu, output, after),
+        }
     }
 }
