@@ -95,16 +95,16 @@ fn main() -> Result<()> {
     println!("{} ({})", device.caps().name, device.caps().driver);
     let wanted = |name: &str| !std::env::args().skip(1).any(|a| !a.starts_with('-') && a != name);
     if wanted("mlp") {
-        time(&device, "mlp", Some((85, 0.32577)), models::mlp(&device, 128))?;
+        time(&device, "mlp", Some((85, 0.32577)), models::mlp(&device, 128, DType::F32))?;
     }
     if wanted("cnn") {
-        time(&device, "cnn", Some((37, 0.50356)), models::cnn(&device, 64))?;
+        time(&device, "cnn", Some((37, 0.50356)), models::cnn(&device, 64, DType::F32))?;
     }
     for (name, layers, known) in
         [("gpt", 2, Some((21, 2.95176))), ("gpt4", 4, None)].into_iter().filter(|(name, ..)| wanted(name))
     {
         let size = GptSize { layers, width: 128, heads: 4, length: 64, vocabulary: 256, batch: 8 };
-        time(&device, name, known, models::gpt(&device, size))?;
+        time(&device, name, known, models::gpt(&device, size, DType::F32))?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ mod models;
 
 /// The plan of a GPT's training step.
 fn plan(device: &Device, size: GptSize) -> PlanInfo {
-    let mut step = models::gpt(device, size);
+    let mut step = models::gpt(device, size, DType::F32);
     device.clear_plans();
     step().unwrap().item().unwrap();
     let plan = device.plans().into_iter().max_by_key(|p| p.dispatches).unwrap();

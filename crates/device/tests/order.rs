@@ -99,8 +99,8 @@ impl Case {
     }
 }
 
-/// Products and convolutions by the smallest variant of each class, attention by matrix units, and products by tiles in
-/// two buffers, which have one barrier a step.
+/// Products and convolutions by the smallest variant of each class, attention by matrix units, whose operands lie in workgroup
+/// memory or do not, and products by tiles in two buffers, which have one barrier a step.
 fn products(caps: &Caps) -> Vec<Case> {
     let directions = ["forward", "input", "weight"];
     let conv = directions.iter().flat_map(|d| ["tile", "depthwise", "coop"].map(|class| format!("{d} {class}")));
@@ -109,10 +109,13 @@ fn products(caps: &Caps) -> Vec<Case> {
     classes.extend(["tile", "thin", "narrow", "coop staged", "coop direct"].map(|class| ("matmul", class.to_string())));
     classes.extend(conv.map(|class| ("conv", class)));
     let mut all = Vec::new();
+    let as_cpu = Caps { kind: AdapterKind::Cpu, ..caps.clone() };
     for (name, class) in classes {
         let family = FAMILIES.iter().find(|family| family.name == name).unwrap();
         let trial = (family.test)(caps, &class);
-        all.extend(trial.iter().flat_map(|trial| Case::of_trial(name, trial)));
+        // a CPU adapter's own is the one straight from storage
+        let direct = if name == "attention" { (family.test)(&as_cpu, &class) } else { None };
+        all.extend(trial.iter().chain(&direct).flat_map(|trial| Case::of_trial(name, trial)));
     }
 
     let [m, n, k] = [37u32, 66, 44];
@@ -220,10 +223,11 @@ fn attentions(caps: &Caps) -> Vec<Case> {
         // the causal diagonal leaves no key unseen: those past the queries get zeros
         vec![("out", k), ("dv", v)],
     ];
-    let variant = attention::Variant::Tile(32, 1);
+    let tiles = [attention::Variant::Tile(32, 1), attention::Variant::Tile(64, 2)];
     let mut all = Vec::new();
     for (part, made) in attention::Part::ALL.into_iter().zip(&made) {
-        if attention::variants(caps, &p, part).contains(&variant) {
+        let able = attention::variants(caps, &p, part);
+        for variant in tiles.into_iter().filter(|tile| able.contains(tile)) {
             let launch = attention::launch_with(caps, &p, part, variant).unwrap();
             let given: Vec<_> = given
                 .iter()

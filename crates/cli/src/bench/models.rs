@@ -8,6 +8,18 @@ use kiln::prelude::*;
 /// Takes a step and gives its loss, unread.
 pub(crate) type Stepper = Box<dyn FnMut() -> Result<Tensor>>;
 
+/// Steps of an optimizer on what `loss` makes; with [`DType::F16`] in mixed precision.
+pub(crate) fn steps(optimizer: impl Optimizer + 'static, dtype: DType, loss: impl Fn() -> Tensor + 'static) -> Stepper {
+    fn of(mut optimizer: impl Optimizer + 'static, loss: impl Fn() -> Tensor + 'static) -> Stepper {
+        Box::new(move || {
+            let loss = loss();
+            optimizer.step(&loss)?;
+            Ok(loss)
+        })
+    }
+    if dtype == DType::F16 { of(optimizer.mixed_precision(), loss) } else { of(optimizer, loss) }
+}
+
 /// A mixing of 32 bits (C. Wellons 2018, "prospecting for hash functions", lowbias32).
 pub(crate) fn hash(index: u32, seed: u32) -> u32 {
     let mut h = index.wrapping_add(seed.wrapping_mul(0x9E37_79B9));
@@ -145,22 +157,19 @@ impl Gpt {
 }
 
 /// Steps of Adam on one batch of a network of three layers, 784-512-256-10.
-pub(crate) fn mlp(device: &Device, batch: usize) -> Stepper {
+pub(crate) fn mlp(device: &Device, batch: usize, dtype: DType) -> Stepper {
     let init = Init::new(device, 0);
     let lin = |i, o, s| Lin::new(&init, i, o, true, s);
     let net = Mlp(lin(784, 512, 11), lin(512, 256, 12), lin(256, 10, 13));
     let (x, y) = (ten(device, &[batch, 784], 21, 1.0), ids(device, &[batch], 22, 10));
-    let mut adam = Adam::new(&net, 1e-4);
-    Box::new(move || {
+    steps(Adam::new(&net, 1e-4), dtype, move || {
         let h = net.1.forward(&net.0.forward(&x).relu()).relu();
-        let loss = cross_entropy(&net.2.forward(&h), &y);
-        adam.step(&loss)?;
-        Ok(loss)
+        cross_entropy(&net.2.forward(&h), &y)
     })
 }
 
 /// Steps of Adam on one batch of images of 28 × 28, through two convolutions with pooling and a linear layer.
-pub(crate) fn cnn(device: &Device, batch: usize) -> Stepper {
+pub(crate) fn cnn(device: &Device, batch: usize, dtype: DType) -> Stepper {
     let init = Init::new(device, 0);
     let net = Cnn {
         w1: init.param(&ten(device, &[16, 1, 3, 3], 31, 1.0 / 3.0)),
@@ -170,14 +179,11 @@ pub(crate) fn cnn(device: &Device, batch: usize) -> Stepper {
         fc: Lin::new(&init, 1568, 10, true, 33),
     };
     let (x, y) = (ten(device, &[batch, 1, 28, 28], 41, 1.0), ids(device, &[batch], 42, 10));
-    let mut adam = Adam::new(&net, 1e-3);
     let conv = Conv { padding: vec![1], ..Conv::default() };
-    Box::new(move || {
+    steps(Adam::new(&net, 1e-3), dtype, move || {
         let h = x.conv2d(&net.w1, Some(&net.b1), &conv).relu().max_pool2d(&Pool::new(2));
         let h = h.conv2d(&net.w2, Some(&net.b2), &conv).relu().max_pool2d(&Pool::new(2));
-        let loss = cross_entropy(&net.fc.forward(&h.flatten(1, -1)), &y);
-        adam.step(&loss)?;
-        Ok(loss)
+        cross_entropy(&net.fc.forward(&h.flatten(1, -1)), &y)
     })
 }
 
@@ -193,15 +199,10 @@ pub(crate) struct GptSize {
 }
 
 /// Steps of AdamW on one batch.
-pub(crate) fn gpt(device: &Device, size: GptSize) -> Stepper {
+pub(crate) fn gpt(device: &Device, size: GptSize, dtype: DType) -> Stepper {
     let GptSize { layers, width, heads, length, vocabulary, batch } = size;
     let net = Gpt::new(&Init::new(device, 0), layers, width, heads, length, vocabulary);
     let tokens = batch * length;
     let (x, y) = (ids(device, &[batch, length], 61, vocabulary as u32), ids(device, &[tokens], 62, vocabulary as u32));
-    let mut adam = AdamW::new(&net, 3e-4);
-    Box::new(move || {
-        let loss = cross_entropy(&net.forward(&x).reshape([tokens, vocabulary]), &y);
-        adam.step(&loss)?;
-        Ok(loss)
-    })
+    steps(AdamW::new(&net, 3e-4), dtype, move || cross_entropy(&net.forward(&x).reshape([tokens, vocabulary]), &y))
 }

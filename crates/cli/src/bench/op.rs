@@ -45,10 +45,19 @@ pub(crate) struct Work {
     pub(crate) flops: f64,
     /// Elements that have to be read and written, each once.
     pub(crate) moved: f64,
+    /// More of them that are f32 whatever the case's type is.
+    pub(crate) moved_f32: f64,
     /// Elements in memory at the same time.
     pub(crate) held: f64,
     /// Elements of the largest tensor.
     pub(crate) largest: f64,
+}
+
+impl Work {
+    /// Bytes that have to be read and written.
+    pub(crate) fn bytes(&self, dtype: DType) -> f64 {
+        self.moved * dtype.bytes() as f64 + self.moved_f32 * DType::F32.bytes() as f64
+    }
 }
 
 impl Op {
@@ -99,7 +108,7 @@ impl Op {
         let affordable = |size: &&&[usize]| {
             let work = (self.work)(size);
             // Half of what the peaks promise is what to expect.
-            let (least, _) = peaks.least(work.flops, 4.0 * work.moved, DType::F32, 0);
+            let (least, _) = peaks.least(work.flops, work.bytes(DType::F32), DType::F32, 0);
             2.0 * least <= ms && 4.0 * work.largest <= caps.max_binding as f64
         };
         let fits = self.ladder.iter().rfind(affordable).or(self.ladder.first());
@@ -117,7 +126,8 @@ impl Op {
         if work.largest > f64::from(i32::MAX) {
             return no(format!("a tensor of {:.3e} elements; the most is 2³¹ - 1", work.largest));
         }
-        let bytes = case.dtype.bytes() as f64;
+        // training in mixed precision holds its weights in f32, and rounded as well
+        let bytes = if work.moved_f32 > 0.0 { DType::F32 } else { case.dtype }.bytes() as f64;
         let (largest, held) = (work.largest * bytes, work.held * bytes);
         let has = device.caps().max_buffer as f64;
         if largest > has {
@@ -134,8 +144,7 @@ impl Op {
     /// An error for a case that would take minutes.
     pub(crate) fn ends(&self, case: &Case, peaks: &Peaks) -> Result<()> {
         let work = (self.work)(&case.size);
-        let moved = work.moved * case.dtype.bytes() as f64;
-        let seconds = peaks.least(work.flops, moved, case.dtype, 0).0 / 1e3;
+        let seconds = peaks.least(work.flops, work.bytes(case.dtype), case.dtype, 0).0 / 1e3;
         if seconds > 20.0 {
             let why = format!("one run would take {seconds:.0} s at this adapter's peak; give a smaller --size");
             return self.refuse(case, why);

@@ -265,7 +265,7 @@ fn attempt(device: &Device, op: &Op, case: &Case, peaks: &Peaks, seconds: f64, r
     }
     let times = measure(device, &mut subject, seconds)?;
     let work = (op.work)(&case.size);
-    let bytes = work.moved * case.dtype.bytes() as f64;
+    let bytes = work.bytes(case.dtype);
     let (least, bound) = peaks.least(work.flops, bytes, case.dtype, times.dispatches);
     let percent = 100.0 * least / times.shown().0.median;
     row.measured = Some(Measured { times, flops: work.flops, bytes, percent, bound: bound.into() });

@@ -31,7 +31,13 @@ pub(crate) const OPS: &[Op] = &[
 fn work(size: &[usize], products: f64, tensors: f64) -> Work {
     let [heads, length, e] = wide(size);
     let elements = heads * length * e;
-    Work { flops: products * elements * length, moved: tensors * elements, held: tensors * elements, largest: elements }
+    Work {
+        flops: products * elements * length,
+        moved: tensors * elements,
+        moved_f32: 0.0,
+        held: tensors * elements,
+        largest: elements,
+    }
 }
 
 /// The scores' weights of one head, row by row, and what they make of it.

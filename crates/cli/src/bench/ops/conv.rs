@@ -36,7 +36,7 @@ pub(crate) const OPS: &[Op] = &[
             let [n, c, side, kernel] = wide(size);
             let image = n * c * side * side;
             let held = 2.0 * image + c * kernel * kernel;
-            Work { flops: 2.0 * image * kernel * kernel, moved: held, held, largest: image }
+            Work { flops: 2.0 * image * kernel * kernel, moved: held, moved_f32: 0.0, held, largest: image }
         },
         valid: odd_window,
         variants: no_variants,
@@ -76,7 +76,7 @@ fn work(size: &[usize]) -> Work {
     let [n, c_in, c_out, side, kernel] = wide(size);
     let (x, y, w) = (n * c_in * side * side, n * c_out * side * side, c_in * c_out * kernel * kernel);
     let held = x + y + w;
-    Work { flops: 2.0 * y * c_in * kernel * kernel, moved: held, held, largest: x.max(y).max(w) }
+    Work { flops: 2.0 * y * c_in * kernel * kernel, moved: held, moved_f32: 0.0, held, largest: x.max(y).max(w) }
 }
 
 /// A convolution of that size, and its operands.

@@ -71,13 +71,13 @@ pub(crate) const OPS: &[Op] = &[
 /// So many operations an element; so many operands beside the result.
 fn flat(size: &[usize], flops: f64, operands: f64) -> Work {
     let [n] = wide(size);
-    Work { flops: flops * n, moved: (operands + 1.0) * n, held: (operands + 2.0) * n, largest: n }
+    Work { flops: flops * n, moved: (operands + 1.0) * n, moved_f32: 0.0, held: (operands + 2.0) * n, largest: n }
 }
 
 fn matrix(size: &[usize], flops: f64, passes: f64) -> Work {
     let [rows, cols] = wide(size);
     let n = rows * cols;
-    Work { flops: flops * n, moved: passes * n, held: (passes + 1.0) * n, largest: n }
+    Work { flops: flops * n, moved: passes * n, moved_f32: 0.0, held: (passes + 1.0) * n, largest: n }
 }
 
 /// Abramowitz & Stegun 1964, 7.1.5 (series) and 7.1.14 (continued fraction), to 1e-15.

@@ -45,7 +45,7 @@ pub(crate) const OPS: &[Op] = &[
         ladder: &[&[512, 256], &[4096, 1024], &[16_384, 4096]],
         work: |size| {
             let [rows, cols] = wide(size);
-            Work { flops: 0.0, moved: 3.0 * rows * cols, held: 3.0 * rows * cols, largest: rows * cols }
+            Work { flops: 0.0, moved: 3.0 * rows * cols, moved_f32: 0.0, held: 3.0 * rows * cols, largest: rows * cols }
         },
         ..row("gather", "out[r, c] = x[r, index[r, c]]", |s| work(s, false), gather)
     },
@@ -55,7 +55,13 @@ fn work(size: &[usize], whole_table: bool) -> Work {
     let [table, width, picks] = wide(size);
     let (rows, all) = (picks * width, table * width);
     let moved = picks + rows + if whole_table { all } else { rows };
-    Work { flops: if whole_table { rows } else { 0.0 }, moved, held: 2.0 * all + 3.0 * rows, largest: all.max(rows) }
+    Work {
+        flops: if whole_table { rows } else { 0.0 },
+        moved,
+        moved_f32: 0.0,
+        held: 2.0 * all + 3.0 * rows,
+        largest: all.max(rows),
+    }
 }
 
 fn embedding(device: &Device, case: &Case) -> Result<Subject> {

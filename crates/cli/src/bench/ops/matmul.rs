@@ -108,7 +108,7 @@ fn work(size: &[usize]) -> Work {
     };
     let elements = batch * (m * k + k * n + m * n);
     let largest = batch * (m * k).max(k * n).max(m * n);
-    Work { flops: 2.0 * batch * m * n * k, moved: elements, held: elements, largest }
+    Work { flops: 2.0 * batch * m * n * k, moved: elements, moved_f32: 0.0, held: elements, largest }
 }
 
 /// Sums of k products in f32 are off by rounding errors that grow with k; a lost product is off by 0.3.

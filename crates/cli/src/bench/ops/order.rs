@@ -39,7 +39,7 @@ pub(crate) const OPS: &[Op] = &[
 fn work(size: &[usize], passes: f64) -> Work {
     let [rows, cols] = wide(size);
     let elements = rows * cols;
-    Work { flops: 0.0, moved: passes * elements, held: 6.0 * elements, largest: elements }
+    Work { flops: 0.0, moved: passes * elements, moved_f32: 0.0, held: 6.0 * elements, largest: elements }
 }
 
 fn cumsum(device: &Device, case: &Case) -> Result<Subject> {

@@ -25,7 +25,7 @@ pub(crate) const OPS: &[Op] = &[
 fn work(size: &[usize]) -> Work {
     let [images, channels, side] = wide(size);
     let x = images * channels * side * side;
-    Work { flops: x, moved: 1.25 * x, held: 2.5 * x, largest: x }
+    Work { flops: x, moved: 1.25 * x, moved_f32: 0.0, held: 2.5 * x, largest: x }
 }
 
 /// The four elements of window `i` of y, and where they are in x.

@@ -33,7 +33,7 @@ pub(crate) const OPS: &[Op] = &[
 
 fn work(size: &[usize]) -> Work {
     let [rows, cols] = wide(size);
-    Work { flops: rows * cols, moved: rows * cols, held: rows * cols, largest: rows * cols }
+    Work { flops: rows * cols, moved: rows * cols, moved_f32: 0.0, held: rows * cols, largest: rows * cols }
 }
 
 /// A sum of n numbers of either sign is right to a few roundings of its largest partial sum.

@@ -55,7 +55,13 @@ pub(crate) const OPS: &[Op] = &[
 fn through(size: &[usize], flops: f64, passes: f64) -> Work {
     let [rows, cols] = wide(size);
     let elements = rows * cols;
-    Work { flops: flops * elements, moved: passes * elements, held: (passes + 1.0) * elements, largest: elements }
+    Work {
+        flops: flops * elements,
+        moved: passes * elements,
+        moved_f32: 0.0,
+        held: (passes + 1.0) * elements,
+        largest: elements,
+    }
 }
 
 /// A row of operand `data`, stretched to [-4, 4) so that its exponentials differ.

@@ -1,10 +1,10 @@
-//! Whole training steps: forward, backward and update of models that people train.
+//! Whole training steps: forward, backward and update of models that people train. Their rows in f16 are in mixed precision.
 
 use kiln::init::Init;
 use kiln::loss::cross_entropy;
 use kiln::prelude::*;
 
-use crate::bench::models::{GptSize, Stepper, cnn, gpt, ids, mlp, ten};
+use crate::bench::models::{GptSize, Stepper, cnn, gpt, ids, mlp, steps, ten};
 use crate::bench::op::{Case, Op, Work, any_size, no_variants, wide};
 use crate::bench::subject::Subject;
 use crate::failure::Result;
@@ -17,20 +17,22 @@ const fn row(
 ) -> Op {
     let ladder: &[&[usize]] = &[&[128]];
     let (valid, variants) = (any_size as fn(&[usize]) -> _, no_variants as fn(&_, &_) -> _);
-    Op { name, family: "train", about, axes: &["batch"], ladder, half: false, work, valid, variants, make }
+    Op { name, family: "train", about, axes: &["batch"], ladder, half: true, work, valid, variants, make }
 }
 
 pub(crate) const OPS: &[Op] = &[
     row("train_mlp", "784-512-256-10, Adam", mlp_work, |device, case| {
         let [batch] = case.dims()?;
         // PyTorch's loss after so many steps of the same weights and data.
-        subject(device, (batch == 128).then_some((85, 0.325_77)), move |device| mlp(device, batch))
+        subject(device, case, (batch == 128).then_some((85, 0.325_77)), move |device, dtype| mlp(device, batch, dtype))
     }),
     Op {
         ladder: &[&[64]],
         ..row("train_cnn", "28×28, 16 and 32 channels, pooling, Adam", cnn_work, |device, case| {
             let [batch] = case.dims()?;
-            subject(device, (batch == 64).then_some((37, 0.503_56)), move |device| cnn(device, batch))
+            subject(device, case, (batch == 64).then_some((37, 0.503_56)), move |device, dtype| {
+                cnn(device, batch, dtype)
+            })
         })
     },
     Op {
@@ -43,7 +45,7 @@ pub(crate) const OPS: &[Op] = &[
         },
         ..row("train_resnet18", "ResNet-18 for small images (3×3 stem), Adam", resnet_work, |device, case| {
             let [batch, side, width] = case.dims()?;
-            subject(device, None, move |device| resnet(device, [batch, side, width]))
+            subject(device, case, None, move |device, dtype| resnet(device, [batch, side, width], dtype))
         })
     },
     Op {
@@ -51,7 +53,7 @@ pub(crate) const OPS: &[Op] = &[
         ladder: &[&[16, 16, 64], &[32, 32, 256], &[64, 64, 512]],
         ..row("train_lstm", "an LSTM over a sequence, unrolled, and a linear layer; Adam", lstm_work, |device, case| {
             let [batch, length, width] = case.dims()?;
-            subject(device, None, move |device| lstm(device, [batch, length, width]))
+            subject(device, case, None, move |device, dtype| lstm(device, [batch, length, width], dtype))
         })
     },
     Op {
@@ -64,7 +66,7 @@ pub(crate) const OPS: &[Op] = &[
             let [layers, width, heads, length, vocabulary, batch] = case.dims()?;
             let known = (case.size == [2, 128, 4, 64, 256, 8]).then_some((21, 2.951_76));
             let size = GptSize { layers, width, heads, length, vocabulary, batch };
-            subject(device, known, move |device| gpt(device, size))
+            subject(device, case, known, move |device, dtype| gpt(device, size, dtype))
         })
     },
     Op {
@@ -77,7 +79,7 @@ pub(crate) const OPS: &[Op] = &[
             |device, case| {
                 let [length, batch] = case.dims()?;
                 let size = GptSize { layers: 12, width: 768, heads: 12, length, vocabulary: 50_304, batch };
-                subject(device, None, move |device| gpt(device, size))
+                subject(device, case, None, move |device, dtype| gpt(device, size, dtype))
             },
         )
     },
@@ -95,7 +97,8 @@ fn step(products: f64, weights: f64, activations: f64) -> Work {
     let held = 5.0 * weights + 3.0 * activations;
     Work {
         flops: 6.0 * products,
-        moved: 7.0 * weights + 4.0 * activations,
+        moved: 4.0 * activations,
+        moved_f32: 7.0 * weights,
         held,
         largest: weights.max(activations) / 2.0 + 1.0,
     }
@@ -151,17 +154,23 @@ fn gpt_124m_work(size: &[usize]) -> Work {
     gpt_sizes(12.0, 768.0, length, 50_304.0, batch, 12.0)
 }
 
-/// Judged by PyTorch's loss after some steps where that is known, else by the first losses without fusion; and the loss
-/// has to fall.
+/// Judged by PyTorch's loss after some steps where that is known, else by the first losses without fusion; mixed precision
+/// by the first losses in f32. And the loss has to fall.
 fn subject(
     device: &Device,
+    case: &Case,
     known: Option<(usize, f64)>,
-    build: impl Fn(&Device) -> Stepper + 'static,
+    build: impl Fn(&Device, DType) -> Stepper + 'static,
 ) -> Result<Subject> {
-    let mut run = build(device);
+    let dtype = case.dtype;
+    let known = known.filter(|_| dtype == DType::F32);
+    let mut run = build(device, dtype);
     let device = device.clone();
     let verify = move || {
-        let losses = losses(&device, &build, known.map_or(4, |(steps, _)| steps))?;
+        let mut losses = losses(&device, &build, dtype, known.map_or(6, |(steps, _)| steps))?;
+        if dtype == DType::F16 {
+            losses.dedup(); // a step that overflows changes nothing, but the scale of the next
+        }
         let (first, last) = (losses[0], losses[losses.len() - 1]);
         if last.is_nan() || last >= first {
             return Ok(f64::INFINITY);
@@ -169,21 +178,22 @@ fn subject(
         if let Some((_, want)) = known {
             return Ok((last - want).abs() / want);
         }
-        let unfused = Device::open()?;
-        unfused.set_fusion(false);
-        let pairs = losses.into_iter().zip(self::losses(&unfused, &build, 3)?);
+        let other = if dtype == DType::F32 { Device::open()? } else { device.clone() };
+        other.set_fusion(dtype == DType::F16);
+        let pairs = losses.into_iter().zip(self::losses(&other, &build, DType::F32, 3)?);
         Ok(pairs.map(|(a, b)| (a - b).abs() / b).fold(0.0, f64::max))
     };
     let run = Box::new(move || {
         run()?;
         Ok(())
     });
-    Ok(Subject { run, verify: Box::new(verify), tolerance: 1e-3, variant: "auto".into() })
+    let tolerance = if dtype == DType::F16 { 2e-2 } else { 1e-3 };
+    Ok(Subject { run, verify: Box::new(verify), tolerance, variant: "auto".into() })
 }
 
 /// The losses of the first steps from the first weights.
-fn losses(device: &Device, build: &impl Fn(&Device) -> Stepper, steps: usize) -> Result<Vec<f64>> {
-    let mut step = build(device);
+fn losses(device: &Device, build: &impl Fn(&Device, DType) -> Stepper, dtype: DType, steps: usize) -> Result<Vec<f64>> {
+    let mut step = build(device, dtype);
     let losses = (0..steps).map(|_| step()).collect::<kiln::Result<Vec<Tensor>>>()?;
     losses.iter().map(|loss| Ok(f64::from(loss.item()?))).collect()
 }
@@ -233,7 +243,7 @@ struct ResNet {
     fc: Linear,
 }
 
-fn resnet(device: &Device, [batch, side, width]: [usize; 3]) -> Stepper {
+fn resnet(device: &Device, [batch, side, width]: [usize; 3], dtype: DType) -> Stepper {
     let mut init = Init::new(device, 1);
     let stages = (0..4).map(|stage| (width << stage, if stage == 0 { 1 } else { 2 }));
     let mut inputs = width;
@@ -250,13 +260,10 @@ fn resnet(device: &Device, [batch, side, width]: [usize; 3]) -> Stepper {
         fc: Linear::new(8 * width, 10, &mut init),
     };
     let (x, y) = (ten(device, &[batch, 3, side, side], 71, 1.0), ids(device, &[batch], 72, 10));
-    let mut adam = Adam::new(&net, 1e-3);
-    Box::new(move || {
+    steps(Adam::new(&net, 1e-3), dtype, move || {
         let stem = net.bn1.forward(&net.conv1.forward(&x)).relu();
         let h = net.blocks.iter().fold(stem, |h, block| block.forward(&h));
-        let loss = cross_entropy(&net.fc.forward(&h.global_avg_pool().flatten(1, -1)), &y);
-        adam.step(&loss)?;
-        Ok(loss)
+        cross_entropy(&net.fc.forward(&h.global_avg_pool().flatten(1, -1)), &y)
     })
 }
 
@@ -268,7 +275,7 @@ struct Recurrent {
     fc: Linear,
 }
 
-fn lstm(device: &Device, [batch, length, width]: [usize; 3]) -> Stepper {
+fn lstm(device: &Device, [batch, length, width]: [usize; 3], dtype: DType) -> Stepper {
     let mut init = Init::new(device, 2);
     let net = Recurrent {
         input: Linear::new(width, 4 * width, &mut init),
@@ -277,8 +284,7 @@ fn lstm(device: &Device, [batch, length, width]: [usize; 3]) -> Stepper {
     };
     let (x, y) = (ten(device, &[length, batch, width], 81, 1.0), ids(device, &[batch], 82, 10));
     let start = Tensor::zeros(device, [batch, width]);
-    let mut adam = Adam::new(&net, 1e-3);
-    Box::new(move || {
+    steps(Adam::new(&net, 1e-3), dtype, move || {
         let inputs = net.input.forward(&x);
         let (mut h, mut c) = (start.clone(), start.clone());
         for t in 0..length {
@@ -287,8 +293,6 @@ fn lstm(device: &Device, [batch, length, width]: [usize; 3]) -> Stepper {
             c = f.sigmoid() * &c + i.sigmoid() * g.tanh();
             h = o.sigmoid() * c.tanh();
         }
-        let loss = cross_entropy(&net.fc.forward(&h), &y);
-        adam.step(&loss)?;
-        Ok(loss)
+        cross_entropy(&net.fc.forward(&h), &y)
     })
 }
