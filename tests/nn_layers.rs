@@ -398,6 +398,7 @@ fn operands_that_do_not_fit_are_refused() {
         CircularPad2d::new(6).forward(&image),
         ReflectionPad2d::new(5).forward(&image),
         Conv2d::new(3, 2, 3, &mut init).padding(9).padding_mode(PaddingMode::Reflect).forward(&image),
+        Conv2d::new(3, 2, 1, &mut init).same().stride(3).padding_mode(PaddingMode::Reflect).forward(&image),
         ConvTranspose2d::new(3, 2, 3, &mut init).stride(2).forward_to(&image, [4, 5]),
         ConvTranspose2d::new(3, 2, 3, &mut init).forward_to(&image, [4]),
         ConvTranspose3d::new(1, 1, [2, 2], &mut init).forward_to(&zeros(&[1, 1, 2, 2, 2]), [3, 3, 3]),

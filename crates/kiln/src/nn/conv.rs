@@ -119,7 +119,9 @@ macro_rules! conv {
             #[track_caller]
             fn with_weight(&self, weight: &Tensor, x: &Tensor) -> Tensor {
                 let bias = self.bias.as_deref().map(|bias| &**bias);
-                if self.padding_mode == PaddingMode::Zeros {
+                // a stride that does not go with `same` is refused there
+                let refused = self.conv.same && self.conv.stride.iter().any(|&stride| stride != 1);
+                if self.padding_mode == PaddingMode::Zeros || refused {
                     return x.$op(weight, bias, &self.conv);
                 }
                 composed(stringify!($op), || {

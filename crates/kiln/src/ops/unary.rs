@@ -95,7 +95,7 @@ unary! {
     square { wgsl: "x * x", int: "x * x", weight: 1, vjp: |dy, x, _y| dy * x * Lit(2.0) }
 
     /// 1/x.
-    recip { wgsl: "1.0 / x", weight: 2, vjp: |dy, _x, y| -(dy * y * y) }
+    recip { wgsl: "1.0 / x", weight: 2, vjp: |dy, _x, y| -(dy * (y * y)) }
 
     /// The largest integer not above x.
     floor { wgsl: "floor(x)", int: "x", weight: 1, vjp: flat }
