@@ -95,6 +95,9 @@ fn cpu() -> u64 {
     stat.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
+/// Steps in a repetition: so many that the wait at its end, and the reading of the time, hardly count.
+const STEPS: usize = 400;
+
 /// Runs steps and prints what one costs the host; how many dispatches it has.
 fn time(device: &Device, name: &str, mut step: impl FnMut() -> Result<()>) -> Result<usize> {
     for _ in 0..20 {
@@ -105,13 +108,13 @@ fn time(device: &Device, name: &str, mut step: impl FnMut() -> Result<()>) -> Re
     let mut costs = Vec::new();
     for _ in 0..9 {
         let start = cpu();
-        for _ in 0..100 {
+        for _ in 0..STEPS {
             step()?;
         }
         device.wait()?;
-        costs.push((cpu() - start) as f64 / 1e5);
+        costs.push((cpu() - start) as f64 / (1e3 * STEPS as f64));
     }
-    let dispatches = (device.counters().dispatches - before.dispatches) as usize / 900;
+    let dispatches = (device.counters().dispatches - before.dispatches) as usize / (9 * STEPS);
     report(name, costs, dispatches);
     Ok(dispatches)
 }
@@ -131,12 +134,12 @@ fn time_floors(device: &Device, floors: &[Floor], dispatches: usize) -> Result<(
         let mut costs = Vec::new();
         for round in 0..10 {
             let start = cpu();
-            for _ in 0..100 {
+            for _ in 0..STEPS {
                 floor.step(device, dispatches);
             }
             device.wait()?;
             if round > 0 {
-                costs.push((cpu() - start) as f64 / 1e5);
+                costs.push((cpu() - start) as f64 / (1e3 * STEPS as f64));
             }
         }
         report(name, costs, dispatches);
