@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use half::f16;
 use kiln::prelude::*;
 
 /// One unit in the last place of f16, relative.
@@ -87,15 +88,113 @@ fn products_are_exact_unless_the_device_may_round() {
     assert_eq!(Device::open_with(&options).unwrap().matmul_precision(), MatmulPrecision::Fast);
 }
 
-/// A cast rounds, also where the next operation goes on in f32 within the same kernel.
+/// A cast rounds to the nearest, of two as near to the even one, also where the next operation goes on in f32 within the same
+/// kernel: each number of half precision, each tie between two of them, and the neighbours of each tie.
 #[test]
 fn casts_round() {
     let device = Device::open().unwrap();
     if !device.caps().f16 {
         return;
     }
-    let x = Tensor::new(&device, [0.1, -0.1, 2049.0, 2051.0, 65519.9, 65520.0, 5e-8, 1e-8]);
-    let y = (x * 1.0).cast(DType::F16).cast(DType::F32) + 0.0;
-    let want = [0.099975586, -0.099975586, 2048.0, 2052.0, 65504.0, f32::INFINITY, 5.9604645e-8, 0.0];
-    assert_eq!(y.to_vec::<f32>().unwrap(), want);
+    let (mut x, mut want) =
+        (vec![f32::INFINITY, -f32::INFINITY, f32::MAX], vec![f32::INFINITY, -f32::INFINITY, f32::INFINITY]);
+    for h in 0..0x7c00u16 {
+        let (low, high) = (f16::from_bits(h).to_f32(), f16::from_bits(h + 1).to_f32());
+        // past the greatest number the step goes on
+        let tie = if h == 0x7bff { 65520.0 } else { low + (high - low) / 2.0 };
+        x.extend([low, tie.next_down(), -tie, tie.next_up()]);
+        want.extend([low, low, if h % 2 == 0 { -low } else { -high }, high]);
+    }
+    // an odd number of them is handled one at a time, with one more it is four
+    for more in [0, 1] {
+        x.extend(vec![0.5; more]);
+        want.extend(vec![0.5; more]);
+        let half = (Tensor::from_vec(&device, x.clone(), &[x.len()]) * 1.0).cast(DType::F16);
+        for (what, y) in [("on", half.cast(DType::F32) * 1.0), ("stored", half)] {
+            for (at, (got, want)) in y.to_vec::<f32>().unwrap().into_iter().zip(&want).enumerate() {
+                assert_eq!(got.to_bits(), want.to_bits(), "{what}: {:e} is {got:e}, not {want:e}", x[at]);
+            }
+        }
+    }
+    let nan = (Tensor::new(&device, [f32::NAN]) * 1.0).cast(DType::F16).cast(DType::F32) * 1.0;
+    assert!(nan.item().unwrap().is_nan());
+}
+
+/// What a kernel stores in half precision is what the operations fused with it see of it: rounded, and infinite from 65520 on.
+#[test]
+fn what_is_stored_is_what_is_seen() {
+    for fused in [true, false] {
+        let device = Device::open().unwrap();
+        device.set_fusion(fused);
+        if !device.caps().f16 {
+            return;
+        }
+        let full = |shape: &[i64], value: f32| Tensor::full(&device, shape.to_vec(), value).cast(DType::F16);
+        let made: [(&str, f32, Tensor); 8] = [
+            ("product", f32::INFINITY, full(&[4, 300], 250.0).matmul(&full(&[300, 5], 1.0))),
+            ("vector", f32::INFINITY, full(&[1, 300], 250.0).matmul(&full(&[300, 5], 1.0))),
+            ("sum", f32::INFINITY, full(&[4, 300], 250.0).sum_axes([1], false)),
+            ("large sum", f32::INFINITY, full(&[70000], 2.0).sum()),
+            ("rounded sum", 2048.0, full(&[3, 2049], 1.0).sum_axes([1], false)),
+            ("conv", f32::INFINITY, full(&[1, 30, 10], 250.0).conv1d(&full(&[4, 30, 10], 1.0), None, &Conv::default())),
+            ("map", f32::INFINITY, full(&[3, 5], 300.0) * full(&[5], 300.0)),
+            ("cast", 2048.0, (full(&[3, 5], 2049.0) * 1.0).cast(DType::F32).cast(DType::F16)),
+        ];
+        for (name, value, p) in made {
+            let case = format!("{name}, fused: {fused}");
+            let (finite, single) = (p.isfinite(), p.cast(DType::F32) * 0.5);
+            let turned = p.reshape([-1]).flip([0]) - 1.0;
+            Tensor::eval_all(&[&p, &finite, &single, &turned]).unwrap();
+            let stored = p.to_vec::<f32>().unwrap();
+            assert!(stored.iter().all(|&v| v == value), "{case}: {stored:?}");
+            assert!(finite.to_vec::<bool>().unwrap().iter().all(|&f| f == value.is_finite()), "{case}: isfinite");
+            assert!(single.to_vec::<f32>().unwrap().iter().all(|&v| v == value * 0.5), "{case}: half of it");
+            let less = f16::from_f32(value - 1.0).to_f32();
+            assert!(turned.to_vec::<f32>().unwrap().iter().all(|&v| v == less), "{case}: turned");
+        }
+    }
+}
+
+/// What half precision holds comes out, also where a sum on the way would be too large for it and is looked at as well.
+#[test]
+fn larger_numbers_on_the_way() {
+    for fused in [true, false] {
+        let device = Device::open().unwrap();
+        device.set_fusion(fused);
+        if !device.caps().f16 {
+            return;
+        }
+        // of 300 and 500 by turns: the mean is 400, the deviation 100
+        let x = (Tensor::arange(&device, 0, 1000, 1).remainder(2) * 200 + 300).cast(DType::F16);
+        let x = x.reshape([2, 500]);
+        let (sum, squares) = (x.sum(), x.square().sum_axes([1], false));
+        let norm = (500.0f32 * (300.0 * 300.0 + 500.0 * 500.0) / 2.0).sqrt();
+        let batch = x.reshape([1, 2, 500]);
+        let (mean, var) = batch.batch_statistics();
+        let normal = batch.batch_norm(&mean, &var, None, None, 0.0);
+        let rows: [(&str, Tensor, f32); 9] = [
+            ("mean", x.mean(), 400.0),
+            ("nanmean", x.nanmean([1], false), 400.0),
+            ("var", x.var([1], 0, false), 10000.0),
+            ("std", x.std([1], 0, false), 100.0),
+            ("norm", x.norm(2.0, [1], false), norm),
+            (
+                "norm of 1.5",
+                x.norm(1.5, [1], false),
+                (250.0f32 * (300f32.powf(1.5) + 500f32.powf(1.5))).powf(1.0 / 1.5),
+            ),
+            ("cov", (&x * 0.5).cov(0), 2500.0),
+            ("batch_norm", normal.abs(), 1.0),
+            ("layer_norm", x.layer_norm(1, None, None, 0.0).abs(), 1.0),
+        ];
+        let all: Vec<&Tensor> = rows.iter().map(|row| &row.1).chain([&sum, &squares]).collect();
+        Tensor::eval_all(&all).unwrap();
+        assert_eq!(sum.item().unwrap(), f32::INFINITY, "PyTorch's as well");
+        assert_eq!(squares.to_vec::<f32>().unwrap(), [f32::INFINITY; 2]);
+        for (name, got, want) in &rows {
+            assert_eq!(got.dtype(), DType::F16, "{name}");
+            let got = got.to_vec::<f32>().unwrap();
+            assert!(got.iter().all(|v| (v - want).abs() <= ULP * want), "{name}, fused {fused}: {got:?} is not {want}");
+        }
+    }
 }

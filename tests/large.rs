@@ -10,6 +10,7 @@ use cases::compare::judge;
 use cases::{FAMILIES, Table};
 use kiln::gpu::Options;
 use kiln::loss::cross_entropy;
+use kiln::nn::{TransformerEncoderLayer, TransformerOptions};
 use kiln::prelude::*;
 use support::worst;
 
@@ -228,6 +229,61 @@ fn training_in_parts() {
     }
     let again = train(&device(1 << 16), fused);
     assert!(again.0 == losses && again.1 == state, "two runs, the same bits");
+}
+
+/// Layers whose kernels cannot be cut, between a table and logits that have to be.
+#[derive(Module)]
+struct Uncut {
+    table: Embedding,
+    block: TransformerEncoderLayer,
+    lstm: Lstm,
+    out: Linear,
+}
+
+/// The losses of some steps of it, in mixed precision or not.
+fn train_uncut(device: &Device, mixed: bool) -> Vec<f32> {
+    let init = &mut Init::new(device, 5);
+    let options = TransformerOptions { dim_feedforward: 32, dropout: 0.0, ..TransformerOptions::default() };
+    let model = Uncut {
+        table: Embedding::new(2000, 16, init),
+        block: TransformerEncoderLayer::with(16, 2, options, init),
+        lstm: Lstm::new(16, 16, init),
+        out: Linear::new(16, 2000, init),
+    };
+    let words =
+        |seed: i32| Tensor::from_vec(device, (0..96).map(|i| (i * 37 + seed) * 7919 % 2000).collect(), &[24, 4]);
+    let (x, y) = (words(1), words(2).reshape([-1]));
+    let loss = || {
+        let h = model.lstm.forward(&model.block.forward(&model.table.forward(&x)));
+        cross_entropy(&model.out.forward(&h).reshape([96, -1]), &y)
+    };
+    let run = |adam: &mut dyn FnMut(&Tensor)| {
+        let losses: Vec<Tensor> = (0..8).map(|_| loss()).inspect(|loss| adam(loss)).collect();
+        losses.iter().map(|loss| loss.item().unwrap()).collect()
+    };
+    let mut adam = Adam::new(&model, 1e-2);
+    if mixed {
+        let mut adam = adam.mixed_precision();
+        return run(&mut |loss| adam.step(loss).unwrap());
+    }
+    run(&mut |loss| adam.step(loss).unwrap())
+}
+
+/// What cannot be cut and need not be is run as it is, though it reads what was made in parts.
+#[test]
+fn attention_and_recurrence_beside_large_tables() {
+    let (small, all) = (device(1 << 16), Device::open().unwrap());
+    for mixed in [false, true] {
+        if mixed && !all.caps().f16 {
+            continue;
+        }
+        let (losses, want) = (train_uncut(&small, mixed), train_uncut(&all, mixed));
+        assert!(losses[7] < losses[0] - 0.5, "mixed {mixed}: {losses:?}");
+        let tolerance = if mixed { 1e-2 } else { 1e-3 };
+        for (a, b) in losses.iter().zip(&want) {
+            assert!((a - b).abs() < tolerance, "mixed {mixed}: {losses:?} and {want:?}");
+        }
+    }
 }
 
 /// What cannot be cut says so, with operation, shapes and line; an index out of range is still found.

@@ -71,17 +71,6 @@ fn ldexp_(x: F, n: I) -> F {
 
 // ---- comparison and rounding, NaN passing through ----
 
-// x as half precision holds it: to nearest, ties to even. Not F(f16(x)): Mesa 26 takes that for x itself.
-fn half_(x: F) -> F {
-    let size = abs_bits_(x);
-    let normal = bitcast<F>((size + U(0xfffu) + ((size >> U(13u)) & U(1u))) & U(0xffffe000u));
-    // below 2^-14 the step is 2^-24, the last place of 0.5
-    let small = F(bitcast<U>(abs(x) + 0.5) - U(0x3f000000u)) * 5.9604645e-8;
-    let v = select(normal, small, size < U(0x38800000u));
-    let w = select(v, inf_(), size >= U(0x477ff000u));      // from 65520 on
-    return select(copysign_(w, x), x, isnan_(x));
-}
-
 fn max_(a: F, b: F) -> F {
     return select(select(max(a, b), b, isnan_(b)), a, isnan_(a));
 }

@@ -12,7 +12,8 @@ pub enum DType {
     U32,
     /// Signed 32-bit integers: PyTorch's int64 becomes this.
     I32,
-    /// Half precision, where the device has it. Arithmetic on it is done in `F32`.
+    /// Half precision, where the device has it. Arithmetic on it is done in `F32` and rounded where a result is stored or cast;
+    /// what lies between operations that share a kernel is not.
     F16,
     /// Single precision.
     F32,

@@ -21,8 +21,11 @@ impl Slot<'_, '_> {
     pub(crate) fn load(mut self, node: u32, chain: &[ViewOp], width: u32) -> Result<String, Refusal> {
         let value = self.value(node, chain)?;
         let (grid, mut text) = self.grid(width as usize, width as usize, false)?;
-        self.write_all(&grid, &mut text)?;
-        let _ = writeln!(text, "    return v{value};");
+        self.write_some(&grid, &mut text, |_| true)?;
+        let rounded = !self.halves.contains(&value) || self.reads(value);
+        let name = format!("v{value}");
+        let name = if rounded { name } else { self.kernel.half(&name, grid.width) };
+        let _ = writeln!(text, "    return {name};");
         Ok(text)
     }
 
@@ -35,6 +38,7 @@ impl Slot<'_, '_> {
         tail: bool,
         prelude: &str,
     ) -> Result<String, Refusal> {
+        self.stores = targets.iter().map(|target| target.node).collect();
         let mut values = Vec::new();
         for target in targets {
             values.push(self.value(target.node, &[])?);
@@ -118,25 +122,23 @@ impl Slot<'_, '_> {
             if !needed.insert(at) {
                 continue;
             }
-            match &self.insts[at].0 {
-                Inst::Apply { args, .. } | Inst::Concat(args) => stack.extend(args),
-                Inst::Random { key, .. } => stack.extend(key),
-                Inst::Gather { index, .. } | Inst::Check { index, .. } => stack.push(*index),
-                Inst::Masked { value, .. } => stack.push(*value),
-                Inst::Primary | Inst::Load { .. } | Inst::Const(_) | Inst::Scalar(_) | Inst::Iota(_) => {}
-            }
+            stack.extend(self.insts[at].0.args());
         }
         needed
     }
 
-    fn write_all(&mut self, grid: &Grid, text: &mut String) -> Result<(), Refusal> {
-        self.write_some(grid, text, |_| true)
+    /// Whether an instruction reads this one.
+    fn reads(&self, at: usize) -> bool {
+        self.insts.iter().any(|(inst, _)| inst.args().contains(&at))
     }
 
     fn write_some(&mut self, grid: &Grid, text: &mut String, some: impl Fn(usize) -> bool) -> Result<(), Refusal> {
         for at in (0..self.insts.len()).filter(|&at| some(at)) {
             let (inst, dtype) = self.insts[at].clone();
-            let value = self.write(at, &inst, dtype, grid, text)?;
+            let mut value = self.write(at, &inst, dtype, grid, text)?;
+            if self.halves.contains(&at) && self.reads(at) {
+                value = self.kernel.half(&value, grid.width);
+            }
             let note = match &inst {
                 Inst::Apply { node, .. } | Inst::Gather { node, .. } => {
                     let tensor = &self.kernel.graph.nodes[*node as usize].tensor;

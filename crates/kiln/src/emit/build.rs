@@ -17,6 +17,11 @@ impl Slot<'_, '_> {
             return Ok(at);
         }
         let at = self.build(node, chain)?;
+        let computed = matches!(self.insts[at].0, Inst::Primary | Inst::Apply { .. } | Inst::Concat(_));
+        let seen = self.stores.contains(&node) || matches!(self.kernel.graph.op(node), Op::Cast);
+        if computed && seen && self.insts[at].1 == DType::F16 && !self.halves.contains(&at) {
+            self.halves.push(at);
+        }
         self.memo.insert(key, at);
         Ok(at)
     }

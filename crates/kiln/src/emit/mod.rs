@@ -120,6 +120,19 @@ enum Inst {
     },
 }
 
+impl Inst {
+    /// The instructions that this one reads.
+    fn args(&self) -> &[usize] {
+        match self {
+            Inst::Apply { args, .. } | Inst::Concat(args) => args,
+            Inst::Random { key, .. } => key,
+            Inst::Gather { index, .. } | Inst::Check { index, .. } => std::slice::from_ref(index),
+            Inst::Masked { value, .. } => std::slice::from_ref(value),
+            Inst::Primary | Inst::Load { .. } | Inst::Const(_) | Inst::Scalar(_) | Inst::Iota(_) => &[],
+        }
+    }
+}
+
 /// The code and the bindings that the slots of one kernel share.
 pub(crate) struct Kernel<'a> {
     graph: &'a Graph,
@@ -148,6 +161,10 @@ pub(crate) struct Slot<'k, 'a> {
     space: Shape,
     primary: Option<(u32, &'static str)>,
     insts: Vec<(Inst, DType)>,
+    /// What this slot stores.
+    stores: Vec<u32>,
+    /// Instructions that give half precision to others as memory would: casts, and what this slot stores as well.
+    halves: Vec<usize>,
     memo: HashMap<(u32, Vec<ViewOp>), usize>,
 }
 
@@ -178,7 +195,16 @@ impl<'a> Kernel<'a> {
     ) -> Result<Slot<'_, 'a>, Refusal> {
         let dims: Vec<usize> = axes.iter().flat_map(|a| a.dims.iter().copied()).collect();
         let space = Shape::new(&dims).ok_or(Refusal::Slot)?;
-        Ok(Slot { kernel: self, axes, space, primary, insts: Vec::new(), memo: HashMap::new() })
+        Ok(Slot {
+            kernel: self,
+            axes,
+            space,
+            primary,
+            insts: Vec::new(),
+            stores: Vec::new(),
+            halves: Vec::new(),
+            memo: HashMap::new(),
+        })
     }
 
     pub(crate) fn param(&mut self, ty: &'static str, word: Word) -> String {
@@ -196,6 +222,14 @@ impl<'a> Kernel<'a> {
         let name = self.param("f32", Word::Fixed(0));
         self.zero = Some(name.clone());
         name
+    }
+
+    /// `value`, a float of so many components, as half precision holds it. Mesa takes F(f16(x)) for x itself, unless it cannot
+    /// know that the one is made of the other.
+    fn half(&mut self, value: &str, width: usize) -> String {
+        let zero = self.unknown_zero();
+        let half = if width == 4 { "vec4<f16>" } else { "f16" };
+        format!("F(select({half}({value}), {half}(0.0h), {zero} != 0.0))")
     }
 
     /// The name of the array that holds `operand`, declared on first use; as vectors of four or as scalars.

@@ -86,8 +86,6 @@ pub(super) fn cast(from: DType, to: DType, x: &str) -> String {
         // not `!=`, which is false of NaN on some drivers
         (from, DType::Bool) if from.is_float() => format!("!({x} == {})", zero(from)),
         (from, DType::Bool) => format!("{x} != {}", zero(from)),
-        (from, DType::F16) if from.is_float() => format!("half_({x})"),
-        (_, DType::F16) => format!("half_(F({x}))"),
         (from, to) if from.wgsl() == to.wgsl() => x.into(),
         (_, to) => format!("{}({x})", to.wgsl()),
     }

@@ -152,12 +152,13 @@ impl Tensor {
                 return Tensor::bad_shape("batch_norm", &[self], "[batch, channels, ..]");
             }
             let scale = (var + eps).rsqrt();
-            let y = (self - channels(self, mean)) * channels(self, &scale);
-            per_channel(&y, weight, bias)
+            let (x, dtype) = (self.cast(DType::F32), self.beside_affine(weight, bias));
+            let y = (&x - channels(&x, mean)) * channels(&x, &scale);
+            per_channel(&y, weight, bias).cast(dtype)
         })
     }
 
-    /// The mean and the population variance of each channel of `x [batch, channels, ..]`, each `[channels]`.
+    /// The mean and the population variance of each channel of `x [batch, channels, ..]`, each `[channels]` and in `F32`.
     #[track_caller]
     pub fn batch_statistics(&self) -> (Tensor, Tensor) {
         if self.error().is_none() && self.rank() < 2 {
@@ -165,8 +166,9 @@ impl Tensor {
             return (bad.clone(), bad);
         }
         let axes: Vec<i64> = (0..self.rank() as i64).filter(|&a| a != 1).collect();
-        let mean = self.mean_axes(&axes, false);
-        let var = (self - channels(self, &mean)).square().mean_axes(&axes, false);
+        let x = self.cast(DType::F32);
+        let mean = x.mean_axes(&axes, false);
+        let var = (&x - channels(&x, &mean)).square().mean_axes(&axes, false);
         (mean, var)
     }
 }

@@ -119,9 +119,11 @@ impl Tensor {
             if self.error().is_none() && !self.dtype().is_float() {
                 return Tensor::bad_dtype("mean", &[self], "a mean is of floats; cast first");
             }
-            let sum = self.sum_axes(axes, keep);
-            let count = self.numel() as f64 / sum.numel().max(1) as f64;
-            if self.numel() == 0 { sum.full_like(f32::NAN) } else { sum * (1.0 / count) }
+            self.in_single(|x| {
+                let sum = x.sum_axes(axes, keep);
+                let count = x.numel() as f64 / sum.numel().max(1) as f64;
+                if x.numel() == 0 { sum.full_like(f32::NAN) } else { sum * (1.0 / count) }
+            })
         })
     }
 
@@ -215,36 +217,35 @@ impl Tensor {
     /// The variance over `axes`: squared deviations from the mean over n − `correction` (1 is PyTorch's default).
     #[track_caller]
     pub fn var(&self, axes: impl Extents, correction: usize, keep: bool) -> Tensor {
-        composed("var", || {
-            let list = axes.list();
-            let mean = self.mean_axes(&list, true);
-            let count = self.numel() as f64 / mean.numel().max(1) as f64;
-            let over = count - correction as f64;
-            let apart = |mean: Tensor| (self - mean).square().sum_axes(&list, keep);
-            if over > 0.0 {
-                // what becomes of the mean of infinities is nothing to the others
-                let mean = Tensor::where_(&mean.isfinite(), &mean, mean.detach());
-                return apart(mean) * (1.0 / over);
-            }
-            let sum = apart(mean.detach());
-            // x/0 and 0/0, written out: drivers fold them as they like. The product is for the gradient
-            let wild = &sum * Tensor::where_(&sum.gt(Lit(0.0)), f32::INFINITY, f32::NAN);
-            if over == 0.0 {
-                return wild;
-            }
-            // PyTorch's value is that over 0, its gradient that over the negative count
-            let slope = sum * (1.0 / over);
-            wild.detach() + (&slope - slope.detach())
-        })
+        composed("var", || self.in_single(|x| x.variance(&axes.list(), correction, keep)))
+    }
+
+    #[track_caller]
+    fn variance(&self, axes: &[i64], correction: usize, keep: bool) -> Tensor {
+        let mean = self.mean_axes(axes, true);
+        let count = self.numel() as f64 / mean.numel().max(1) as f64;
+        let over = count - correction as f64;
+        let apart = |mean: Tensor| (self - mean).square().sum_axes(axes, keep);
+        if over > 0.0 {
+            // what becomes of the mean of infinities is nothing to the others
+            let mean = Tensor::where_(&mean.isfinite(), &mean, mean.detach());
+            return apart(mean) * (1.0 / over);
+        }
+        let sum = apart(mean.detach());
+        // x/0 and 0/0, written out: drivers fold them as they like. The product is for the gradient
+        let wild = &sum * Tensor::where_(&sum.gt(Lit(0.0)), f32::INFINITY, f32::NAN);
+        if over == 0.0 {
+            return wild;
+        }
+        // PyTorch's value is that over 0, its gradient that over the negative count
+        let slope = sum * (1.0 / over);
+        wild.detach() + (&slope - slope.detach())
     }
 
     /// The standard deviation over `axes`: the root of [`Tensor::var`].
     #[track_caller]
     pub fn std(&self, axes: impl Extents, correction: usize, keep: bool) -> Tensor {
-        composed("std", || {
-            let var = self.var(axes, correction, keep);
-            root(&var)
-        })
+        composed("std", || self.in_single(|x| root(&x.var(axes, correction, keep))))
     }
 
     /// The p-norm over `axes`: (Σ |x|ᵖ)^(1/p). p = ∞ is the largest |x|, −∞ the smallest, 0 the number of non-zeros.
@@ -264,25 +265,30 @@ impl Tensor {
                 self.ne(0).cast(self.dtype()).sum_axes(&list, keep)
             } else if p == 1.0 {
                 self.abs().sum_axes(&list, keep)
-            } else if p == 2.0 {
-                root(&self.square().sum_axes(&list, keep))
+            } else if p < 0.0 && self.error().is_none() && self.numel() == 0 {
+                Tensor::bad_shape("norm", &[self], "there is no element to take")
             } else {
-                // zeros have no slope
-                let size = self.abs();
-                let zero = size.eq(Lit(0.0));
-                let at_zero = if p > 0.0 { 0.0 } else { f32::INFINITY };
-                if p < 0.0 && self.error().is_none() && self.numel() == 0 {
-                    return Tensor::bad_shape("norm", &[self], "there is no element to take");
-                }
-                let powers = Tensor::where_(&zero, at_zero, Tensor::where_(&zero, Lit(1.0), &size).powf(p));
-                let sum = powers.sum_axes(&list, keep);
-                let none = sum.eq(Lit(0.0));
-                match p > 0.0 {
-                    true => Tensor::where_(&none, Lit(0.0), Tensor::where_(&none, Lit(1.0), &sum).powf(1.0 / p)),
-                    false => sum.powf(1.0 / p),
-                }
+                self.in_single(|x| x.root_of_powers(p, &list, keep))
             }
         })
+    }
+
+    #[track_caller]
+    fn root_of_powers(&self, p: f32, axes: &[i64], keep: bool) -> Tensor {
+        if p == 2.0 {
+            return root(&self.square().sum_axes(axes, keep));
+        }
+        // zeros have no slope
+        let size = self.abs();
+        let zero = size.eq(Lit(0.0));
+        let at_zero = if p > 0.0 { 0.0 } else { f32::INFINITY };
+        let powers = Tensor::where_(&zero, at_zero, Tensor::where_(&zero, Lit(1.0), &size).powf(p));
+        let sum = powers.sum_axes(axes, keep);
+        let none = sum.eq(Lit(0.0));
+        match p > 0.0 {
+            true => Tensor::where_(&none, Lit(0.0), Tensor::where_(&none, Lit(1.0), &sum).powf(1.0 / p)),
+            false => sum.powf(1.0 / p),
+        }
     }
 
     /// Divided by its p-norm over `axis`, or by 1e-12 where that is smaller: `torch.nn.functional.normalize`.

@@ -20,7 +20,7 @@ impl Tensor {
                 return Tensor::bad_dtype("nanmean", &[self], "a mean is of floats; cast first");
             }
             let axes = axes.list();
-            self.nansum(&axes, keep) / self.isnan().logical_not().sum_axes(&axes, keep)
+            self.in_single(|x| x.nansum(&axes, keep) / x.isnan().logical_not().sum_axes(&axes, keep))
         })
     }
 
@@ -193,8 +193,10 @@ impl Tensor {
             }
             let x = if self.rank() == 1 { self.unsqueeze(0) } else { self.current() };
             let count = x.shape_or_scalar().extent_from_end(1) as f32 - correction as f32;
-            let centred = &x - x.mean_axes(-1, true);
-            let cov = centred.matmul(&centred.t()) / count.max(0.0);
+            let cov = x.in_single(|x| {
+                let centred = x - x.mean_axes(-1, true);
+                centred.matmul(&centred.t()) / count.max(0.0)
+            });
             if self.rank() == 1 { cov.reshape([0i64; 0]) } else { cov }
         })
     }

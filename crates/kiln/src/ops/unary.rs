@@ -428,4 +428,13 @@ impl Tensor {
         }
         Tensor::make(Op::Cast, &[self], self.shape_or_scalar(), dtype)
     }
+
+    /// What `formula` makes of this tensor, its numbers on the way in `F32`: half of them would not hold a sum of squares.
+    #[track_caller]
+    pub(crate) fn in_single(&self, formula: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
+        match self.dtype() {
+            DType::F16 => formula(&self.cast(DType::F32)).cast(DType::F16),
+            _ => formula(self),
+        }
+    }
 }

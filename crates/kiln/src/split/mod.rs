@@ -151,8 +151,9 @@ impl Splitter<'_> {
             return Ok(());
         }
         let inputs = old.inputs(i);
-        let touched = inputs.iter().any(|&j| self.large(j) || self.parts.contains_key(&j));
-        if !self.large(i) && !touched {
+        let large = self.large(i) || inputs.iter().any(|&j| self.large(j));
+        let touched = large || inputs.iter().any(|j| self.parts.contains_key(j));
+        if !touched || (!large && !rules::cuts(old.op(i))) {
             self.copy(i);
             return Ok(());
         }

@@ -7,6 +7,19 @@ use crate::ops::binary::{Binary, rows};
 use crate::{DType, Shape};
 use std::ops::Range;
 
+/// Whether there is a rule for a part of its result. What has none takes operands that fit as they are.
+pub(super) fn cuts(op: &Op) -> bool {
+    !matches!(
+        op,
+        Op::Attention(_)
+            | Op::AttentionQuery(_)
+            | Op::AttentionKeys(_)
+            | Op::Recurrence(_)
+            | Op::RecurrenceGrad(_)
+            | Op::Custom(_)
+    )
+}
+
 impl Splitter<'_> {
     /// The regions in which an operation's result is made.
     pub(super) fn regions(&self, i: u32) -> Result<Vec<Region>> {
@@ -34,7 +47,7 @@ impl Splitter<'_> {
                 (free, x.max(y))
             }
             Op::SegmentSum => return self.segment_regions(i),
-            Op::Custom(_) => return Err(self.too_large(i)),
+            op if !cuts(op) => return Err(self.too_large(i)),
             _ if self.large(i) => return Ok(self.chop(&shape)),
             _ => return Ok(vec![whole(&shape)]),
         };
