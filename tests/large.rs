@@ -135,7 +135,7 @@ fn reductions_in_parts() {
             x.sum() * 1e-2, // the terms' sizes are some 20,000 in all, and rounding is relative to that
             x.sum_axes(0, false),
             x.sum_axes(1, false),
-            y.sum_axes(-1, false),
+            y.sum_axes(-1, false) * 1e-2,
             y.amax(-1, false),
         ];
         all.extend([y.argmax(-1, false).cast(DType::F32), y.argmin(0, false).cast(DType::F32), y.logsumexp(-1, false)]);
@@ -267,6 +267,30 @@ fn train_uncut(device: &Device, mixed: bool) -> Vec<f32> {
         return run(&mut |loss| adam.step(loss).unwrap());
     }
     run(&mut |loss| adam.step(loss).unwrap())
+}
+
+/// The memory of the longest plan for intermediate tensors.
+fn workspace(device: &Device) -> u64 {
+    device.plans().into_iter().max_by_key(|plan| plan.dispatches).unwrap().bytes
+}
+
+/// Logits in parts, seen through reshapes, are looked up and differentiated part by part: no copy of them is put together.
+#[test]
+fn logits_in_parts_are_not_joined() {
+    let step = |device: &Device| {
+        let init = &mut Init::new(device, 5);
+        let out = Linear::new(16, 2000, init);
+        let y = Tensor::from_vec(device, (0..96).map(|i| i * 7919 % 2000).collect(), &[96]);
+        let logits = out.forward(&numbers(device, &[4, 24, 16], 1));
+        let loss = cross_entropy(&logits.reshape([96, -1]), &y);
+        Sgd::new(&out, 1.0).step(&loss).unwrap();
+        (loss.item().unwrap(), workspace(device))
+    };
+    // 32 rows of logits to a part
+    let ((loss, bytes), (want, all)) = (step(&device(1 << 18)), step(&Device::open().unwrap()));
+    assert!((loss - want).abs() < 1e-5, "{loss} is not {want}");
+    // a part's gradient takes the place of the part before: less than the whole needs, where copies would be as much
+    assert!((bytes as f64) < 0.9 * all as f64, "{bytes} bytes in parts, {all} as a whole");
 }
 
 /// What cannot be cut and need not be is run as it is, though it reads what was made in parts.

@@ -46,6 +46,14 @@ impl Splitter<'_> {
                 }
                 (free, x.max(y))
             }
+            Op::Gather(axis) if *axis > 0 && self.large(old.inputs(i)[0]) => {
+                // rows with all that they are taken from, if that fits
+                let extent = shape[*axis].max(dims(old.inputs(i)[0])[*axis]);
+                match extent * shape[axis + 1..].iter().product::<usize>() {
+                    behind if behind <= self.most => (*axis, behind),
+                    _ => return Ok(if self.large(i) { self.chop(&shape) } else { vec![whole(&shape)] }),
+                }
+            }
             Op::SegmentSum => return self.segment_regions(i),
             op if !cuts(op) => return Err(self.too_large(i)),
             _ if self.large(i) => return Ok(self.chop(&shape)),
@@ -172,7 +180,7 @@ impl Splitter<'_> {
             s.make(Op::Binary(op), vec![a, b], shape, dtype)
         };
         let mut out = None;
-        for (turn, Range { start, end }) in self.ranges(&(0..table[axis]), row).into_iter().rev().enumerate() {
+        for (turn, Range { start, end }) in self.windows(x, axis, row).into_iter().rev().enumerate() {
             below[axis] = start..end;
             let window = self.table(x, &below)?;
             let [first, last, past] = [start, end - start - 1, end].map(|n| number(self, n));

@@ -86,8 +86,11 @@ impl Splitter<'_> {
 
     /// A region of a reshaped node: exactly one of the node itself, if runs of axes allow; else pieces of it.
     fn reshaped(&mut self, i: u32, region: &[Range<usize>]) -> Result<u32> {
-        let input = self.old.inputs(i)[0];
+        let input = self.straight(self.old.inputs(i)[0]);
         let (inner, outer) = (self.old.shape(input), self.old.shape(i));
+        if inner == outer {
+            return self.take(input, region);
+        }
         let own = shape_of(region);
         if let Some(below) = regroup(&inner, &outer, region) {
             let node = self.take(input, &below)?;
@@ -111,6 +114,32 @@ impl Splitter<'_> {
             }
             None => Err(self.too_large(i)),
         }
+    }
+
+    /// What a large node is a reshape of: a reshape of a reshape is one, often none.
+    fn straight(&self, mut i: u32) -> u32 {
+        while self.large(i) && self.lazy(i) && matches!(self.old.op(i), Op::View(ViewOp::Reshape(_))) {
+            i = self.old.inputs(i)[0];
+        }
+        i
+    }
+
+    /// Ranges of an axis of a table, `row` elements at each place, that fit in a binding: those that its parts are, if they
+    /// lie along the axis.
+    pub(super) fn windows(&self, table: u32, axis: usize, row: usize) -> Vec<Range<usize>> {
+        let base = self.straight(table);
+        let shape = self.old.shape(base);
+        let parts = self.parts.get(&base).filter(|_| axis == 0);
+        let mut end = 0;
+        let known: Option<Vec<Range<usize>>> = parts.and_then(|parts| {
+            let mut window = |region: &Region| {
+                let flat = flat_range(&shape, region).filter(|flat| flat.start == end && flat.end % row == 0)?;
+                end = flat.end;
+                Some(flat.start / row..flat.end / row)
+            };
+            parts.iter().map(|(region, _)| window(region)).collect()
+        });
+        known.unwrap_or_else(|| self.ranges(&(0..self.old.shape(table)[axis]), row))
     }
 
     /// Elements of an old node in row-major order, as a vector.
