@@ -139,9 +139,11 @@ fn reductions_in_parts() {
             y.amax(-1, false),
         ];
         all.extend([y.argmax(-1, false).cast(DType::F32), y.argmin(0, false).cast(DType::F32), y.logsumexp(-1, false)]);
-        all.extend([x.var(0, 1, false), y.mean(), x.amin(0, true), (y * 1e-4 + 1.0).prod()]);
+        all.extend([x.var(0, 1, false), y.mean(), x.amin(0, true)]);
         all
     });
+    // 135,000 roundings
+    close("product", 1e-4, |d| vec![(numbers(d, &[3, 45_000], 2) * 1e-4 + 1.0).prod()]);
 }
 
 /// A table, its gradient, a convolution, pooling.
