@@ -155,6 +155,28 @@ fn what_is_stored_is_what_is_seen() {
     }
 }
 
+/// A loss of half precision that is finite before it is rounded, and infinite where it is stored, is an error like any that is not finite.
+#[test]
+fn a_loss_past_half_precision_is_not_finite() {
+    for fused in [true, false] {
+        let device = Device::open().unwrap();
+        device.set_fusion(fused);
+        if !device.caps().f16 {
+            return;
+        }
+        let model = Linear::new(3, 1, &mut Init::new(&device, 0));
+        let mut sgd = Sgd::new(&model, 1e-3);
+        let loss =
+            |more: f32| (model.forward(&Tensor::ones(&device, [2, 3])).sum() * 0.0 + 60000.0).cast(DType::F16) + more;
+        let fine = loss(1000.0);
+        sgd.step(&fine).unwrap();
+        assert_eq!(fine.item().unwrap(), 60992.0);
+        let past = loss(10000.0);
+        let error = sgd.step(&past).and_then(|()| past.item());
+        assert!(matches!(error, Err(Error::NotFinite { .. })), "fused {fused}: {error:?}");
+    }
+}
+
 /// What half precision holds comes out, also where a sum on the way would be too large for it and is looked at as well.
 #[test]
 fn larger_numbers_on_the_way() {

@@ -120,7 +120,10 @@ fn launches(caps: &Caps) -> Vec<Launch> {
         Kind, Scalar, attention, conv, guard, linalg, map, matmul, norm, random, recurrence, reduce, scan, segment,
         softmax, sort,
     };
-    let mut all = vec![guard::launch(caps, 1, 0, guard::place(0)).unwrap()];
+    let mut all = vec![
+        guard::launch(caps, 1, false, 0, guard::place(0)).unwrap(),
+        guard::launch(caps, 1, true, 0, guard::place(0)).unwrap(),
+    ];
     all.extend([true, false].map(|half| guard::mark(caps, 1, half, 0).unwrap()));
     let of = linalg::Square { matrices: 3, n: 5 };
     all.extend([linalg::lu(&of), linalg::cholesky(&of)]);

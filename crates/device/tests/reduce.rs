@@ -308,7 +308,7 @@ fn the_guard_tells_of_the_first_fault_and_keeps_what_it_saw() {
     let device = device();
     let check = |x: &[f32], node: u32, fault: &kiln_device::Buffer| {
         let input = upload(&device, x);
-        let launch = guard::launch(device.caps(), x.len() as u32, node, guard::place(1)).unwrap();
+        let launch = guard::launch(device.caps(), x.len() as u32, false, node, guard::place(1)).unwrap();
         run(&device, &launch, &[("x", &input), ("fault", fault)]).unwrap();
         let words = words(&device, fault);
         assert_eq!(words[1..], [0, x[0].to_bits(), 0]);
@@ -322,8 +322,16 @@ fn the_guard_tells_of_the_first_fault_and_keeps_what_it_saw() {
     let mut x = vec![0.0; 1000];
     (x[700], x[300]) = (NAN, NAN);
     assert_eq!(check(&x, 3, &upload(&device, &[0u32; 4])), Some((3, 300)));
+    // two halves to a word: 1, 0.5, -65504 and then an infinity
+    for (more, row) in [(0x0000u32, None), (0x7c00, Some((4, 3))), (0xfe01, Some((4, 3)))] {
+        let (input, fault) = (upload(&device, &[0x3800_3c00u32, 0xfbff | more << 16]), upload(&device, &[0u32; 4]));
+        let launch = guard::launch(device.caps(), 4, true, 4, guard::place(0)).unwrap();
+        run(&device, &launch, &[("x", &input), ("fault", &fault)]).unwrap();
+        let words = words(&device, &fault);
+        assert_eq!((guard::fault(words[0]), words[1]), (row, 1f32.to_bits()));
+    }
     assert_eq!(guard::fault(guard::key(5, 12)), Some((5, 12)));
-    assert!(guard::launch(device.caps(), 1, 5000, None).is_err());
+    assert!(guard::launch(device.caps(), 1, false, 5000, None).is_err());
 }
 
 #[test]

@@ -21,19 +21,19 @@ pub fn place(number: usize) -> Option<u32> {
     (number < 3).then(|| 1 + number as u32)
 }
 
-/// Checks the `n` elements of `x`; records a fault of `node` (below 4096) in `fault`, and the first element in its word
+/// Checks the `n` elements of `x`, `half` or f32; records a fault of `node` (below 4096) in `fault`, and the first element in its word
 /// `place`.
 ///
 /// # Errors
 /// [`Error::Limit`] for a node or a length that is too great.
-pub fn launch(_caps: &Caps, n: u32, node: u32, place: Option<u32>) -> Result<Launch> {
+pub fn launch(_caps: &Caps, n: u32, half: bool, node: u32, place: Option<u32>) -> Result<Launch> {
     for (what, needs, has) in [("nodes", node, 4094), ("elements", n, 64 * 65_000)] {
         if needs > has {
             return Err(Error::Limit { kernel: "guard".into(), what, needs: needs.into(), has: has.into() });
         }
     }
     let params = Params::new().u32(n).u32(node).u32(place.unwrap_or(0));
-    Ok(Launch::new(Source::new("guard", kiln_shaders::GUARD), params, [1, 1, 1]))
+    Ok(Launch::new(Source::new("guard", kiln_shaders::GUARD).constant("HALF", half), params, [1, 1, 1]))
 }
 
 /// Marks `flags[node]` with 1 if one of the `n` elements of `x` is infinite, and with 2 if one is NaN; they are `half`

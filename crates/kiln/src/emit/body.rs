@@ -22,10 +22,11 @@ impl Slot<'_, '_> {
         let value = self.value(node, chain)?;
         let (grid, mut text) = self.grid(width as usize, width as usize, false)?;
         self.write_some(&grid, &mut text, |_| true)?;
-        let rounded = !self.halves.contains(&value) || self.reads(value);
-        let name = format!("v{value}");
-        let name = if rounded { name } else { self.kernel.half(&name, grid.width) };
-        let _ = writeln!(text, "    return {name};");
+        let mut result = format!("v{value}");
+        if self.halves.contains(&value) && !self.reads(value) {
+            result = format!("F({})", self.kernel.half(&result, grid.width));
+        }
+        let _ = writeln!(text, "    return {result};");
         Ok(text)
     }
 
@@ -59,7 +60,7 @@ impl Slot<'_, '_> {
             let array = self.kernel.output(target.to, dtype, lanes == 4)?;
             let place = if lanes == 4 { format!("({}) / 4u", grid.linear) } else { grid.linear.clone() };
             let one = if width > lanes { format!("v{value}.x") } else { format!("v{value}") };
-            self.watch(*target, &one, &mut text);
+            self.watch(*target, dtype, &one, &mut text);
             let stored = match dtype {
                 DType::Bool if lanes == 4 => format!("select(U(0u), U(1u), {one})"),
                 DType::Bool => format!("select(0u, 1u, {one})"),
@@ -76,12 +77,16 @@ impl Slot<'_, '_> {
     }
 
     /// Reports a guard that is NaN or infinite where it is stored, and leaves it in the fault record.
-    fn watch(&mut self, target: Target, value: &str, text: &mut String) {
+    fn watch(&mut self, target: Target, dtype: DType, value: &str, text: &mut String) {
         let graph = self.kernel.graph;
         let guard = graph.guards.iter().position(|&guard| target.to == Operand::Node(guard));
         if let (true, Some(number)) = (self.kernel.watches, guard) {
             let site = self.kernel.param("u32", Word::Guard(number));
             self.kernel.report();
+            let value = match dtype {
+                DType::F16 => format!("f32({})", self.kernel.half(value, 1)),
+                _ => value.to_string(),
+            };
             let infinite = format!("(bitcast<u32>({value}) & 0x7f800000u) == 0x7f800000u");
             let _ = writeln!(text, "    if {infinite} {{ report_fault({site}, 0u); }}");
             if let Some(place) = guard::place(number) {
@@ -137,7 +142,7 @@ impl Slot<'_, '_> {
             let (inst, dtype) = self.insts[at].clone();
             let mut value = self.write(at, &inst, dtype, grid, text)?;
             if self.halves.contains(&at) && self.reads(at) {
-                value = self.kernel.half(&value, grid.width);
+                value = format!("F({})", self.kernel.half(&value, grid.width));
             }
             let note = match &inst {
                 Inst::Apply { node, .. } | Inst::Gather { node, .. } => {

@@ -224,12 +224,12 @@ impl<'a> Kernel<'a> {
         name
     }
 
-    /// `value`, a float of so many components, as half precision holds it. Mesa takes F(f16(x)) for x itself, unless it cannot
-    /// know that the one is made of the other.
+    /// `value`, a float of so many components, rounded to half precision. Mesa takes F(f16(x)) for x itself, unless it cannot know
+    /// that the one is made of the other.
     fn half(&mut self, value: &str, width: usize) -> String {
         let zero = self.unknown_zero();
         let half = if width == 4 { "vec4<f16>" } else { "f16" };
-        format!("F(select({half}({value}), {half}(0.0h), {zero} != 0.0))")
+        format!("select({half}({value}), {half}(0.0h), {zero} != 0.0)")
     }
 
     /// The name of the array that holds `operand`, declared on first use; as vectors of four or as scalars.

@@ -1,6 +1,7 @@
 //! Replacements of cells, and the guards before them.
 
 use super::{Lowered, Lowerer, Lowers};
+use crate::DType;
 use crate::emit::{Axis, Operand, Refusal, Target, Word};
 use crate::fuse::Group;
 use crate::graph::{Role, content};
@@ -16,7 +17,8 @@ impl<'a> Lowerer<'a> {
         if self.steps.iter().any(|step| step.words.iter().any(|(_, known)| *known == word)) {
             return Ok(());
         }
-        let launch = guard::launch(self.caps, 1, 0, guard::place(number))?;
+        let half = self.graph.dtype(self.graph.guards[number]) == DType::F16;
+        let launch = guard::launch(self.caps, 1, half, 0, guard::place(number))?;
         let bindings =
             vec![("x".to_string(), self.operand(self.graph.guards[number])), ("fault".to_string(), Operand::Fault)];
         self.steps.push(Lowered {

@@ -152,7 +152,8 @@ impl Tensor {
                 return Tensor::bad_shape("batch_norm", &[self], "[batch, channels, ..]");
             }
             let scale = (var + eps).rsqrt();
-            let (x, dtype) = (self.cast(DType::F32), self.beside_affine(weight, bias));
+            let x = self.cast(DType::F32);
+            let dtype = if self.dtype() == DType::F16 { self.beside_affine(weight, bias) } else { DType::F32 };
             let y = (&x - channels(&x, mean)) * channels(&x, &scale);
             per_channel(&y, weight, bias).cast(dtype)
         })
